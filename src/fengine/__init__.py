@@ -1,0 +1,95 @@
+"""A training loop for PyTorch whose state is a value.
+
+This is the functional API: the pure core and the runtime around it, by name. Importing it does not
+import torch. The compatible, mutable API is `fengine.engine`.
+"""
+
+from fengine.core.events import Event as Event
+from fengine.core.events import Events as Events
+from fengine.core.events import EventSet as EventSet
+from fengine.core.events import PayloadEvent as PayloadEvent
+from fengine.core.filters import Filter as Filter
+from fengine.core.filters import after as after
+from fengine.core.filters import before as before
+from fengine.core.filters import every as every
+from fengine.core.filters import once as once
+from fengine.core.filters import where as where
+from fengine.core.handlers import Handler as Handler
+from fengine.core.handlers import PayloadHandler as PayloadHandler
+from fengine.core.handlers import Registration as Registration
+from fengine.core.handlers import Table as Table
+from fengine.core.handlers import compose as compose
+from fengine.core.handlers import fire as fire
+from fengine.core.handlers import focus as focus
+from fengine.core.handlers import tap as tap
+from fengine.core.handlers import when as when
+from fengine.core.outcome import Outcome as Outcome
+from fengine.core.outcome import Status as Status
+from fengine.core.registry import EventRegistry as EventRegistry
+from fengine.core.requests import END_EPOCH as END_EPOCH
+from fengine.core.requests import END_RUN as END_RUN
+from fengine.core.requests import SKIP_BATCH as SKIP_BATCH
+from fengine.core.requests import Interrupt as Interrupt
+from fengine.core.requests import Recovery as Recovery
+from fengine.core.requests import Requests as Requests
+from fengine.core.requests import Terminate as Terminate
+from fengine.core.requests import TerminateEpoch as TerminateEpoch
+from fengine.core.semantics import DOCUMENTED as DOCUMENTED
+from fengine.core.semantics import IGNITE_0_5_5 as IGNITE_0_5_5
+from fengine.core.semantics import Semantics as Semantics
+from fengine.core.state import Limits as Limits
+from fengine.core.state import State as State
+from fengine.core.steps import Stages as Stages
+from fengine.core.steps import outputs as outputs
+from fengine.core.steps import stages as stages
+from fengine.runtime.driver import last_state as last_state
+from fengine.runtime.evaluate import evaluate as evaluate
+from fengine.runtime.loop import Loop as Loop
+from fengine.runtime.loop import Moment as Moment
+from fengine.runtime.source import DataExhausted as DataExhausted
+
+__all__ = [
+    "DOCUMENTED",
+    "END_EPOCH",
+    "END_RUN",
+    "IGNITE_0_5_5",
+    "SKIP_BATCH",
+    "DataExhausted",
+    "Event",
+    "EventRegistry",
+    "EventSet",
+    "Events",
+    "Filter",
+    "Handler",
+    "Interrupt",
+    "Limits",
+    "Loop",
+    "Moment",
+    "Outcome",
+    "PayloadEvent",
+    "PayloadHandler",
+    "Recovery",
+    "Registration",
+    "Requests",
+    "Semantics",
+    "Stages",
+    "State",
+    "Status",
+    "Table",
+    "Terminate",
+    "TerminateEpoch",
+    "after",
+    "before",
+    "compose",
+    "evaluate",
+    "every",
+    "fire",
+    "focus",
+    "last_state",
+    "once",
+    "outputs",
+    "stages",
+    "tap",
+    "when",
+    "where",
+]

@@ -1,0 +1,74 @@
+"""Name a user's callable and its place in the source, for errors that teach.
+
+Lives here: turning objects into words. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+
+
+def describe(function: object) -> str:
+    """Name a callable the way its author would look for it: `log_loss (train.py:31)`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function) if callable(function) else function
+    function = getattr(function, "__func__", function)
+    name = getattr(function, "__qualname__", None)
+    if name is None:
+        return repr(function)
+    code = getattr(function, "__code__", None)
+    name = name.replace("<locals>.", "")
+    if code is None:
+        return str(name)
+    file = code.co_filename.replace("\\", "/").rpartition("/")[2]
+    return f"{name} ({file}:{code.co_firstlineno})"
+
+
+def require_callable(function: object, role: str, *given: str) -> None:
+    """Refuse a callable that cannot take the positional arguments named in `given`.
+
+    A callable without a readable signature, such as some builtins, is let through: it can only be
+    judged by calling it.
+
+    Raises:
+        TypeError: `function` is not callable, is a coroutine or generator function, or its
+            signature does not take that many positional arguments.
+    """
+    wanted = f"{role} takes ({', '.join(given)})"
+    if not callable(function):
+        raise TypeError(f"{wanted}, so it must be callable, not {_typed(function)}")
+    if isinstance(function, type):
+        raise TypeError(f"{wanted}; {function.__qualname__} is a class: give an instance of it")
+    if _runs_later(function):
+        raise TypeError(
+            f"{wanted} and must return at once, but {describe(function)} is an async or generator "
+            "function: calling it runs nothing. Remove 'async', or 'yield'"
+        )
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return
+    try:
+        signature.bind(*given)
+    except TypeError as mismatch:
+        raise TypeError(
+            f"{wanted}, but {describe(function)} has the signature {signature}: {mismatch}"
+        ) from None
+
+
+def _runs_later(function: Callable[..., object]) -> bool:
+    while isinstance(function, functools.partial):
+        function = function.func
+    code = function if inspect.isroutine(function) else type(function).__call__
+    return (
+        inspect.iscoroutinefunction(code)
+        or inspect.isgeneratorfunction(code)
+        or inspect.isasyncgenfunction(code)
+    )
+
+
+def _typed(value: object) -> str:
+    return f"{value!r} of type {type(value).__name__}"

@@ -1,0 +1,299 @@
+"""Events: the points of a run at which handlers are called, as typed constants.
+
+An event is a frozen value, equal by structure; `Events` names those of the loop. Calling an event
+with criteria gives a filtered one, `|` joins several into an `EventSet`; neither changes its
+operands. A `PayloadEvent[P]` hands its handlers a `P` beside the state.
+
+Does not live here: which events a loop knows (`registry`) and when they fire (`script`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, Generic, Never, SupportsIndex, TypeAlias, TypeVar, final
+
+import attrs
+from immutables import Map
+from typing_extensions import override
+
+from fengine.core.filters import Filter, Span, counts_within_epoch, every, once, where
+from fengine.core.outcome import Outcome
+
+P_co = TypeVar("P_co", covariant=True)
+
+
+def _require_identifier(owner: object, field: attrs.Attribute[str], value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{field.name}={value!r} of type {type(value).__name__} is not a string")
+    if not value.isidentifier():
+        raise ValueError(f"{field.name}={value!r} is not a valid name: use letters, digits and '_'")
+
+
+@final
+@attrs.frozen(repr=False)
+class Event:
+    """Name a point of the run whose handlers take the state and return the state.
+
+    Args:
+        name: what tells this event from the others of one loop, in lower case by custom.
+        attr: the counter that its filters read. "iteration" and "epoch" are kept by the loop, any
+            other one by the user, with `State.with_attribute`. None: the loop counts the firings.
+
+    Raises:
+        TypeError: a name is not a string.
+        ValueError: a name is not an identifier.
+
+    >>> chunk = Event("chunk_started", attr="chunk")
+    >>> chunk == Event("chunk_started", attr="chunk")
+    True
+    >>> Events.EPOCH_STARTED(every=2) | chunk
+    Events.EPOCH_STARTED(every(2)) | Event('chunk_started', attr='chunk')
+    """
+
+    name: str = attrs.field(validator=_require_identifier)
+    attr: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_require_identifier)
+    )
+
+    def __call__(
+        self,
+        filter: Filter | None = None,
+        /,
+        *,
+        every: SupportsIndex | None = None,
+        once: SupportsIndex | tuple[SupportsIndex, ...] | list[SupportsIndex] | None = None,
+        before: SupportsIndex | None = None,
+        after: SupportsIndex | None = None,
+        when: Callable[[Never], bool] | None = None,
+        of: Span = "run",
+    ) -> EventSet:
+        """Give this event at those firings only that meet all the criteria.
+
+        Args:
+            filter: any filter, such as `every(2) | once(1)`.
+            every: at every n-th firing; with `after`, counted from the firing `after + 1`.
+            once: at this firing, or at each of these.
+            before: at firings numbered below this.
+            after: at firings numbered above this.
+            when: where this predicate of the state holds.
+            of: number the firings in the "run", or anew in each "epoch".
+
+        Raises:
+            TypeError: a criterion has the wrong type.
+            ValueError: there is no criterion, or they can never be met.
+
+        >>> Events.ITERATION_COMPLETED(every=5, after=8, before=25)
+        Events.ITERATION_COMPLETED(every(5, after=8, before=25))
+        """
+        met = criteria(filter, every, once, before, after, when, of)
+        return EventSet((_Member(self, _countable(self, met)),))
+
+    def __or__(self, other: Event | EventSet) -> EventSet:
+        """Join with another event; neither operand changes."""
+        return EventSet((_Member(self),)) | other
+
+    @override
+    def __repr__(self) -> str:
+        return _show(self)
+
+
+@final
+@attrs.frozen(repr=False)
+class PayloadEvent(Generic[P_co]):
+    """Name a point of the run whose handlers take the state and a value of type `P`.
+
+    Args:
+        name: what tells this event from the others of one loop.
+        attr: the counter that its filters read, as for `Event`.
+
+    Raises:
+        TypeError: a name is not a string.
+        ValueError: a name is not an identifier.
+
+    >>> gradients: PayloadEvent[float] = PayloadEvent("gradients_ready")
+    >>> gradients(every=10)
+    PayloadEvent('gradients_ready')(every(10))
+    """
+
+    name: str = attrs.field(validator=_require_identifier)
+    attr: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_require_identifier)
+    )
+
+    def __call__(
+        self,
+        filter: Filter | None = None,
+        /,
+        *,
+        every: SupportsIndex | None = None,
+        once: SupportsIndex | tuple[SupportsIndex, ...] | list[SupportsIndex] | None = None,
+        before: SupportsIndex | None = None,
+        after: SupportsIndex | None = None,
+        when: Callable[[Never], bool] | None = None,
+        of: Span = "run",
+    ) -> FilteredPayloadEvent[P_co]:
+        """Give this event at those firings only that meet all the criteria, as `Event` does."""
+        met = criteria(filter, every, once, before, after, when, of)
+        return FilteredPayloadEvent(self, _countable(self, met))
+
+    @override
+    def __repr__(self) -> str:
+        return _show(self)
+
+
+AnyEvent: TypeAlias = Event | PayloadEvent[object]
+
+
+@final
+@attrs.frozen(repr=False)
+class FilteredPayloadEvent(Generic[P_co]):
+    """Hold a payload event together with the filter on it; made by calling the event."""
+
+    event: PayloadEvent[P_co]
+    filter: Filter
+
+    @override
+    def __repr__(self) -> str:
+        return f"{self.event}({self.filter})"
+
+
+@final
+@attrs.frozen
+class _Member:
+    event: Event
+    filter: Filter | None = None
+
+
+@final
+@attrs.frozen(repr=False)
+class EventSet:
+    """Hold several events, each with its filter or none; made by `|` and by calling an event.
+
+    Laws: `|` is associative and commutative, joins nothing twice, and leaves its operands alone.
+
+    >>> both = Events.STARTED | Events.EPOCH_STARTED(every=2)
+    >>> both == Events.EPOCH_STARTED(every=2) | Events.STARTED
+    True
+    >>> len(both | both)
+    2
+    """
+
+    members: tuple[_Member, ...] = attrs.field(eq=frozenset)
+
+    def __or__(self, other: Event | EventSet) -> EventSet:
+        """Join with an event or a set; neither operand changes."""
+        if isinstance(other, Event):
+            more: tuple[_Member, ...] = (_Member(other),)
+        elif isinstance(other, EventSet):
+            more = other.members
+        else:
+            return NotImplemented
+        return EventSet(tuple(dict.fromkeys(self.members + more)))
+
+    def __iter__(self) -> Iterator[tuple[Event, Filter | None]]:
+        """Give each event with its filter, in the order of joining."""
+        return ((member.event, member.filter) for member in self.members)
+
+    def __len__(self) -> int:
+        """Count the members."""
+        return len(self.members)
+
+    @override
+    def __repr__(self) -> str:
+        return " | ".join(f"{e}" if f is None else f"{e}({f})" for e, f in self)
+
+
+@final
+class Events:
+    """Name the events of every run, in the order in which a run can reach them.
+
+    The number that a filter sees is the epoch at the epoch events, the iteration at the iteration
+    events, and the iteration that the batch is for at the batch events; STARTED, COMPLETED and
+    EXITED are always firing 1 of their run; the others are counted.
+
+    >>> [event.name for event in Events.all()][:3]
+    ['started', 'epoch_started', 'get_batch_started']
+    >>> Events.ITERATION_STARTED.attr
+    'iteration'
+    """
+
+    STARTED: Final = Event("started")
+    EPOCH_STARTED: Final = Event("epoch_started", attr="epoch")
+    GET_BATCH_STARTED: Final = Event("get_batch_started")
+    DATALOADER_STOP_ITERATION: Final = Event("dataloader_stop_iteration")
+    GET_BATCH_COMPLETED: Final = Event("get_batch_completed")
+    ITERATION_STARTED: Final = Event("iteration_started", attr="iteration")
+    ITERATION_COMPLETED: Final = Event("iteration_completed", attr="iteration")
+    TERMINATE_SINGLE_EPOCH: Final = Event("terminate_single_epoch")
+    EPOCH_COMPLETED: Final = Event("epoch_completed", attr="epoch")
+    INTERRUPT: Final = Event("interrupt")
+    TERMINATE: Final = Event("terminate")
+    EXCEPTION_RAISED: Final[PayloadEvent[BaseException]] = PayloadEvent("exception_raised")
+    COMPLETED: Final = Event("completed")
+    EXITED: Final[PayloadEvent[Outcome]] = PayloadEvent("exited")
+
+    @staticmethod
+    def all() -> tuple[AnyEvent, ...]:
+        """Give every event of the loop, in the order above."""
+        return _ALL
+
+
+_ALL: Final[tuple[AnyEvent, ...]] = tuple(
+    event for event in vars(Events).values() if isinstance(event, Event | PayloadEvent)
+)
+
+# Those that fire more than once in an epoch, so that their number in the epoch says something.
+_REPEATED: Final = frozenset(
+    {"get_batch_started", "get_batch_completed", "iteration_started", "iteration_completed"}
+)
+BUILT_IN: Final[Map[str, AnyEvent]] = Map({event.name: event for event in _ALL})
+
+
+def criteria(
+    filter: Filter | None,
+    stride: SupportsIndex | None,
+    counts: SupportsIndex | tuple[SupportsIndex, ...] | list[SupportsIndex] | None,
+    before: SupportsIndex | None,
+    after: SupportsIndex | None,
+    predicate: Callable[[Never], bool] | None,
+    of: Span,
+) -> Filter:
+    """Join the criteria of a filtered event into one filter."""
+    parts: list[Filter] = []
+    if stride is not None or before is not None or after is not None:
+        parts.append(every(1 if stride is None else stride, after=after, before=before, of=of))
+    if counts is not None:
+        parts.append(once(*(counts if isinstance(counts, tuple | list) else (counts,)), of=of))
+    if predicate is not None:
+        parts.append(where(predicate))
+    if filter is not None:
+        if not isinstance(filter, Filter):
+            raise TypeError(
+                f"{filter!r} of type {type(filter).__name__} is not a filter; "
+                "for a predicate of the state write when=..., for a stride every=..."
+            )
+        parts.append(filter)
+    if not parts:
+        raise ValueError(
+            "an event is called with a criterion: every=, once=, before=, after=, when="
+        )
+    met = parts[0]
+    for part in parts[1:]:
+        met = met & part
+    return met
+
+
+def _countable(event: AnyEvent, met: Filter) -> Filter:
+    fires_often = event.name in _REPEATED or (event.name not in BUILT_IN and event.attr is None)
+    if not fires_often and counts_within_epoch(met):
+        raise ValueError(
+            f"{event} is not numbered within an epoch, so of='epoch' says nothing; leave it out"
+        )
+    return met
+
+
+def _show(event: AnyEvent) -> str:
+    if BUILT_IN.get(event.name) == event:
+        return f"Events.{event.name.upper()}"
+    attr = "" if event.attr is None else f", attr={event.attr!r}"
+    return f"{type(event).__name__}({event.name!r}{attr})"

@@ -1,0 +1,55 @@
+"""How a run stands and how it ended, as values.
+
+Lives here: `Status` and `Outcome`, which events carry and states record.
+Does not live here: deciding an outcome; only the script does that.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import final
+
+import attrs
+
+
+@final
+class Status(Enum):
+    """Say where a run stands in its life.
+
+    A state that no run has touched is READY. It is RUNNING between STARTED and the end, and then
+    one of the four ways to end.
+
+    >>> Status.COMPLETED.has_ended
+    True
+    >>> Status.RUNNING.has_ended
+    False
+    """
+
+    READY = "ready"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    TERMINATED = "terminated"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+
+    @property
+    def has_ended(self) -> bool:
+        """Tell whether nothing is left to run; an interrupted run can still go on."""
+        return self in (Status.COMPLETED, Status.TERMINATED)
+
+
+@final
+@attrs.frozen
+class Outcome:
+    """Carry how a run ended to the handlers of `Events.EXITED`.
+
+    Args:
+        status: one of COMPLETED, TERMINATED, INTERRUPTED and FAILED.
+        error: the exception that leaves the run, or None. A recovered exception is not one.
+
+    >>> Outcome(Status.COMPLETED).error is None
+    True
+    """
+
+    status: Status
+    error: BaseException | None = None

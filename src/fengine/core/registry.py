@@ -1,0 +1,86 @@
+"""The registry: which events one loop knows, as a value that the loop owns.
+
+No registry is global: what one loop registers, no other sees. Within one registry a name stands
+for one event, so that a name clash is an error at registration and never a silent mix-up.
+"""
+
+from __future__ import annotations
+
+from typing import Final, final
+
+import attrs
+from immutables import Map
+
+from fengine.core.events import AnyEvent, Event, Events, PayloadEvent
+
+
+@final
+@attrs.frozen
+class EventRegistry:
+    """Hold the events that handlers of one loop may be registered for.
+
+    Law: `register` returns a new registry and changes nothing else.
+
+    >>> chunk = Event("chunk_started", attr="chunk")
+    >>> registry = BUILT_IN_EVENTS.register(chunk)
+    >>> chunk in registry, chunk in BUILT_IN_EVENTS
+    (True, False)
+    >>> registry.event_to_attr[chunk]
+    'chunk'
+    """
+
+    events: tuple[AnyEvent, ...] = attrs.field(eq=frozenset)
+
+    def __contains__(self, event: object) -> bool:
+        """Tell whether the very event is registered."""
+        return event in self.events
+
+    @property
+    def event_to_attr(self) -> Map[AnyEvent, str]:
+        """Map each event that has a counter attribute to the name of it."""
+        return Map({event: event.attr for event in self.events if event.attr is not None})
+
+    def register(self, *events: AnyEvent) -> EventRegistry:
+        """Give a registry that knows these events too.
+
+        Raises:
+            TypeError: something is not an event.
+            ValueError: a name already stands for a different event.
+        """
+        known = {event.name: event for event in self.events}
+        for event in events:
+            if not isinstance(event, Event | PayloadEvent):
+                raise TypeError(not_an_event(event))
+            met = known.setdefault(event.name, event)
+            if met != event:
+                raise ValueError(
+                    f"cannot register {event!r}: the name {event.name!r} already stands for "
+                    f"{met!r}; give the new event another name"
+                )
+        return EventRegistry(tuple(known.values()))
+
+    def require(self, event: AnyEvent) -> None:
+        """Refuse an event that is not registered.
+
+        Raises:
+            ValueError: the event is unknown here.
+        """
+        if event not in self.events:
+            raise ValueError(
+                f"{event!r} is not registered with this loop, so it would never fire; known are "
+                f"{', '.join(map(repr, self.events))}. Use loop.register({event.name}) first"
+            )
+
+
+def not_an_event(value: object) -> str:
+    """Say why a value cannot be used as an event, and what to use."""
+    kind = type(value)
+    hint = "use a constant of fengine.Events, or make one: Event('name')"
+    if kind.__module__.startswith(("fengine.engine", "ignite")):
+        hint = (
+            "that is an event of the Engine API; a Loop takes those of 'from fengine import Events'"
+        )
+    return f"{value!r} of type {kind.__qualname__} is not an event; {hint}"
+
+
+BUILT_IN_EVENTS: Final = EventRegistry(Events.all())

@@ -1,0 +1,74 @@
+"""Requests: what a handler may ask of the loop, as values in the state.
+
+Terminate, terminate_epoch and interrupt are independent; each says how its ending is announced.
+A recovery answers an exception. Which of several requests is obeyed first is decided in `script`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Final, TypeAlias, final
+
+import attrs
+
+
+@final
+class Terminate(Enum):
+    """Ask for the end of the run; SILENT leaves COMPLETED out."""
+
+    ANNOUNCED = "announced"
+    SILENT = "silent"
+
+
+@final
+class TerminateEpoch(Enum):
+    """Ask for the end of the epoch; SILENT leaves EPOCH_COMPLETED out."""
+
+    ANNOUNCED = "announced"
+    SILENT = "silent"
+
+
+@final
+class Interrupt(Enum):
+    """Ask for a pause, from which the run can go on."""
+
+    ANNOUNCED = "announced"
+
+
+@final
+class Recovery(Enum):
+    """Answer an exception: how the run goes on after it.
+
+    SKIP_BATCH leaves the rest of the iteration and goes on with the next batch. END_EPOCH ends the
+    epoch here: EPOCH_COMPLETED is next. Where there is no iteration or no epoch to leave, both go
+    on right after the event that failed. END_RUN ends the run without further events but EXITED.
+    """
+
+    SKIP_BATCH = "skip_batch"
+    END_EPOCH = "end_epoch"
+    END_RUN = "end_run"
+
+
+SKIP_BATCH: Final = Recovery.SKIP_BATCH
+END_EPOCH: Final = Recovery.END_EPOCH
+END_RUN: Final = Recovery.END_RUN
+
+Announcement: TypeAlias = Terminate | TerminateEpoch | Interrupt
+
+
+@final
+@attrs.frozen
+class Requests:
+    """Hold what has been asked for and not been obeyed yet.
+
+    >>> Requests(terminate=Terminate.SILENT).interrupt is None
+    True
+    """
+
+    terminate: Terminate | None = None
+    terminate_epoch: TerminateEpoch | None = None
+    interrupt: Interrupt | None = None
+    recovery: Recovery | None = None
+
+
+NO_REQUESTS: Final = Requests()

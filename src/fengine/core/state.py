@@ -1,0 +1,462 @@
+"""State: everything a run knows between two events, as one frozen record.
+
+Lives here: the record, its limits, and the named transitions from one state to the next; no rule
+about counters or batches is written anywhere else. A transition never changes its argument.
+Does not live here: when a transition happens; that is the script's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Final, Generic, TypeVar, cast, final
+
+import attrs
+from immutables import Map
+from typing_extensions import TypeVar as DefaultTypeVar
+from typing_extensions import override
+
+from fengine.core.equality import same
+from fengine.core.events import AnyEvent, Events
+from fengine.core.outcome import Status
+from fengine.core.records import copier
+from fengine.core.requests import (
+    NO_REQUESTS,
+    Interrupt,
+    Recovery,
+    Requests,
+    Terminate,
+    TerminateEpoch,
+)
+
+Batch = TypeVar("Batch")
+Output = TypeVar("Output")
+User = DefaultTypeVar("User", default=None)
+
+
+@final
+class Missing(Enum):
+    """Stand for a batch or an output that is not there."""
+
+    MISSING = "none yet"
+
+
+MISSING: Final = Missing.MISSING
+
+
+def _positive(owner: object, field: attrs.Attribute[int | None], value: object) -> None:
+    if value is None:
+        return
+    if type(value) is not int:
+        raise TypeError(
+            f"{field.name}={value!r} of type {type(value).__name__} is not an int; "
+            f"{field.name} is a number from 1 or None"
+        )
+    if value < 1:
+        raise ValueError(f"{field.name}={value} is too small; {field.name} is a number from 1")
+
+
+@final
+@attrs.frozen(weakref_slot=False)
+class Limits:
+    """Say how long a run is.
+
+    Args:
+        max_epochs: the number of epochs.
+        max_iters: the number of iterations, instead of `max_epochs`.
+        epoch_length: the number of batches in an epoch; None until it is known.
+
+    Raises:
+        TypeError: a limit is neither an int nor None.
+        ValueError: a limit is below 1.
+
+    >>> Limits(max_epochs=3, epoch_length=10)
+    Limits(max_epochs=3, max_iters=None, epoch_length=10)
+    """
+
+    max_epochs: int | None = attrs.field(default=None, validator=_positive)
+    max_iters: int | None = attrs.field(default=None, validator=_positive)
+    epoch_length: int | None = attrs.field(default=None, validator=_positive)
+
+
+@final
+@attrs.frozen
+class Ledger:
+    """Keep what the script writes down beside the counters, and users rarely read."""
+
+    status: Status = Status.READY
+    attributes: Map[str, int] = Map()
+    counts_before: Map[str, int] = Map()
+    """The counts of events at the start of the epoch."""
+    offset: int = 0
+    """What to add to `State.batches` for the number of batches drawn from the data's iterator."""
+    failed_at_event: bool = False
+    """Whether a handler of `State.event` failed, so that the event is still to be completed."""
+
+
+_NO_LEDGER: Final = Ledger()
+_NO_LIMITS: Final = Limits()
+_NOTHING: Final[Map[str, float]] = Map()
+_NO_COUNTS: Final[Map[str, int]] = Map()
+
+
+def _shared(requests: Requests) -> Requests:
+    # The script asks `is NO_REQUESTS` several times an iteration.
+    return NO_REQUESTS if requests == NO_REQUESTS else requests
+
+
+@final
+@attrs.frozen(eq=False, weakref_slot=False, kw_only=True)
+class State(Generic[Batch, Output, User]):
+    """Hold everything a run knows between two events.
+
+    A handler takes a state and returns one; nothing is ever changed in place. Make one by hand to
+    test a handler; in a run, the loop does.
+
+    Args:
+        iteration: number of iterations begun in the run.
+        epoch: number of epochs begun in the run.
+        batches: number of batches fetched in this epoch.
+        event: the event that the state stands at; None before the run.
+        batch: the batch of this iteration; reading it when there is none is an error.
+        output: what the step made of it; reading it when there is none is an error.
+        user: the user's own record.
+        metrics: named results, such as those of an evaluation.
+        limits: how long the run is.
+        requests: what has been asked of the loop.
+        counts: the firings so far of events without a counter attribute, by name.
+        ledger: the script's own notes.
+
+    >>> before = State(epoch=2, iteration=7, output=0.25)
+    >>> after = before.evolve(output=0.5).terminate()
+    >>> before.output, after.output, after.requests.terminate
+    (0.25, 0.5, <Terminate.ANNOUNCED: 'announced'>)
+    >>> before == State(epoch=2, iteration=7, output=0.25)
+    True
+    """
+
+    iteration: int = 0
+    epoch: int = 0
+    batches: int = 0
+    event: AnyEvent | None = None
+    _batch: Batch | Missing = MISSING
+    _output: Output | Missing = MISSING
+    requests: Requests = attrs.field(default=NO_REQUESTS, converter=_shared)
+    user: User = cast("User", None)
+    metrics: Map[str, float] = attrs.field(default=_NOTHING, converter=Map)
+    limits: Limits = _NO_LIMITS
+    counts: Map[str, int] = attrs.field(default=_NO_COUNTS, converter=Map)
+    ledger: Ledger = _NO_LEDGER
+
+    @property
+    def batch(self) -> Batch:
+        """The batch of this iteration.
+
+        Raises:
+            AttributeError: there is none: it is released before the next one is fetched.
+        """
+        if self._batch is MISSING:
+            raise AttributeError(_absent(self, "batch", "from GET_BATCH_COMPLETED on"))
+        return self._batch
+
+    @property
+    def output(self) -> Output:
+        """What the step made of the last batch.
+
+        Raises:
+            AttributeError: there is none: the step has not run, or a new batch has come.
+        """
+        if self._output is MISSING:
+            raise AttributeError(_absent(self, "output", "from ITERATION_COMPLETED on"))
+        return self._output
+
+    @property
+    def has_batch(self) -> bool:
+        """Whether `batch` can be read."""
+        return self._batch is not MISSING
+
+    @property
+    def has_output(self) -> bool:
+        """Whether `output` can be read."""
+        return self._output is not MISSING
+
+    @property
+    def status(self) -> Status:
+        """Where the run stands in its life."""
+        return self.ledger.status
+
+    @property
+    def attributes(self) -> Map[str, int]:
+        """The counters of mapped events, by name; see `with_attribute`."""
+        return self.ledger.attributes
+
+    @property
+    def drawn(self) -> int:
+        """How many batches were drawn from the data since its iteration was last started."""
+        return self.batches + self.ledger.offset
+
+    def evolve(
+        self,
+        *,
+        user: User | Missing = MISSING,
+        output: Output | Missing = MISSING,
+        batch: Batch | Missing = MISSING,
+        metrics: Mapping[str, float] | Missing = MISSING,
+    ) -> State[Batch, Output, User]:
+        """Give this state with some of the user's fields replaced.
+
+        Counters and limits are the loop's, so they are not among them.
+
+        Args:
+            user: the user's record.
+            output: the output of the step.
+            batch: the batch, for instance augmented.
+            metrics: all named results; for one of them see `with_metric`.
+
+        >>> State(user="old").evolve(user="new").user
+        'new'
+        """
+        return _set_user_fields(
+            self,
+            self.user if user is MISSING else user,
+            self._output if output is MISSING else output,
+            self._batch if batch is MISSING else batch,
+            self.metrics if metrics is MISSING else Map(metrics),
+        )
+
+    def with_metric(self, name: str, value: float) -> State[Batch, Output, User]:
+        """Give this state with one named result set.
+
+        >>> State().with_metric("accuracy", 0.97).metrics["accuracy"]
+        0.97
+        """
+        return self.evolve(metrics=self.metrics.set(name, value))
+
+    def with_attribute(self, name: str, value: int) -> State[Batch, Output, User]:
+        """Give this state with the counter of a mapped event set; only the user sets these.
+
+        Raises:
+            TypeError: `value` is not an int.
+            ValueError: `name` is a counter that the loop keeps.
+
+        >>> State().with_attribute("time_iteration", 3).attributes["time_iteration"]
+        3
+        """
+        if type(value) is not int:
+            raise TypeError(f"attribute {name}={value!r} is not an int; filters count with it")
+        if name in ("iteration", "epoch"):
+            raise ValueError(f"the loop keeps {name}; use another attribute for your own event")
+        return _set_ledger(
+            self, attrs.evolve(self.ledger, attributes=self.attributes.set(name, value))
+        )
+
+    def terminate(self, *, skip_completed: bool = False) -> State[Batch, Output, User]:
+        """Ask for the end of the run.
+
+        Args:
+            skip_completed: leave COMPLETED out.
+
+        >>> State().terminate(skip_completed=True).requests.terminate
+        <Terminate.SILENT: 'silent'>
+        """
+        kind = Terminate.SILENT if skip_completed else Terminate.ANNOUNCED
+        return with_requests(self, attrs.evolve(self.requests, terminate=kind))
+
+    def terminate_epoch(self, *, skip_epoch_completed: bool = False) -> State[Batch, Output, User]:
+        """Ask for the end of the epoch.
+
+        Args:
+            skip_epoch_completed: leave EPOCH_COMPLETED out.
+
+        >>> State().terminate_epoch().requests.terminate_epoch
+        <TerminateEpoch.ANNOUNCED: 'announced'>
+        """
+        kind = TerminateEpoch.SILENT if skip_epoch_completed else TerminateEpoch.ANNOUNCED
+        return with_requests(self, attrs.evolve(self.requests, terminate_epoch=kind))
+
+    def interrupt(self) -> State[Batch, Output, User]:
+        """Ask for a pause at the next event, from which `Loop.resume` goes on.
+
+        >>> State().interrupt().requests.interrupt
+        <Interrupt.ANNOUNCED: 'announced'>
+        """
+        return with_requests(self, attrs.evolve(self.requests, interrupt=Interrupt.ANNOUNCED))
+
+    def recover(self, recovery: Recovery) -> State[Batch, Output, User]:
+        """Answer an exception, in a handler of EXCEPTION_RAISED: how the run goes on.
+
+        Args:
+            recovery: SKIP_BATCH, END_EPOCH or END_RUN.
+
+        Raises:
+            TypeError: `recovery` is something else.
+
+        >>> State().recover(Recovery.SKIP_BATCH).requests.recovery
+        <Recovery.SKIP_BATCH: 'skip_batch'>
+        """
+        if not isinstance(recovery, Recovery):
+            raise TypeError(f"recover({recovery!r}): give one of SKIP_BATCH, END_EPOCH and END_RUN")
+        return with_requests(self, attrs.evolve(self.requests, recovery=recovery))
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        """Compare every field; tensors by shape, dtype and content. Always a bool."""
+        if not isinstance(other, State):
+            return NotImplemented
+        return all(same(getattr(self, name), getattr(other, name)) for name in _FIELDS)
+
+    __hash__ = None  # type: ignore[assignment]  # a state holds batches, which have no hash
+
+
+_FIELDS: Final = tuple(field.name for field in attrs.fields(State))
+
+_LIMIT_SETTERS: Final = {field.name: copier(Limits, field.name) for field in attrs.fields(Limits)}
+_set_user_fields: Final = copier(State, "user", "_output", "_batch", "metrics")
+_set_requests: Final = copier(State, "requests")
+_set_limits: Final = copier(State, "limits")
+_set_ledger: Final = copier(State, "ledger")
+_set_event: Final = copier(State, "event")
+_set_count: Final = copier(State, "event", "counts")
+_set_epoch: Final = copier(State, "epoch", "batches", "event", "ledger")
+_set_no_batch: Final = copier(State, "_batch", "event")
+_set_batch: Final = copier(State, "_batch", "_output", "batches", "event")
+_set_iteration: Final = copier(State, "iteration", "event")
+_set_batch_and_iteration: Final = copier(
+    State, "_batch", "_output", "batches", "iteration", "event"
+)
+_set_output: Final = copier(State, "_output", "event")
+
+
+def _absent(state: State[Batch, Output, User], name: str, since: str) -> str:
+    return (
+        f"state.{name} does not exist at {state.event or 'the start'} (epoch {state.epoch}, "
+        f"iteration {state.iteration}); it can be read {since} of an iteration"
+    )
+
+
+# The transitions of the script, in the order of a run.
+
+
+def begin_run(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Stand at STARTED."""
+    return at_event(with_status(state, Status.RUNNING), Events.STARTED)
+
+
+def begin_epoch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Stand at EPOCH_STARTED of the next epoch, with no batch of it fetched."""
+    ledger = attrs.evolve(state.ledger, counts_before=state.counts, offset=state.drawn)
+    return _set_epoch(state, state.epoch + 1, 0, Events.EPOCH_STARTED, ledger)
+
+
+def request_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Stand at GET_BATCH_STARTED, with the last batch released."""
+    return _set_no_batch(state, MISSING, Events.GET_BATCH_STARTED)
+
+
+def end_of_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Stand at DATALOADER_STOP_ITERATION."""
+    return counted(state, Events.DATALOADER_STOP_ITERATION)
+
+
+def restart_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Note that iteration over the data starts again, so that nothing is drawn from it."""
+    return _set_ledger(state, attrs.evolve(state.ledger, offset=-state.batches))
+
+
+def with_batch(state: State[Batch, Output, User], batch: Batch) -> State[Batch, Output, User]:
+    """Stand at GET_BATCH_COMPLETED with a batch, and with the last output released."""
+    return _set_batch(state, batch, MISSING, state.batches + 1, Events.GET_BATCH_COMPLETED)
+
+
+def begin_iteration(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Stand at ITERATION_STARTED of the next iteration."""
+    return _set_iteration(state, state.iteration + 1, Events.ITERATION_STARTED)
+
+
+def begin_iteration_with(
+    state: State[Batch, Output, User], batch: Batch
+) -> State[Batch, Output, User]:
+    """Equal `begin_iteration(with_batch(state, batch))`, without the state between."""
+    return _set_batch_and_iteration(
+        state, batch, MISSING, state.batches + 1, state.iteration + 1, Events.ITERATION_STARTED
+    )
+
+
+def with_output(state: State[Batch, Output, User], output: Output) -> State[Batch, Output, User]:
+    """Stand at ITERATION_COMPLETED with the output of the step."""
+    return _set_output(state, output, Events.ITERATION_COMPLETED)
+
+
+def learn_epoch_length(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Take the number of batches of this epoch as the length of every epoch."""
+    return with_limit(state, "epoch_length", state.batches)
+
+
+def end_epoch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Stand at EPOCH_COMPLETED."""
+    return _set_event(state, Events.EPOCH_COMPLETED)
+
+
+def at_event(state: State[Batch, Output, User], event: AnyEvent) -> State[Batch, Output, User]:
+    """Stand at an event that changes nothing else."""
+    return _set_event(state, event)
+
+
+def counted(state: State[Batch, Output, User], event: AnyEvent) -> State[Batch, Output, User]:
+    """Stand at an event, and count its firing if no attribute of the user's does."""
+    if event.attr is not None:
+        return _set_event(state, event)
+    return _set_count(
+        state, event, state.counts.set(event.name, state.counts.get(event.name, 0) + 1)
+    )
+
+
+def counted_aside(state: State[Batch, Output, User], event: AnyEvent) -> State[Batch, Output, User]:
+    """Count the firing of an event that does not move the state from where it stands."""
+    counts = state.counts.set(event.name, state.counts.get(event.name, 0) + 1)
+    return _set_count(state, state.event, counts)
+
+
+def with_requests(
+    state: State[Batch, Output, User], requests: Requests
+) -> State[Batch, Output, User]:
+    """Hold exactly these requests."""
+    return _set_requests(state, _shared(requests))
+
+
+def with_limit(
+    state: State[Batch, Output, User], name: str, value: object
+) -> State[Batch, Output, User]:
+    """Have one limit replaced, unchecked: data that gives nothing has the epoch length 0."""
+    return _set_limits(state, _LIMIT_SETTERS[name](state.limits, value))
+
+
+def with_status(state: State[Batch, Output, User], status: Status) -> State[Batch, Output, User]:
+    """Have this status."""
+    return _set_ledger(state, attrs.evolve(state.ledger, status=status))
+
+
+def with_failure(
+    state: State[Batch, Output, User], *, at_event: bool
+) -> State[Batch, Output, User]:
+    """Note whether a handler of the event that the state stands at has failed."""
+    return _set_ledger(state, attrs.evolve(state.ledger, failed_at_event=at_event))
+
+
+def is_done(state: State[Batch, Output, User]) -> bool:
+    """Tell whether the limits are reached.
+
+    >>> is_done(State(epoch=3, limits=Limits(max_epochs=3)))
+    True
+    """
+    limits = state.limits
+    if limits.max_iters is not None and state.iteration >= limits.max_iters:
+        return True
+    if limits.max_epochs is None:
+        return False
+    if state.epoch >= limits.max_epochs:
+        return True
+    return (
+        limits.epoch_length is not None
+        and state.iteration >= limits.epoch_length * limits.max_epochs
+    )

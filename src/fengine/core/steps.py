@@ -1,0 +1,122 @@
+"""Steps: what makes an output of a batch, as frozen records.
+
+A step is `State -> State`. `outputs` lifts a function of the batch; `stages` chains functions, each
+fed with the value of the last, with events between them. Both compare, hash and pickle where their
+functions do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar, cast, final
+
+import attrs
+
+from fengine.core.describe import require_callable
+from fengine.core.events import BUILT_IN, AnyEvent, Event, PayloadEvent
+from fengine.core.registry import not_an_event
+from fengine.core.state import Batch, Output, State, User, with_output
+
+Value = TypeVar("Value")
+Next = TypeVar("Next")
+Kept = TypeVar("Kept")
+
+
+@final
+@attrs.frozen
+class Outputs(Generic[Batch, Output]):
+    """Make the output of the batch alone; made by `outputs`."""
+
+    function: Callable[[Batch], Output]
+
+    def __call__(self, state: State[Batch, Output, Kept]) -> State[Batch, Output, Kept]:
+        """Give the state with the output of its batch."""
+        return with_output(state, self.function(state.batch))
+
+
+def outputs(function: Callable[[Batch], Output]) -> Outputs[Batch, Output]:
+    """Make a step of a function from the batch to the output.
+
+    Args:
+        function: called once an iteration; what it returns is `state.output`.
+
+    Raises:
+        TypeError: `function` cannot take one batch.
+
+    >>> outputs(sum)(State(batch=[1, 2])).output
+    3
+    """
+    require_callable(function, "outputs takes a function that", "batch")
+    return Outputs(function)
+
+
+@final
+@attrs.frozen
+class Stages(Generic[Batch, Output, Value, User]):
+    """Chain functions with events between them into a step; made by `stages`.
+
+    The first stage takes the state, each later one the value of the stage before it; the last value
+    is the output. A handler of an event between stages may read and change the state; a payload
+    event hands it the last value too. Called as a plain step, it fires nothing.
+    """
+
+    parts: tuple[Callable[..., object] | AnyEvent, ...]
+
+    @property
+    def events(self) -> Iterator[AnyEvent]:
+        """The events between the stages, in their order."""
+        return (part for part in self.parts if isinstance(part, Event | PayloadEvent))
+
+    def then(self, stage: Callable[[Value], Next]) -> Stages[Batch, Output, Next, User]:
+        """Add a stage that takes the last value.
+
+        Raises:
+            TypeError: `stage` cannot take one value.
+        """
+        require_callable(stage, "a stage behind the first", "value")
+        return Stages((*self.parts, stage))
+
+    def emit(self, event: Event | PayloadEvent[Value]) -> Stages[Batch, Output, Value, User]:
+        """Fire an event here; a payload event carries the last value.
+
+        Raises:
+            TypeError: `event` is not an event.
+            ValueError: the loop fires it already, or these stages do.
+        """
+        if not isinstance(event, Event | PayloadEvent):
+            raise TypeError(not_an_event(event))
+        if event.name in BUILT_IN:
+            raise ValueError(f"{event!r} is fired by the loop; stages emit events of your own")
+        if any(known.name == event.name for known in self.events):
+            raise ValueError(f"{event!r} is emitted by these stages already; use another event")
+        return Stages((*self.parts, event))
+
+    def __call__(
+        self: Stages[Batch, Output, Output, User], state: State[Batch, Output, User]
+    ) -> State[Batch, Output, User]:
+        """Give the state with the value of the last stage as its output."""
+        value: object = state
+        for part in self.parts:
+            if not isinstance(part, Event | PayloadEvent):
+                value = part(value)
+        return with_output(state, cast("Output", value))
+
+
+def stages(
+    first: Callable[[State[Batch, Output, User]], Value],
+) -> Stages[Batch, Output, Value, User]:
+    """Begin a step of several stages.
+
+    Args:
+        first: a function of the state, whose value goes to the next stage.
+
+    Raises:
+        TypeError: `first` cannot take one state.
+
+    >>> halved = Event("halved")
+    >>> step = stages(lambda state: state.batch / 2).emit(halved).then(round)
+    >>> step(State(batch=7.0)).output
+    4
+    """
+    require_callable(first, "the first stage", "state")
+    return Stages((first,))

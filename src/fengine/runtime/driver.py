@@ -1,0 +1,117 @@
+"""The driver: it pulls the script and fires what the script says.
+
+The one place where handlers run. What a handler raises goes into the script at the event where it
+happened; a driver that is dropped closes its script and its source, and reports no failure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Final, Protocol
+
+from fengine.core.events import AnyEvent, Events
+from fengine.core.handlers import Compiled, fire, where_in_run
+from fengine.core.requests import NO_REQUESTS
+from fengine.core.script import Box, Raised
+from fengine.core.state import Batch, Output, State, User, with_requests
+
+
+class Closable(Protocol):
+    """Anything to close behind a run."""
+
+    def close(self) -> None:
+        """Give up what is held."""
+
+
+def drive(
+    course: Generator[AnyEvent, None, BaseException | None],
+    box: Box[Batch, Output, User],
+    table: Compiled[Batch, Output, User],
+    source: Closable,
+) -> Generator[AnyEvent, None, None]:
+    """Fire the events of a script, and yield each behind its handlers.
+
+    Raises:
+        BaseException: what ended the run, with notes on where; see `last_state`.
+    """
+    try:
+        error = yield from _fire_all(course, box, table)
+    finally:
+        course.close()
+        source.close()
+    if error is None:
+        return
+    event = box.state.event
+    if event is not None and event.name in _PLACES and not box.state.ledger.failed_at_event:
+        error.add_note(f"in {_PLACES[event.name]} {where_in_run(box.state)}")
+    error.__dict__[_STATE] = box.state
+    if isinstance(error, StopIteration):
+        stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box.state)}")
+        stopped.__dict__[_STATE] = box.state
+        raise stopped from error
+    raise error
+
+
+def last_state(error: BaseException) -> State[object, object, object]:
+    """Give the last complete state of the run that an exception left.
+
+    It holds the work of every handler of earlier events, and of none of the event that failed.
+    Given to `Loop.resume`, it goes on there: a failed event fires again, a failed step runs again.
+
+    Raises:
+        LookupError: the exception did not come out of a run.
+
+    >>> from fengine import Loop, outputs
+    >>> try:
+    ...     Loop(outputs(lambda batch: 1 // batch)).run([2, 1, 0])
+    ... except ZeroDivisionError as error:
+    ...     print(last_state(error).iteration)
+    3
+    """
+    state = error.__dict__.get(_STATE)
+    if not isinstance(state, State):
+        raise LookupError(f"{error!r} did not come out of a run, so there is no state of one")
+    return state
+
+
+_STATE: Final = "_fengine_last_state"
+
+# What runs behind these events that is no handler.
+_PLACES: Final = {
+    "epoch_started": "starting iteration over the data",
+    "get_batch_started": "fetching a batch from the data",
+    "dataloader_stop_iteration": "fetching a batch from the data started again",
+    "iteration_started": "the step",
+}
+
+
+def _fire_all(
+    course: Generator[AnyEvent, None, BaseException | None],
+    box: Box[Batch, Output, User],
+    table: Compiled[Batch, Output, User],
+) -> Generator[AnyEvent, None, BaseException | None]:
+    failure: Raised | None = None
+    while True:
+        try:
+            event = next(course) if failure is None else course.throw(failure)
+        except StopIteration as end:
+            result: BaseException | None = end.value
+            return result
+        failure = None
+        try:
+            box.state = fire(table, event, box.state, box.payload)
+            if event is Events.EXCEPTION_RAISED:
+                _settle(box)
+        except BaseException as error:
+            failure = Raised(error)
+            continue
+        yield event
+
+
+def _settle(box: Box[Batch, Output, User]) -> None:
+    """Let KeyboardInterrupt and its like leave the run, whatever the handlers answered."""
+    error = box.payload
+    assert isinstance(error, BaseException)
+    if not isinstance(error, Exception) and box.state.requests.recovery is not None:
+        box.state = with_requests(box.state, NO_REQUESTS)
+        error.add_note(f"{type(error).__name__} always leaves the run, so recover() had no effect")

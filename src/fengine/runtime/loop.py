@@ -1,0 +1,377 @@
+"""Loop: a step, the handlers around it, and the ways to run them, as a frozen value.
+
+A loop holds nothing of a run, so one loop can run twice at once, or inside its own handler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Generator, Iterable, Iterator
+from typing import Generic, TypeVar, cast, final, overload
+
+import attrs
+
+from fengine.core.describe import require_callable
+from fengine.core.events import AnyEvent, Event, EventSet, FilteredPayloadEvent, PayloadEvent
+from fengine.core.handlers import Handler, PayloadHandler, Registration, Table, members
+from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry, not_an_event
+from fengine.core.script import Box, Step, script
+from fengine.core.semantics import DOCUMENTED, Semantics
+from fengine.core.state import Batch, Limits, Output, State, User
+from fengine.core.steps import Stages
+from fengine.runtime.driver import drive
+from fengine.runtime.source import DataSource, NoData, source_of
+
+P = TypeVar("P")
+
+
+@final
+@attrs.frozen
+class Moment(Generic[Batch, Output, User]):
+    """Hold an event of a run with the state that its handlers left.
+
+    >>> from fengine import Loop, outputs
+    >>> [moment.event for moment in Loop(outputs(abs)).iterate([-1])][:2]
+    [Events.STARTED, Events.EPOCH_STARTED]
+    """
+
+    event: AnyEvent
+    state: State[Batch, Output, User]
+
+
+@final
+@attrs.frozen
+class Loop(Generic[Batch, Output, User]):
+    """Run a step over data, and handlers at the events of the run.
+
+    A loop is a value: `on`, `register` and `without` give a new one. Loops compare, hash and pickle
+    where their steps and handlers do.
+
+    Args:
+        step: makes an output of a batch, `State -> State`; see `outputs` and `stages`.
+        semantics: when a requested stop acts.
+        registry: the events that handlers may be registered for; see `register`.
+        table: the handlers; see `on`.
+
+    Raises:
+        TypeError: `step` cannot take one state.
+
+    >>> from fengine import Events, State, outputs
+    >>> def stop_at_large(state: State[int, int]) -> State[int, int]:
+    ...     return state.terminate() if state.output > 5 else state
+    >>> loop = Loop(outputs(lambda batch: 2 * batch))
+    >>> loop = loop.on(Events.ITERATION_COMPLETED, stop_at_large)
+    >>> loop.run([1, 2, 3, 4], max_epochs=3).iteration
+    3
+    """
+
+    step: Step[Batch, Output, User] = attrs.field()
+    semantics: Semantics = attrs.field(default=DOCUMENTED, kw_only=True)
+    registry: EventRegistry = attrs.field(kw_only=True)
+    table: Table[Batch, Output, User] = attrs.field(kw_only=True, factory=Table)
+
+    @step.validator
+    def _check_step(self, field: object, step: object) -> None:
+        require_callable(step, "a step", "state")
+
+    @registry.default
+    def _known_events(self) -> EventRegistry:
+        emitted = self.step.events if isinstance(self.step, Stages) else ()
+        return BUILT_IN_EVENTS.register(*emitted)
+
+    @overload
+    def on(
+        self, event: Event | EventSet, handler: Handler[Batch, Output, User]
+    ) -> Loop[Batch, Output, User]: ...
+
+    @overload
+    def on(
+        self,
+        event: PayloadEvent[P] | FilteredPayloadEvent[P],
+        handler: PayloadHandler[Batch, Output, User, P],
+    ) -> Loop[Batch, Output, User]: ...
+
+    def on(
+        self,
+        event: Event | EventSet | PayloadEvent[P] | FilteredPayloadEvent[P],
+        handler: Callable[..., State[Batch, Output, User]],
+    ) -> Loop[Batch, Output, User]:
+        """Give this loop with a handler more, behind those that it has.
+
+        Args:
+            event: an event, filtered or not, or several joined by `|`.
+            handler: takes the state, at a payload event the payload too, and returns the state.
+
+        Raises:
+            TypeError: `event` is not an event, or `handler` does not take those arguments.
+            ValueError: the event is not registered with this loop.
+
+        >>> from fengine import Events, outputs, tap
+        >>> loop = Loop(outputs(abs)).on(
+        ...     Events.EPOCH_COMPLETED, tap(lambda state: print("epoch", state.epoch))
+        ... )
+        >>> done = loop.run([-1, -2], max_epochs=2)
+        epoch 1
+        epoch 2
+        """
+        table = self.table.adding(*self._registrations(event, handler))
+        return attrs.evolve(self, table=table)
+
+    def register(self, *events: Event | PayloadEvent[object]) -> Loop[Batch, Output, User]:
+        """Give this loop with events of your own known to it.
+
+        The events that the stages of the step emit are known already.
+
+        Raises:
+            TypeError: something is not an event.
+            ValueError: a name already stands for a different event.
+
+        >>> from fengine import Event, outputs
+        >>> chunk = Event("chunk_started")
+        >>> chunk in Loop(outputs(abs)).register(chunk).registry
+        True
+        """
+        return attrs.evolve(self, registry=self.registry.register(*events))
+
+    def without(
+        self,
+        event: Event | EventSet | PayloadEvent[P] | FilteredPayloadEvent[P],
+        handler: Callable[..., State[Batch, Output, User]],
+    ) -> Loop[Batch, Output, User]:
+        """Give this loop without the latest such registration.
+
+        Law: `loop.on(event, handler).without(event, handler) == loop`.
+
+        Raises:
+            TypeError: `event` is not an event.
+            ValueError: there is no such registration.
+
+        >>> from fengine import Events, outputs
+        >>> loop = Loop(outputs(abs))
+        >>> more = loop.on(Events.STARTED, State.terminate)
+        >>> more.without(Events.STARTED, State.terminate) == loop
+        True
+        """
+        table = self.table
+        for registration in self._registrations(event, handler):
+            table = table.without(registration)
+        return attrs.evolve(self, table=table)
+
+    @overload
+    def run(
+        self: Loop[Batch, Output, None],
+        data: Iterable[Batch] | None = None,
+        *,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> State[Batch, Output, None]: ...
+
+    @overload
+    def run(
+        self,
+        data: Iterable[Batch] | None = None,
+        *,
+        user: User,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> State[Batch, Output, User]: ...
+
+    def run(
+        self,
+        data: Iterable[Batch] | None = None,
+        *,
+        user: object = None,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> State[Batch, Output, User] | State[Batch, Output, None]:
+        """Run from the start to the end, and give the final state.
+
+        Args:
+            data: the batches of an epoch: a list, a DataLoader, any iterable; an iterator gives
+                each batch once. None: every batch is None, `epoch_length` says how many there are.
+            user: the user's own record, to begin with.
+            max_epochs: number of epochs; 1 if `max_iters` is not given either.
+            max_iters: number of iterations, instead of `max_epochs`.
+            epoch_length: number of batches in an epoch, if not the length of the data.
+
+        Raises:
+            TypeError: `data` is no iterable of batches, or a limit is not an int.
+            ValueError: `data` is empty, a limit is below 1, or both limits are given.
+            DataExhausted: the data ends for good before the limits are reached.
+            BaseException: whatever the step, the data or a handler raised and nobody recovered,
+                with a note that says where; `last_state` gives the state in which it happened.
+
+        >>> from fengine import outputs
+        >>> final = Loop(outputs(lambda batch: 2 * batch)).run([1, 2, 3], max_epochs=2)
+        >>> final.iteration, final.epoch, final.output, final.status.value
+        (6, 2, 6, 'completed')
+        """
+        source = _source(data, epoch_length)
+        state: State[Batch, Output, User] = _start(
+            source, cast("User", user), max_epochs, max_iters, epoch_length
+        )
+        return self._finish(state, source)
+
+    @overload
+    def iterate(
+        self: Loop[Batch, Output, None],
+        data: Iterable[Batch] | None = None,
+        *,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> Iterator[Moment[Batch, Output, None]]: ...
+
+    @overload
+    def iterate(
+        self,
+        data: Iterable[Batch] | None = None,
+        *,
+        user: User,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> Iterator[Moment[Batch, Output, User]]: ...
+
+    @overload
+    def iterate(
+        self, data: Iterable[Batch] | None = None, *, after: State[Batch, Output, User]
+    ) -> Iterator[Moment[Batch, Output, User]]: ...
+
+    def iterate(
+        self,
+        data: Iterable[Batch] | None = None,
+        *,
+        user: object = None,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+        after: State[Batch, Output, User] | None = None,
+    ) -> Iterator[Moment[Batch, Output, User]] | Iterator[Moment[Batch, Output, None]]:
+        """Run step by step: give one `Moment` for each event, after its handlers have run.
+
+        Nothing runs before the next moment is asked for, and to stop is not to ask; dropping the
+        iterator closes the data.
+
+        Law: the last moment's state is what `run` gives.
+
+        Args:
+            data: as for `run`.
+            user: as for `run`.
+            max_epochs: as for `run`.
+            max_iters: as for `run`.
+            epoch_length: as for `run`.
+            after: a state to go on from, as for `resume`, instead of all the others but `data`.
+
+        Raises:
+            BaseException: as `run` does.
+
+        >>> from fengine import Events, outputs
+        >>> for moment in Loop(outputs(lambda batch: 2 * batch)).iterate([1, 2]):
+        ...     if moment.event is Events.ITERATION_COMPLETED:
+        ...         print(moment.state.iteration, moment.state.output)
+        1 2
+        2 4
+        """
+        source = _source(data, epoch_length if after is None else after.limits.epoch_length)
+        if after is None:
+            after = _start(source, cast("User", user), max_epochs, max_iters, epoch_length)
+        return self._moments(after, source)
+
+    def resume(
+        self, state: State[Batch, Output, User], data: Iterable[Batch] | None = None
+    ) -> State[Batch, Output, User]:
+        """Go on right after the event that a state stands at, and give the final state.
+
+        Law: for the state of every moment of a run, the events that follow and the final state are
+        those of that run, as long as `data` gives the same batches again. It is exact for a list;
+        an iterator goes on where it stands; of another iterable, the batches that are behind are
+        read and dropped. The state of a run that has ended comes back as it is.
+
+        Args:
+            state: of a moment, of an interrupted run, or `last_state` of an exception.
+            data: as for `run`.
+
+        Raises:
+            BaseException: as `run` does.
+
+        >>> from fengine import Loop, outputs
+        >>> loop = Loop(outputs(lambda batch: 2 * batch))
+        >>> moments = list(loop.iterate([1, 2, 3], max_epochs=2))
+        >>> all(loop.resume(moment.state, [1, 2, 3]) == moments[-1].state for moment in moments)
+        True
+        """
+        return self._finish(state, _source(data, state.limits.epoch_length))
+
+    def _registrations(
+        self,
+        event: Event | EventSet | PayloadEvent[P] | FilteredPayloadEvent[P],
+        handler: Callable[..., State[Batch, Output, User]],
+    ) -> list[Registration[Batch, Output, User]]:
+        if not isinstance(event, Event | EventSet | PayloadEvent | FilteredPayloadEvent):
+            raise TypeError(not_an_event(event))
+        made = []
+        for single, filter in members(event):
+            self.registry.require(single)
+            given = ("state", "payload") if isinstance(single, PayloadEvent) else ("state",)
+            require_callable(handler, f"a handler of {single!r}", *given)
+            made.append(Registration(single, filter, handler))
+        return made
+
+    def _finish(
+        self, state: State[Batch, Output, User], source: DataSource[Batch] | NoData
+    ) -> State[Batch, Output, User]:
+        box = Box(state)
+        table = self.table.compiled()
+        for _ in drive(self._script(box, source, table), box, table, source):
+            pass
+        return box.state
+
+    def _moments(
+        self, state: State[Batch, Output, User], source: DataSource[Batch] | NoData
+    ) -> Generator[Moment[Batch, Output, User], None, None]:
+        box = Box(state)
+        every_event = {event.name for event in self.registry.events}
+        course = self._script(box, source, every_event)
+        for event in drive(course, box, self.table.compiled(), source):
+            yield Moment(event, box.state)
+
+    def _script(
+        self,
+        box: Box[Batch, Output, User],
+        source: DataSource[Batch] | NoData,
+        heard: Container[str],
+    ) -> Generator[AnyEvent, None, BaseException | None]:
+        # Without data, Batch is None, which no type can say.
+        return script(box, self.step, cast("DataSource[Batch]", source), heard, self.semantics)
+
+
+def _source(data: Iterable[Batch] | None, epoch_length: int | None) -> DataSource[Batch] | NoData:
+    if data is not None:
+        return source_of(data)
+    if epoch_length is None:
+        raise TypeError(
+            "data is None and there is no epoch_length, so the length of an epoch is unknown; "
+            "give data, or epoch_length for a run without data"
+        )
+    return NoData()
+
+
+def _start(
+    source: DataSource[Batch] | NoData,
+    user: User,
+    max_epochs: int | None,
+    max_iters: int | None,
+    epoch_length: int | None,
+) -> State[Batch, Output, User]:
+    if max_epochs is not None and max_iters is not None:
+        raise ValueError(
+            f"both max_epochs={max_epochs} and max_iters={max_iters} are given; give one of them"
+        )
+    if max_epochs is None and max_iters is None:
+        max_epochs = 1
+    if epoch_length is None and isinstance(source, DataSource):
+        epoch_length = source.length
+    return State(user=user, limits=Limits(max_epochs, max_iters, epoch_length))

@@ -1,0 +1,208 @@
+"""Sources: where the batches of a run come from.
+
+`source_of` reads from any iterable; `nothing` stands for a run without data. A source is an effect:
+it alone holds an iterator, and says by warnings what is odd about the data.
+
+A list is entered at any place by its index, and an iterator goes on where it stands. Any other
+iterable is entered by reading and dropping the batches before that place.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar, final
+
+import attrs
+
+from fengine.core.script import EXHAUSTED, Exhausted, Leaked
+from fengine.core.state import Batch, Output, State, User
+
+Item = TypeVar("Item")
+
+
+class DataExhausted(ValueError):
+    """Tell that the data gave no batch though the run needs more.
+
+    Args:
+        got: number of batches that the run has got.
+        wanted: number of batches that the limits ask for, or None where they do not say.
+
+    >>> DataExhausted(got=0, wanted=9)
+    DataExhausted('data is empty: it gave no batch at all')
+    """
+
+    def __init__(self, got: int, wanted: int | None) -> None:
+        self.got = got
+        self.wanted = wanted
+        if got == 0:
+            text = "data is empty: it gave no batch at all"
+        else:
+            amount = f"{got} batches" if wanted is None else f"{got} of {wanted} batches"
+            text = (
+                f"data gave {amount}, and nothing when it was started again; give data that can "
+                "be iterated again, or a lower max_epochs"
+            )
+        super().__init__(text)
+
+
+@final
+@attrs.define(eq=False)
+class DataSource(Generic[Item]):
+    """Give the batches of an iterable; made by `source_of`."""
+
+    data: Iterable[Item]
+    length: int | None
+    announced: bool = True
+    _iterator: Iterator[Item] | None = None
+    _drawn: int = 0
+    _got: int = 0
+    _warned: bool = False
+
+    def open(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+        """Get ready to give the batch behind those that the state has drawn."""
+        if self._iterator is None:
+            self._begin(state.drawn)
+            self._got = state.iteration
+        return state
+
+    def fetch(self) -> Item | Exhausted:
+        """Give the next batch, or EXHAUSTED."""
+        assert self._iterator is not None
+        item = next(self._iterator, EXHAUSTED)
+        if item is not EXHAUSTED:
+            self._drawn += 1
+            self._got += 1
+        elif self.length is not None and self._drawn < self.length:
+            self._report(f"it gave {self._drawn}")
+        return item
+
+    def restart(self) -> None:
+        """Start iteration over the data again."""
+        if self.length is not None:
+            if self._drawn > self.length:
+                self._report(f"it gave {self._drawn}")
+            elif (length := length_of(self.data)) != self.length:
+                self._report(f"it now says {length}")
+        self._begin(0)
+
+    def ran_dry(self, state: State[Batch, Output, User]) -> None:
+        """Refuse to go on without data.
+
+        Raises:
+            DataExhausted: always.
+        """
+        limits = state.limits
+        wanted = limits.max_iters
+        if limits.max_epochs is not None and limits.epoch_length:
+            wanted = limits.max_epochs * limits.epoch_length
+        raise DataExhausted(self._got, wanted)
+
+    def close(self) -> None:
+        """Give up the iterator, and close it unless it is the user's own."""
+        iterator, self._iterator = self._iterator, None
+        if iterator is None or iterator is self.data:
+            return
+        ends_here = self._drawn == self.length and not isinstance(self.data, Sequence)
+        if ends_here and next(iterator, EXHAUSTED) is not EXHAUSTED:
+            self._report("it has more")
+        close = getattr(iterator, "close", None)
+        if callable(close):
+            close()
+
+    def _begin(self, skip: int) -> None:
+        self._drawn = skip
+        if skip and isinstance(self.data, Sequence):
+            self._iterator = itertools.islice(self.data, skip, None)
+            return
+        try:
+            self._iterator = iter(self.data)
+        except StopIteration as stop:
+            raise Leaked(stop) from None
+        if self._iterator is not self.data:
+            for _ in itertools.islice(self._iterator, skip):
+                pass
+
+    def _report(self, finding: str) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"data of type {type(self.data).__name__} said that it has {self.length} batches, "
+                f"but {finding}; give epoch_length to say how long an epoch is",
+                stacklevel=2,
+            )
+
+
+@final
+@attrs.define(eq=False)
+class NoData:
+    """Give None for ever, unannounced: the source of a run without data."""
+
+    announced: bool = False
+
+    def open(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+        """Do nothing: there is nothing to get ready."""
+        return state
+
+    def fetch(self) -> None:
+        """Give None."""
+
+    def restart(self) -> None:
+        """Do nothing: there is nothing to restart."""
+
+    def ran_dry(self, state: State[Batch, Output, User]) -> None:
+        """Do nothing: it never runs dry."""
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to close."""
+
+
+def source_of(data: Iterable[Item]) -> DataSource[Item]:
+    """Make a source of the data of a run, and refuse data that cannot be one.
+
+    Raises:
+        TypeError: `data` is not an iterable of batches, or its length is not an int.
+        ValueError: `data` is empty.
+
+    >>> source_of([1, 2]).length
+    2
+    """
+    kind = type(data)
+    if isinstance(data, type | str | bytes | Mapping):
+        what = f"the class {data.__name__}" if isinstance(data, type) else f"a {kind.__name__}"
+        raise TypeError(
+            f"data is {what}; give an iterable of batches, such as a list or DataLoader"
+        )
+    if not isinstance(data, Iterable):
+        raise TypeError(
+            f"data={data!r} of type {kind.__name__} is not iterable; "
+            "give an iterable of batches, such as a list or DataLoader"
+        )
+    length = length_of(data)
+    if length == 0:
+        raise ValueError(f"data is empty: this {kind.__name__} has the length 0")
+    return DataSource(data, length)
+
+
+def length_of(data: object) -> int | None:
+    """Give the number of batches that the data says it has; None if it does not know.
+
+    Raises:
+        TypeError: the length is not an int.
+        ValueError: the length is negative.
+    """
+    method = getattr(type(data), "__len__", None)
+    if method is None:
+        return None
+    try:
+        length = method(data)
+    except TypeError:
+        return None
+    if type(length) is not int:
+        raise TypeError(
+            f"the length of data is {length!r} of type {type(length).__name__}, not an int"
+        )
+    if length < 0:
+        raise ValueError(f"the length of data is {length}, which is negative")
+    return length

@@ -1,0 +1,197 @@
+"""The shape of the package: imports only go towards the core, which is pure; exports are complete.
+
+The rules on imports are read from the source, so they hold for what no test happens to run too.
+"""
+
+import ast
+import doctest
+import importlib
+import importlib.util
+import inspect
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+FACADE = "fengine"  # the package itself, which re-exports the functional API
+
+# From which rooms a file of each room may import.
+MAY_IMPORT = {
+    "core": {"core"},
+    "runtime": {"core", "runtime"},
+    FACADE: {"core", "runtime"},
+    "engine": {"core", "runtime", FACADE, "engine"},
+    "training": {"core", "runtime", FACADE, "training"},
+    "handlers": {"core", "runtime", FACADE, "handlers"},
+    "testing": {"core", "runtime", FACADE, "engine", "testing"},
+}
+MAY_IMPORT["examples"] = {*MAY_IMPORT, "examples"}
+
+# All that the core may import from outside: nothing here does I/O, reads a clock or draws a number.
+PURE = {
+    "__future__",
+    "abc",
+    "attrs",
+    "collections",
+    "collections.abc",
+    "enum",
+    "functools",
+    "immutables",
+    "inspect",
+    "itertools",
+    "math",
+    "operator",
+    "types",
+    "typing",
+    "typing_extensions",
+}
+IMPURE_NAMES = {"input", "open", "print"}
+
+PUBLIC = ("fengine", "fengine.engine", "fengine.training")
+
+# Where programs written against the documented package look for the names of `fengine.engine` too.
+COMPATIBLE = {
+    "fengine.engine.engine": ("Engine", "RemovableEventHandle"),
+    "fengine.engine.events": (
+        "CallableEventWithFilter",
+        "EventEnum",
+        "Events",
+        "EventsList",
+        "RemovableEventHandle",
+        "State",
+    ),
+}
+
+
+def module_name(path: Path) -> str:
+    """Name the module that a file under `src` defines."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
+TREES = {
+    name: ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    for name, path in MODULES.items()
+}
+
+
+def imports(module: str) -> Iterator[str]:
+    """Name what a module imports, wherever in the file; a submodule rather than its package."""
+    package = module if MODULES[module].stem == "__init__" else module.rpartition(".")[0]
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            relative = "." * node.level + (node.module or "")
+            origin = importlib.util.resolve_name(relative, package)
+            for alias in node.names:
+                submodule = f"{origin}.{alias.name}"
+                yield submodule if submodule in MODULES else origin
+
+
+def is_ours(module: str) -> bool:
+    """Tell whether a module belongs to the package."""
+    return module.partition(".")[0] == FACADE
+
+
+def room(module: str) -> str:
+    """Name the room of one of our modules."""
+    return module.split(".")[1] if "." in module else FACADE
+
+
+def in_rooms(*rooms: str) -> Iterator[str]:
+    """List the modules of some rooms."""
+    return (module for module in MODULES if room(module) in rooms)
+
+
+def test_every_module_is_in_a_known_room() -> None:
+    assert {room(module) for module in MODULES} <= MAY_IMPORT.keys()
+
+
+def test_imports_go_towards_the_core() -> None:
+    wrong = [
+        f"{module} imports {target}"
+        for module in MODULES
+        for target in imports(module)
+        if is_ours(target) and room(target) not in MAY_IMPORT[room(module)]
+    ]
+    assert not wrong
+
+
+def test_core_has_no_import_cycle() -> None:
+    graph = {module: set(imports(module)) - {module} for module in in_rooms("core")}
+    TopologicalSorter(graph).prepare()  # a CycleError names the modules of the cycle
+
+
+def test_core_imports_nothing_impure() -> None:
+    wrong = [
+        f"{module} imports {target}"
+        for module in in_rooms("core")
+        for target in imports(module)
+        if not is_ours(target) and target not in PURE
+    ]
+    assert not wrong
+
+
+def test_core_does_nothing_impure() -> None:
+    wrong = [
+        f"{module}, line {node.lineno}: {ast.unparse(node)}"
+        for module in in_rooms("core")
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Global) or (isinstance(node, ast.Name) and node.id in IMPURE_NAMES)
+    ]
+    assert not wrong
+
+
+def test_the_functional_api_does_not_import_torch() -> None:
+    wrong = [
+        f"{module} imports {target}"
+        for module in in_rooms("core", "runtime", FACADE)
+        for target in imports(module)
+        if target.partition(".")[0] == "torch"
+    ]
+    assert not wrong
+    program = "import fengine; import sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_are_documented(name: str) -> None:
+    module = importlib.import_module(name)
+    values = {public: getattr(module, public) for public in module.__all__}
+    bare = [public for public, value in values.items() if not value.__doc__]
+    without_doctest = [
+        public
+        for public, value in values.items()
+        if (inspect.isclass(value) or inspect.isroutine(value))
+        and not doctest.DocTestParser().get_examples(value.__doc__ or "")
+    ]
+    assert (bare, without_doctest) == ([], [])
+
+
+def test_everything_public_is_exported_once() -> None:
+    places = defaultdict(list)
+    for name in PUBLIC:
+        module = importlib.import_module(name)
+        for public in module.__all__:
+            places[id(getattr(module, public))].append(f"{name}.{public}")
+    assert [found for found in places.values() if len(found) > 1] == []
+
+
+@pytest.mark.parametrize("name", COMPATIBLE)
+def test_compatible_modules_share_the_names_of_the_engine(name: str) -> None:
+    module = importlib.import_module(name)
+    engine = importlib.import_module("fengine.engine")
+    different = [
+        public
+        for public in COMPATIBLE[name]
+        if getattr(module, public, None) is not getattr(engine, public)
+    ]
+    assert not different

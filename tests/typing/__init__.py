@@ -1,0 +1,1 @@
+"""Programs for the type checker: never run, only read by `tests/test_typing.py`."""

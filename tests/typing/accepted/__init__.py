@@ -1,0 +1,1 @@
+"""Programs in which the type checker must find nothing."""

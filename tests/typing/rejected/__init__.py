@@ -1,0 +1,1 @@
+"""Programs with mistakes: each line that must be rejected ends in `# error: <code>`."""
