@@ -271,9 +271,9 @@ def _run(
         if "interrupt" in heard:
             yield Events.INTERRUPT
         box.state = with_requests(box.state, attrs.evolve(box.state.requests, interrupt=None))
-    elif at < _COMPLETED:
+    elif at < _COMPLETED and box.state.requests.terminate is not Terminate.SILENT:
         box.state = at_event(box.state, Events.COMPLETED)
-        if "completed" in heard and box.state.requests.terminate is not Terminate.SILENT:
+        if "completed" in heard:
             yield Events.COMPLETED
 
 

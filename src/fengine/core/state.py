@@ -32,6 +32,7 @@ from fengine.core.requests import (
 Batch = TypeVar("Batch")
 Output = TypeVar("Output")
 User = DefaultTypeVar("User", default=None)
+Value = TypeVar("Value")
 
 
 @final
@@ -105,6 +106,10 @@ def _shared(requests: Requests) -> Requests:
     return NO_REQUESTS if requests == NO_REQUESTS else requests
 
 
+def _frozen(values: Mapping[str, Value]) -> Map[str, Value]:
+    return values if isinstance(values, Map) else Map(values)
+
+
 @final
 @attrs.frozen(eq=False, weakref_slot=False, kw_only=True)
 class State(Generic[Batch, Output, User]):
@@ -143,9 +148,9 @@ class State(Generic[Batch, Output, User]):
     _output: Output | Missing = MISSING
     requests: Requests = attrs.field(default=NO_REQUESTS, converter=_shared)
     user: User = cast("User", None)
-    metrics: Map[str, float] = attrs.field(default=_NOTHING, converter=Map)
+    metrics: Map[str, float] = attrs.field(default=_NOTHING, converter=_frozen)
     limits: Limits = _NO_LIMITS
-    counts: Map[str, int] = attrs.field(default=_NO_COUNTS, converter=Map)
+    counts: Map[str, int] = attrs.field(default=_NO_COUNTS, converter=_frozen)
     ledger: Ledger = _NO_LEDGER
 
     @property

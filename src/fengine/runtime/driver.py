@@ -6,7 +6,7 @@ happened; a driver that is dropped closes its script and its source, and reports
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Final, Protocol
 
 from fengine.core.events import AnyEvent, Events
@@ -34,22 +34,60 @@ def drive(
     Raises:
         BaseException: what ended the run, with notes on where; see `last_state`.
     """
+
+
+    def answer(event: AnyEvent) -> None:
+        box.state = fire(table, event, box.state, box.payload)
+        if event is Events.EXCEPTION_RAISED:
+            _settle(box)
+
     try:
-        error = yield from _fire_all(course, box, table)
+        error = yield from pull(course, answer)
     finally:
         course.close()
         source.close()
     if error is None:
         return
-    event = box.state.event
-    if event is not None and event.name in _PLACES and not box.state.ledger.failed_at_event:
-        error.add_note(f"in {_PLACES[event.name]} {where_in_run(box.state)}")
-    error.__dict__[_STATE] = box.state
+    mark(error, box.state)
     if isinstance(error, StopIteration):
         stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box.state)}")
-        stopped.__dict__[_STATE] = box.state
+        mark(stopped, box.state)
         raise stopped from error
     raise error
+
+
+def pull(
+    course: Generator[AnyEvent, None, BaseException | None], answer: Callable[[AnyEvent], None]
+) -> Generator[AnyEvent, None, BaseException | None]:
+    """Pull a script to its end: answer each event, then yield it.
+
+    What `answer` raises goes into the script at that event; the script decides what it means.
+
+    Returns:
+        The exception that ends the run, or None.
+    """
+    failure: Raised | None = None
+    while True:
+        try:
+            event = next(course) if failure is None else course.throw(failure)
+        except StopIteration as end:
+            result: BaseException | None = end.value
+            return result
+        failure = None
+        try:
+            answer(event)
+        except BaseException as error:
+            failure = Raised(error)
+            continue
+        yield event
+
+
+def mark(error: BaseException, state: State[Batch, Output, User]) -> None:
+    """Write on an exception that leaves a run where it happened, and in which state."""
+    event = state.event
+    if event is not None and event.name in _PLACES and not state.ledger.failed_at_event:
+        error.add_note(f"in {_PLACES[event.name]} {where_in_run(state)}")
+    error.__dict__[_STATE] = state
 
 
 def last_state(error: BaseException) -> State[object, object, object]:
@@ -83,29 +121,6 @@ _PLACES: Final = {
     "dataloader_stop_iteration": "fetching a batch from the data started again",
     "iteration_started": "the step",
 }
-
-
-def _fire_all(
-    course: Generator[AnyEvent, None, BaseException | None],
-    box: Box[Batch, Output, User],
-    table: Compiled[Batch, Output, User],
-) -> Generator[AnyEvent, None, BaseException | None]:
-    failure: Raised | None = None
-    while True:
-        try:
-            event = next(course) if failure is None else course.throw(failure)
-        except StopIteration as end:
-            result: BaseException | None = end.value
-            return result
-        failure = None
-        try:
-            box.state = fire(table, event, box.state, box.payload)
-            if event is Events.EXCEPTION_RAISED:
-                _settle(box)
-        except BaseException as error:
-            failure = Raised(error)
-            continue
-        yield event
 
 
 def _settle(box: Box[Batch, Output, User]) -> None:

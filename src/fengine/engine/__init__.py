@@ -1,0 +1,32 @@
+"""The documented Engine API on the core: what code written for it imports.
+
+One import line changes; see the README for the differences.
+"""
+
+from fengine.engine.engine import Engine as Engine
+from fengine.engine.engine import EngineRunningError as EngineRunningError
+from fengine.engine.enums import CallableEventWithFilter as CallableEventWithFilter
+from fengine.engine.enums import EventEnum as EventEnum
+from fengine.engine.enums import Events as Events
+from fengine.engine.enums import EventsList as EventsList
+from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
+from fengine.engine.state import State as State
+from fengine.engine.supervised import create_supervised_evaluator as create_supervised_evaluator
+from fengine.engine.supervised import create_supervised_trainer as create_supervised_trainer
+from fengine.engine.supervised import supervised_evaluation_step as supervised_evaluation_step
+from fengine.engine.supervised import supervised_training_step as supervised_training_step
+
+__all__ = [
+    "CallableEventWithFilter",
+    "Engine",
+    "EngineRunningError",
+    "EventEnum",
+    "Events",
+    "EventsList",
+    "RemovableEventHandle",
+    "State",
+    "create_supervised_evaluator",
+    "create_supervised_trainer",
+    "supervised_evaluation_step",
+    "supervised_training_step",
+]

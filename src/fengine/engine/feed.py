@@ -1,0 +1,86 @@
+"""The feed: where the batches of an Engine's run come from, as the loop asks for them.
+
+The iterator and the data belong to the engine, because code beside it replaces them during a run.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any, final
+
+import attrs
+
+from fengine.core.records import copier
+from fengine.core.script import EXHAUSTED, Exhausted, Leaked
+from fengine.core.state import State as Record
+from fengine.core.state import is_done
+
+if TYPE_CHECKING:
+    from fengine.engine.engine import Engine
+
+_set_batches = copier(Record, "batches")
+
+
+@final
+@attrs.define(eq=False)
+class Feed:
+    """Give the batches of an engine's data."""
+
+    engine: Engine
+
+    @property
+    def announced(self) -> bool:
+        """Whether there is data to announce."""
+        return self.engine.state.dataloader is not None
+
+    def open(self, state: Record[Any, Any, Any]) -> Record[Any, Any, Any]:
+        """Have an iterator, and begin an epoch behind the batches that a resumed run has seen."""
+        engine = self.engine
+        if engine._dataloader_iter is None:
+            self._guarded(engine._setup_engine)
+        state = engine._box.state
+        if engine._init_iter is not None:
+            state = _set_batches(state, engine._init_iter)
+            engine._init_iter = None
+        return state
+
+    def fetch(self) -> Any | Exhausted:
+        """Give the next batch, or EXHAUSTED."""
+        engine = self.engine
+        batch = next(engine._dataloader_iter, EXHAUSTED)  # type: ignore[arg-type]  # open made one
+        if engine._posts:
+            engine._take_posts()
+        return batch
+
+    def restart(self) -> None:
+        """Start iteration over the engine's data, whatever it is now."""
+        self._guarded(self.engine._setup_dataloader_iter)
+
+    def ran_dry(self, state: Record[Any, Any, Any]) -> None:
+        """Warn of an epoch without data; end a run that could never end."""
+        if is_done(state):
+            return
+        warnings.warn(
+            f"data gave no batch in epoch {state.epoch}, although the run of "
+            f"{_wanted(state)} is at iteration {state.iteration}; give data that can be iterated "
+            "again, or set new data at DATALOADER_STOP_ITERATION",
+            UserWarning,
+            stacklevel=2,
+        )
+        if state.limits.max_epochs is None:
+            self.engine.terminate()
+            self.engine._take_posts()
+
+    @staticmethod
+    def _guarded(begin: Any) -> None:
+        try:
+            begin()
+        except StopIteration as stop:
+            raise Leaked(stop) from None
+
+
+def _wanted(state: Record[Any, Any, Any]) -> str:
+    limits = state.limits
+    if limits.max_iters is not None:
+        return f"max_iters={limits.max_iters}"
+    return f"max_epochs={limits.max_epochs} with epoch_length={limits.epoch_length}"

@@ -1,0 +1,65 @@
+"""The handle that takes a handler away again."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self
+
+from fengine.engine.table import original
+
+if TYPE_CHECKING:
+    from fengine.engine.engine import Engine
+
+
+class RemovableEventHandle:
+    """Take a registered handler away, once, at will or at the end of a with-statement.
+
+    The handle keeps neither the handler nor the engine alive.
+
+    Args:
+        event_name: the event, or the list of events, that the handler is registered for.
+        handler: the registered handler.
+        engine: the engine that it is registered with.
+
+    >>> from fengine.engine import Engine, Events
+    >>> engine = Engine(lambda engine, batch: batch)
+    >>> def print_epoch(engine):
+    ...     print("epoch", engine.state.epoch)
+    >>> with engine.add_event_handler(Events.EPOCH_COMPLETED, print_epoch):
+    ...     state = engine.run([1], max_epochs=1)
+    epoch 1
+    >>> engine.has_event_handler(print_epoch)
+    False
+    """
+
+    def __init__(self, event_name: Any, handler: Callable[..., Any], engine: Engine) -> None:
+        self.event_name = event_name
+        self.handler = _weak(handler)
+        self.engine = weakref.ref(engine)
+
+    def remove(self) -> None:
+        """Take the handler away; without effect where it is gone, or the engine is."""
+        handler, engine = self.handler(), self.engine()
+        if handler is None or engine is None:
+            return
+        handler = original(handler)
+        for event in engine._single_events(self.event_name):
+            if engine.has_event_handler(handler, event):
+                engine.remove_event_handler(handler, event)
+
+    def __enter__(self) -> Self:
+        """Give the handle itself."""
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        """Take the handler away."""
+        self.remove()
+
+
+def _weak(handler: Callable[..., Any]) -> Callable[[], Callable[..., Any] | None]:
+    try:
+        return weakref.ref(handler)
+    except TypeError:
+        # A type with __slots__ and no place for weak references: the handle then keeps it.
+        return lambda: handler

@@ -1,0 +1,209 @@
+"""The State of the Engine API: a live, mutable view over the loop's one frozen record.
+
+Reading sees the record as it is now, and writing a counter, a limit, the batch or the output puts
+another record in its place, which the loop reads next. Metrics and free attributes are plain
+objects in a dict that the record carries as its user's slot; there, and only there, purity ends.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any, ClassVar, Final, TypeAlias
+
+import attrs
+from typing_extensions import override
+
+from fengine.core.records import copier
+from fengine.core.script import Box
+from fengine.core.state import MISSING, with_limit
+from fengine.core.state import State as Record
+
+Free: TypeAlias = dict[str, Any]
+AnyRecord: TypeAlias = Record[Any, Any, Free]
+
+_SETTERS: Final = {
+    name: copier(Record, field)
+    for name, field in {
+        "iteration": "iteration",
+        "epoch": "epoch",
+        "batch": "_batch",
+        "output": "_output",
+    }.items()
+}
+_LIMITS: Final = ("epoch_length", "max_epochs", "max_iters")
+
+
+class State:
+    """Pass internal and user-defined values between the handlers of an engine.
+
+    Attributes beside those below may be set at will and stay as they are.
+
+    Args:
+        **kwargs: attributes to set.
+
+    Attributes:
+        iteration: number of iterations begun, 1 in the first one.
+        epoch: number of epochs begun, 1 in the first one.
+        epoch_length: number of batches in an epoch, or None.
+        max_epochs: number of epochs to run, or None.
+        max_iters: number of iterations to run, or None.
+        output: what the process function returned for the last batch, or None.
+        batch: the batch of this iteration, or None.
+        metrics: named results; a plain dict.
+        dataloader: the data of the run.
+        seed: set by a deterministic engine.
+        times: seconds that the last epoch and the run took, under "EPOCH_COMPLETED" and
+            "COMPLETED".
+
+    >>> state = State(epoch=2, lr=0.1)
+    >>> state.lr, state.epoch, state.output is None
+    (0.1, 2, True)
+    """
+
+    event_to_attr: ClassVar[dict[Any, str]] = {
+        "GET_BATCH_STARTED": "iteration",
+        "GET_BATCH_COMPLETED": "iteration",
+        "ITERATION_STARTED": "iteration",
+        "ITERATION_COMPLETED": "iteration",
+        "EPOCH_STARTED": "epoch",
+        "EPOCH_COMPLETED": "epoch",
+        "STARTED": "epoch",
+        "COMPLETED": "epoch",
+    }
+
+    __slots__ = ("__weakref__", "_attr_of", "_box")
+
+    _box: Box[Any, Any, Free]
+    _attr_of: dict[Any, str]
+
+    def __init__(self, **kwargs: Any) -> None:
+        free: Free = {
+            "metrics": {},
+            "dataloader": None,
+            "seed": None,
+            "times": {"EPOCH_COMPLETED": None, "COMPLETED": None},
+        }
+        object.__setattr__(self, "_box", Box(Record(user=free)))
+        object.__setattr__(self, "_attr_of", {})
+        for name, value in kwargs.items():
+            setattr(self, name, value)
+
+    def get_event_attrib_value(self, event_name: Any) -> int:
+        """Give the counter of an event.
+
+        Raises:
+            RuntimeError: the event has no counter.
+
+        >>> from fengine.engine import Events, State
+        >>> State(epoch=3).get_event_attrib_value(Events.EPOCH_STARTED)
+        3
+        """
+        attr = self._attribute_of(event_name)
+        if attr is None:
+            raise RuntimeError(
+                f"event {event_name!r} has no counter on the state; "
+                "register it with event_to_attr={event: attribute}"
+            )
+        value: int = getattr(self, attr)
+        return value
+
+    def _attribute_of(self, event: Any) -> str | None:
+        return self._attr_of.get(event) or type(self).event_to_attr.get(event)
+
+    def __getattr__(self, name: str) -> Any:
+        """Read an attribute from the record of the run, or a free one."""
+        if name in ("_box", "_attr_of"):
+            raise AttributeError(name)
+        record = self._box.state
+        if name in _LIMITS:
+            return getattr(record.limits, name)
+        free = record.user
+        if name in free:
+            return free[name]
+        raise AttributeError(
+            f"the state has no attribute {name!r}; it has {', '.join(sorted(self._names()))}"
+        )
+
+    @override
+    def __setattr__(self, name: str, value: Any) -> None:
+        box = self._box
+        setter = _SETTERS.get(name)
+        if setter is not None:
+            absent = value is None and name in ("batch", "output")
+            box.state = setter(box.state, MISSING if absent else value)
+        elif name in _LIMITS:
+            box.state = with_limit(box.state, name, value)
+        else:
+            box.state.user[name] = value
+
+    @override
+    def __delattr__(self, name: str) -> None:
+        if name not in self._box.state.user:
+            raise AttributeError(f"attribute {name!r} of the state cannot be deleted")
+        del self._box.state.user[name]
+
+    @property
+    def iteration(self) -> Any:
+        """Number of iterations begun."""
+        return self._box.state.iteration
+
+    @property
+    def epoch(self) -> Any:
+        """Number of epochs begun."""
+        return self._box.state.epoch
+
+    @property
+    def batch(self) -> Any:
+        """The batch of this iteration, or None."""
+        batch = self._box.state._batch
+        return None if batch is MISSING else batch
+
+    @property
+    def output(self) -> Any:
+        """What the process function returned, or None."""
+        output = self._box.state._output
+        return None if output is MISSING else output
+
+    @override
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._names()})
+
+    @override
+    def __repr__(self) -> str:
+        lines = ["State:"]
+        for name in self._names():
+            value = getattr(self, name)
+            shown = value if isinstance(value, numbers.Number | str) else type(value)
+            lines.append(f"\t{name}: {shown}")
+        return "\n".join([*lines, ""])
+
+    def _names(self) -> list[str]:
+        return ["iteration", "epoch", *_LIMITS, "output", "batch", *self._box.state.user]
+
+    @override
+    def __getstate__(self) -> Any:
+        """Give what `copy` and `pickle` keep."""
+        return self._box.state, self._attr_of
+
+    def __setstate__(self, kept: Any) -> None:
+        record, attr_of = kept
+        object.__setattr__(self, "_box", Box(record))
+        object.__setattr__(self, "_attr_of", attr_of)
+
+    def _adopt(self, box: Box[Any, Any, Free], attr_of: dict[Any, str]) -> None:
+        """Become the view over another box, with the values that this state has."""
+        here = self._box.state
+        box.state = attrs.evolve(
+            box.state,
+            iteration=here.iteration,
+            epoch=here.epoch,
+            batch=here._batch,
+            output=here._output,
+            limits=here.limits,
+            user=here.user,
+        )
+        object.__setattr__(self, "_box", box)
+        object.__setattr__(self, "_attr_of", attr_of)
+        for attr in attr_of.values():
+            if not hasattr(self, attr):
+                setattr(self, attr, 0)

@@ -1,0 +1,84 @@
+"""The live table of an Engine's handlers: a list of (handler, args, kwargs) for each event.
+
+Code beside the Engine reads and changes these lists, so they are lists. A list that grows while its
+event fires is followed to its end; taking a handler away makes a new list, so that the firing under
+way goes on with the old one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias, final
+
+import attrs
+from typing_extensions import override
+
+from fengine.engine.calling import Adapted
+from fengine.engine.enums import Events, core_name
+
+Entry: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+
+
+_EVERY_ITERATION: Final = frozenset(
+    {"get_batch_started", "get_batch_completed", "iteration_started", "iteration_completed"}
+)
+
+
+@final
+class HandlerTable(dict[Any, list[Entry]]):
+    """Map each event to its list, made when it is first asked for.
+
+    `by_name` maps the loop's names of built-in events to those same lists: the names that the loop
+    has to yield. Rare events are always among them; those of every iteration once they have a list.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by_name: dict[str, list[Entry]] = {
+            event.value: [] for event in Events if event.value not in _EVERY_ITERATION
+        }
+
+    def __missing__(self, event: Any) -> list[Entry]:
+        """Make an empty list for an event."""
+        self[event] = self.by_name.get(core_name(event) or "", [])
+        return self[event]
+
+    @override
+    def __setitem__(self, event: Any, entries: list[Entry]) -> None:
+        super().__setitem__(event, entries)
+        name = core_name(event)
+        if name is not None:
+            self.by_name[name] = entries
+
+    @override
+    def __reduce__(self) -> Any:
+        return HandlerTable, (), None, None, iter(list(self.items()))
+
+
+@final
+@attrs.frozen
+class Filtered:
+    """Call a handler where the filter of its event holds; always takes the engine first."""
+
+    event: Any
+    filter: Callable[[Any, int], bool]
+    handler: Callable[..., Any]
+    takes_engine: bool
+
+    def _parent(self) -> Callable[..., Any]:
+        return original(self.handler)
+
+    def __call__(self, engine: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call the handler, with the engine if it takes it, unless the filter says no."""
+        if not self.filter(engine, engine._count(self.event)):
+            return None
+        return (
+            self.handler(engine, *args, **kwargs)
+            if self.takes_engine
+            else self.handler(*args, **kwargs)
+        )
+
+
+def original(handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the user's handler behind what the table holds for it."""
+    return handler._parent() if isinstance(handler, Filtered | Adapted) else handler

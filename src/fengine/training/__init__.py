@@ -1,0 +1,27 @@
+"""Steps for the functional API that train and evaluate a model in the usual, supervised way."""
+
+from fengine.training.accuracy import Accuracy as Accuracy
+from fengine.training.accuracy import count_correct as count_correct
+from fengine.training.accuracy import report_accuracy as report_accuracy
+from fengine.training.batches import moved as moved
+from fengine.training.batches import prepare_batch as prepare_batch
+from fengine.training.evaluation import Prediction as Prediction
+from fengine.training.evaluation import supervised_evaluation as supervised_evaluation
+from fengine.training.supervised import Backprop as Backprop
+from fengine.training.supervised import ForwardPass as ForwardPass
+from fengine.training.supervised import Update as Update
+from fengine.training.supervised import supervised as supervised
+
+__all__ = [
+    "Accuracy",
+    "Backprop",
+    "ForwardPass",
+    "Prediction",
+    "Update",
+    "count_correct",
+    "moved",
+    "prepare_batch",
+    "report_accuracy",
+    "supervised",
+    "supervised_evaluation",
+]

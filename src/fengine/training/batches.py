@@ -1,0 +1,101 @@
+"""Batches: what a supervised step makes of one before the model sees it.
+
+Lives here: taking a batch apart into inputs and targets, and moving them to a device. Nothing here
+knows a model or a loop.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import TypeAlias, TypeVar, cast
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+Batch = TypeVar("Batch")
+Inputs = TypeVar("Inputs")
+Targets = TypeVar("Targets")
+Nested = TypeVar("Nested")
+
+Device: TypeAlias = torch.device | str | int
+PrepareBatch: TypeAlias = Callable[[Batch, Device | None, bool], tuple[Inputs, Targets]]
+
+
+def prepare_batch(
+    batch: tuple[Inputs, Targets], device: Device | None = None, non_blocking: bool = False
+) -> tuple[Inputs, Targets]:
+    """Take a pair of inputs and targets apart, and move both to a device.
+
+    Args:
+        batch: a tuple or list of two, `(x, y)`, each a tensor or a nest of them; see `moved`.
+        device: where to; None leaves them where they are.
+        non_blocking: let a copy between host and accelerator go on in the background.
+
+    Raises:
+        TypeError: `batch` is not a pair, or holds something that cannot be moved.
+
+    >>> prepare_batch((torch.ones(2), torch.zeros(2)))
+    (tensor([1., 1.]), tensor([0., 0.]))
+    """
+    # A mapping and a tensor of two rows can be unpacked too, into nothing that was meant.
+    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+        raise TypeError(
+            f"a batch is a pair (x, y), but the data gave {_kind(batch)}; give "
+            "prepare_batch=function(batch, device, non_blocking) that returns (x, y)"
+        )
+    x, y = batch
+    if device is None:
+        return x, y
+    return moved(x, device, non_blocking), moved(y, device, non_blocking)
+
+
+def moved(nest: Nested, device: Device, non_blocking: bool = False) -> Nested:
+    """Give a nest of tensors with every tensor on a device.
+
+    Laws: tuples, named tuples, lists and dicts keep their type, keys and order; numbers, strings
+    and None stay; the nest itself is not changed.
+
+    Args:
+        nest: a tensor, or tuples, named tuples, lists and dicts of tensors, to any depth.
+        device: where to.
+        non_blocking: let a copy between host and accelerator go on in the background.
+
+    Raises:
+        TypeError: there is something else in it.
+
+    >>> moved({"image": [torch.ones(1)], "name": "a"}, "meta")["image"][0].device
+    device(type='meta')
+    """
+    return cast("Nested", _moved(nest, device, non_blocking))
+
+
+def _moved(nest: object, device: Device, non_blocking: bool) -> object:
+    if isinstance(nest, Tensor | PackedSequence):
+        return nest.to(device, non_blocking=non_blocking)
+    if nest is None or isinstance(nest, bool | int | float | complex | str | bytes):
+        return nest
+    if isinstance(nest, tuple | list):
+        parts = [_moved(part, device, non_blocking) for part in nest]
+        return nest._make(parts) if hasattr(nest, "_make") else type(nest)(parts)
+    if isinstance(nest, MutableMapping):
+        whole = copy.copy(nest)
+        for key, part in nest.items():
+            whole[key] = _moved(part, device, non_blocking)
+        return whole
+    raise TypeError(
+        f"cannot move {_kind(nest)} to {device}: known are tensors, and tuples, lists and dicts of "
+        "them; give prepare_batch=function(batch, device, non_blocking) that moves it"
+    )
+
+
+def _kind(value: object) -> str:
+    name = type(value).__name__
+    if isinstance(value, Tensor):
+        return f"one {name} of shape {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return f"a {name} with the keys {', '.join(map(repr, value))}"
+    if isinstance(value, tuple | list):
+        return f"a {name} of {len(value)}"
+    return f"a {name}"

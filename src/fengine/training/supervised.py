@@ -1,0 +1,231 @@
+"""The supervised training step: forward, backward and update, with events between them.
+
+The step is made of stages, so that what looks at the loss before backward, clips gradients behind
+it, or follows the weights is a handler of an event and never a rewrite of the step. The loss stays
+on its device: nothing here waits for one.
+
+A stage is a frozen record that works on the model and optimizer it was given; those are trained in
+place, and no state holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar, cast, final, overload
+
+import attrs
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from fengine.core.describe import require_callable
+from fengine.core.events import PayloadEvent
+from fengine.core.state import State
+from fengine.core.steps import Stages, stages
+from fengine.training.batches import Device, PrepareBatch, prepare_batch
+
+Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
+User = DefaultTypeVar("User", default=None)
+Inputs = TypeVar("Inputs")
+Targets = TypeVar("Targets")
+Predicted = TypeVar("Predicted")
+
+
+@final
+@attrs.frozen(eq=False)
+class ForwardPass:
+    """Hold one batch with what the model and the loss function made of it.
+
+    Args:
+        x: the inputs, as `prepare_batch` gave them.
+        y: the targets, as `prepare_batch` gave them.
+        y_pred: what the model made of `x`.
+        loss: what the loss function made of `y_pred` and `y`; a scalar with its graph.
+
+    >>> import torch
+    >>> ForwardPass(x=None, y=None, y_pred=None, loss=torch.tensor(0.5)).loss.item()
+    0.5
+    """
+
+    x: object
+    y: object
+    y_pred: object
+    loss: Tensor
+
+
+@final
+class Backprop:
+    """Name the two sides of backward; the payload of both is the `ForwardPass`.
+
+    At STARTED the gradients are empty; at COMPLETED they are there and not yet used, which is the
+    place to clip or log them. Filters number both by the iteration.
+
+    >>> Backprop.COMPLETED(every=100)
+    PayloadEvent('backprop_completed', attr='iteration')(every(100))
+    """
+
+    STARTED: Final[PayloadEvent[ForwardPass]] = PayloadEvent("backprop_started", attr="iteration")
+    COMPLETED: Final[PayloadEvent[ForwardPass]] = PayloadEvent(
+        "backprop_completed", attr="iteration"
+    )
+
+
+@final
+class Update:
+    """Name the point behind the update of the weights; the payload is the detached loss.
+
+    It is the place for what follows the weights step by step, such as their moving average, before
+    any handler of ITERATION_COMPLETED. Filters number it by the iteration.
+
+    >>> Update.COMPLETED
+    PayloadEvent('update_completed', attr='iteration')
+    """
+
+    COMPLETED: Final[PayloadEvent[Tensor]] = PayloadEvent("update_completed", attr="iteration")
+
+
+@final
+@attrs.frozen
+class _Forward(Generic[Batch]):
+    model: nn.Module
+    optimizer: Optimizer
+    loss_fn: Callable[..., Tensor]
+    prepare_batch: PrepareBatch[Batch, object, object]
+    device: Device | None
+    non_blocking: bool
+
+    def __call__(self, state: State[Batch, Tensor, User]) -> ForwardPass:
+        x, y = self.prepare_batch(state.batch, self.device, self.non_blocking)
+        model = self.model
+        if not model.training:  # train() visits every module
+            model.train()
+        self.optimizer.zero_grad()
+        y_pred = model(x)
+        return ForwardPass(x, y, y_pred, self.loss_fn(y_pred, y))
+
+
+def _backward(forward: ForwardPass) -> ForwardPass:
+    try:
+        forward.loss.backward()
+    except Exception as error:
+        if (reason := _no_backward(forward.loss)) is not None:
+            error.add_note(reason)
+        raise
+    return forward
+
+
+@final
+@attrs.frozen
+class _Update:
+    optimizer: Optimizer
+
+    def __call__(self, forward: ForwardPass) -> Tensor:
+        self.optimizer.step()
+        return forward.loss.detach()
+
+
+@overload
+def supervised(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: Callable[[Predicted, Targets], Tensor],
+    *,
+    device: Device | None = None,
+    non_blocking: bool = False,
+) -> Stages[Batch, Tensor, Tensor, User]: ...
+
+
+@overload
+def supervised(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: Callable[[Predicted, Targets], Tensor],
+    *,
+    device: Device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: PrepareBatch[Batch, Inputs, Targets],
+) -> Stages[Batch, Tensor, Tensor, User]: ...
+
+
+def supervised(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: Callable[[Predicted, Targets], Tensor],
+    *,
+    device: Device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., tuple[object, object]] = prepare_batch,
+) -> Stages[Batch, Tensor, Tensor, User]:
+    """Make the step that trains a model on pairs of inputs and targets.
+
+    Each iteration sets the gradients to None, puts the model into training mode if it is not,
+    computes the loss, fires `Backprop.STARTED`, goes backward, fires `Backprop.COMPLETED`, updates
+    the weights and fires `Update.COMPLETED`. `state.output` is the loss, detached and still on its
+    device; read it with `.item()` where a number is needed.
+
+    Law: the weights are bitwise those of a loop written by hand.
+
+    Args:
+        model: trained in place.
+        optimizer: holds the parameters of `model`; its `step` needs no closure.
+        loss_fn: makes a scalar of the model's output and the targets, in this order.
+        device: where to compute. The model is moved there now, and each batch as it comes; None
+            leaves both where they are.
+        non_blocking: let copies of batches between host and accelerator go on in the background.
+        prepare_batch: makes the pair (x, y) of `(batch, device, non_blocking)`.
+
+    Raises:
+        TypeError: an argument is of the wrong kind; or, in the run, a batch is not a pair.
+
+    >>> import torch
+    >>> from fengine import Loop
+    >>> model = nn.Linear(1, 1)
+    >>> step = supervised(model, torch.optim.SGD(model.parameters(), 0.1), nn.MSELoss())
+    >>> def clip(state: State, forward: ForwardPass) -> State:
+    ...     nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+    ...     return state
+    >>> loop = Loop(step).on(Backprop.COMPLETED, clip)
+    >>> final = loop.run([(torch.ones(4, 1), torch.zeros(4, 1))], max_epochs=2)
+    >>> final.output.shape, final.output.requires_grad
+    (torch.Size([]), False)
+    """
+    require_module(model)
+    require_callable(loss_fn, "loss_fn", "y_pred", "y")
+    require_callable(prepare_batch, "prepare_batch", "batch", "device", "non_blocking")
+    require_callable(optimizer.step, "the step of the optimizer")
+    if device is not None:
+        model.to(device)
+    forward: _Forward[Batch] = _Forward(
+        model, optimizer, loss_fn, prepare_batch, device, non_blocking
+    )
+    begun: Stages[Batch, Tensor, ForwardPass, User] = stages(forward)
+    return (
+        begun.emit(Backprop.STARTED)
+        .then(_backward)
+        .emit(Backprop.COMPLETED)
+        .then(_Update(optimizer))
+        .emit(Update.COMPLETED)
+    )
+
+
+def require_module(model: object) -> None:
+    """Refuse a model that is not an instance of `torch.nn.Module`."""
+    if not isinstance(model, nn.Module):
+        what = f"the class {model.__name__}" if isinstance(model, type) else f"{model!r}"
+        raise TypeError(f"model is {what}; give an instance of torch.nn.Module")
+
+
+def _no_backward(loss: object) -> str | None:
+    if not isinstance(loss, Tensor):
+        return f"loss_fn returned {loss!r} of type {type(loss).__name__}; it returns a tensor"
+    if loss.numel() != 1:
+        return (
+            f"loss_fn returned a tensor of shape {tuple(loss.shape)}; backward begins at one "
+            "number, so give the mean or the sum"
+        )
+    if not loss.requires_grad:
+        return (
+            "the loss does not depend on a parameter that requires a gradient; look for a frozen "
+            "model, a detach() or no_grad() in the model or in loss_fn"
+        )
+    return None
