@@ -7,17 +7,16 @@ where it meets the loop.
 
 from __future__ import annotations
 
-import numbers
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from typing import Any, Final, Self, final
 
-import attrs
 from typing_extensions import TypeIs, override
 
 from fengine.core.events import BUILT_IN
 from fengine.engine.calling import check_signature
+from fengine.engine.event_filters import Once, Stride, stride
 
 
 class CallableEventWithFilter:
@@ -99,13 +98,13 @@ class CallableEventWithFilter:
         elif once is not None:
             event_filter = self.once_event_filter(once)
         else:
-            event_filter = _stride(every, before, after)
+            event_filter = stride(every, before, after)
         return CallableEventWithFilter(self.value, event_filter, self.name)
 
     @staticmethod
     def every_event_filter(every: int) -> Callable[[Any, int], bool]:
         """Make a filter that holds at every n-th count."""
-        return _Stride(every)
+        return Stride(every)
 
     @staticmethod
     def once_event_filter(once: int | Sequence[int]) -> Callable[[Any, int], bool]:
@@ -120,21 +119,21 @@ class CallableEventWithFilter:
         wrong = [count for count in counts if not isinstance(count, int) or count < 1]
         if wrong:
             raise ValueError(f"once={once!r}: {wrong[0]!r} is not a positive int")
-        return _Once(tuple(counts))
+        return Once(tuple(counts))
 
     @staticmethod
     def before_and_after_event_filter(
         before: int | None = None, after: int | None = None
     ) -> Callable[[Any, int], bool]:
         """Make a filter that holds strictly between two counts."""
-        return _Stride(1, before, after)
+        return Stride(1, before, after)
 
     @staticmethod
     def every_before_and_after_event_filter(
         every: int, before: int | None = None, after: int | None = None
     ) -> Callable[[Any, int], bool]:
         """Make a filter that holds at every n-th count behind `after`, below `before`."""
-        return _Stride(every, before, 0 if after is None else after)
+        return Stride(every, before, 0 if after is None else after)
 
     @staticmethod
     def default_event_filter(engine: Any, event: int) -> bool:
@@ -280,57 +279,3 @@ def core_name(event: object) -> str | None:
 
 
 EVENT_OF: Final = {event.value: event for event in Events}
-
-
-@final
-@attrs.frozen(repr=False)
-class _Stride:
-    """Hold at counts strictly between two bounds, at every n-th of them; a value that pickles."""
-
-    every: int = 1
-    before: int | None = None
-    after: int | None = None
-
-    def __call__(self, engine: Any, event: int) -> bool:
-        if self.after is not None and event <= self.after:
-            return False
-        if self.before is not None and event >= self.before:
-            return False
-        begin = 0 if self.after is None else self.after + 1
-        return (event - begin) % self.every == 0
-
-    @override
-    def __repr__(self) -> str:
-        parts = [
-            f"{name} {value}" for name, value in attrs.asdict(self).items() if value is not None
-        ]
-        return " ".join(parts)
-
-
-@final
-@attrs.frozen(repr=False)
-class _Once:
-    """Hold at some counts; a value that pickles."""
-
-    counts: tuple[int, ...]
-
-    def __call__(self, engine: Any, event: int) -> bool:
-        return event in self.counts
-
-    @override
-    def __repr__(self) -> str:
-        return f"once {', '.join(map(str, self.counts))}"
-
-
-def _stride(every: int | None, before: int | None, after: int | None) -> _Stride | None:
-    if every is not None and (not isinstance(every, numbers.Integral) or every <= 0):
-        raise ValueError(f"every={every!r} is not a positive integer")
-    for name, bound in (("before", before), ("after", after)):
-        if bound is not None and (not isinstance(bound, numbers.Integral) or bound < 0):
-            raise ValueError(f"{name}={bound!r} is not an integer from 0")
-    if before is None and after is None:
-        assert every is not None
-        return None if every == 1 else _Stride(every)
-    if every is None:
-        return _Stride(1, before, after)
-    return _Stride(every, before, 0 if after is None else after)

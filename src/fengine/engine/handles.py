@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from fengine.engine.table import original
 
 if TYPE_CHECKING:
-    from fengine.engine.engine import Engine
+    from fengine.engine.handling import Handling
 
 
 class RemovableEventHandle:
@@ -33,7 +33,7 @@ class RemovableEventHandle:
     False
     """
 
-    def __init__(self, event_name: Any, handler: Callable[..., Any], engine: Engine) -> None:
+    def __init__(self, event_name: Any, handler: Callable[..., Any], engine: Handling) -> None:
         self.event_name = event_name
         self.handler = _weak(handler)
         self.engine = weakref.ref(engine)

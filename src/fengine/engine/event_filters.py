@@ -1,0 +1,72 @@
+"""The filters of the Engine API, as values that compare and pickle.
+
+A filter is called with the engine and the count of an event. Unlike those of `fengine.core.filters`, a
+filter here replaces another, and may be one that never holds.
+"""
+
+from __future__ import annotations
+
+import numbers
+from typing import Any, final
+
+import attrs
+from typing_extensions import override
+
+
+@final
+@attrs.frozen(repr=False)
+class Stride:
+    """Hold at counts strictly between two bounds, at every n-th of them; a value that pickles."""
+
+    every: int = 1
+    before: int | None = None
+    after: int | None = None
+
+    def __call__(self, engine: Any, event: int) -> bool:
+        if self.after is not None and event <= self.after:
+            return False
+        if self.before is not None and event >= self.before:
+            return False
+        begin = 0 if self.after is None else self.after + 1
+        return (event - begin) % self.every == 0
+
+    @override
+    def __repr__(self) -> str:
+        parts = [
+            f"{name} {value}" for name, value in attrs.asdict(self).items() if value is not None
+        ]
+        return " ".join(parts)
+
+
+@final
+@attrs.frozen(repr=False)
+class Once:
+    """Hold at some counts; a value that pickles."""
+
+    counts: tuple[int, ...]
+
+    def __call__(self, engine: Any, event: int) -> bool:
+        return event in self.counts
+
+    @override
+    def __repr__(self) -> str:
+        return f"once {', '.join(map(str, self.counts))}"
+
+
+def stride(every: int | None, before: int | None, after: int | None) -> Stride | None:
+    """Make the filter of `every`, `before` and `after`; None where it always holds.
+
+    Raises:
+        ValueError: an argument is not an integer, or too small.
+    """
+    if every is not None and (not isinstance(every, numbers.Integral) or every <= 0):
+        raise ValueError(f"every={every!r} is not a positive integer")
+    for name, bound in (("before", before), ("after", after)):
+        if bound is not None and (not isinstance(bound, numbers.Integral) or bound < 0):
+            raise ValueError(f"{name}={bound!r} is not an integer from 0")
+    if before is None and after is None:
+        assert every is not None
+        return None if every == 1 else Stride(every)
+    if every is None:
+        return Stride(1, before, after)
+    return Stride(every, before, 0 if after is None else after)
