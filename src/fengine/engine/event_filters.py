@@ -1,7 +1,7 @@
 """The filters of the Engine API, as values that compare and pickle.
 
-A filter is called with the engine and the count of an event. Unlike those of `fengine.core.filters`, a
-filter here replaces another, and may be one that never holds.
+A filter is called with the engine and the count of an event. Unlike the filters of the core, one
+here replaces another, and may be one that never holds.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class Stride:
     after: int | None = None
 
     def __call__(self, engine: Any, event: int) -> bool:
+        """Tell whether the count is one of them."""
         if self.after is not None and event <= self.after:
             return False
         if self.before is not None and event >= self.before:
@@ -46,6 +47,7 @@ class Once:
     counts: tuple[int, ...]
 
     def __call__(self, engine: Any, event: int) -> bool:
+        """Tell whether the count is one of them."""
         return event in self.counts
 
     @override
