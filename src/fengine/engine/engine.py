@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from itertools import repeat
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from fengine.core.script import script
 from fengine.core.semantics import Semantics
 from fengine.core.state import with_output
 from fengine.engine.calling import check_signature
-from fengine.engine.control import Control
+from fengine.engine.checkpointing import Checkpointing
 from fengine.engine.enums import EVENT_OF, Events
 from fengine.engine.feed import Feed
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
@@ -34,7 +34,7 @@ class EngineRunningError(RuntimeError, ValueError):
     """Tell that an engine was asked to run while it runs."""
 
 
-class Engine(Control):
+class Engine(Checkpointing):
     """Run a function over each batch of a dataset, and fire events on the way.
 
     Args:
@@ -73,8 +73,6 @@ class Engine(Control):
             self.semantics = semantics
         super().__init__()
         self._process_function = process_function
-        self._dataloader_iter: Iterator[Any] | None = None
-        self._init_iter: int | None = None
         self._epoch_length_learned = False
         self._running = False
         self._began = 0.0

@@ -19,8 +19,8 @@ from fengine.core.state import State as Record
 if TYPE_CHECKING:
     from fengine.engine.engine import Engine
 
-_set_begin: Final = copier(Record, "event", "batches", "requests", "ledger", "counts")
-_set_counters: Final = copier(Record, "iteration", "epoch")
+set_begin: Final = copier(Record, "event", "batches", "requests", "ledger", "counts")
+set_counters: Final = copier(Record, "iteration", "epoch")
 
 
 def begin(
@@ -56,14 +56,14 @@ def begin(
         if max_epochs is None and max_iters is None:
             record = with_limit(with_limit(record, "max_iters", None), "max_epochs", 1)
         length = _length(engine, data, epoch_length, resumed=False)
-        record = _set_counters(_set_begin(record, None, 0, NO_REQUESTS, Ledger(), Map()), 0, 0)
+        record = set_counters(set_begin(record, None, 0, NO_REQUESTS, Ledger(), Map()), 0, 0)
         engine._init_iter = None
         suspended = False
     else:
         length = _length(engine, data, epoch_length, resumed=True)
         if not suspended:
             engine._init_iter = 0 if engine.should_terminate else None
-            record = _set_begin(record, None, 0, NO_REQUESTS, Ledger(), Map())
+            record = set_begin(record, None, 0, NO_REQUESTS, Ledger(), Map())
     engine._box.state = with_limit(record, "epoch_length", length)
     if engine._dataloader_iter is None:
         engine.state.dataloader = data
@@ -86,9 +86,16 @@ def check_limit(record: Record[Any, Any, Any], name: str, value: int) -> None:
             f"{name}={value} is given, but the state already has {other}={bound}; "
             f"set engine.state.{other} = None to change over to {name}"
         )
-    if getattr(record.limits, name) is None:
-        return
-    reached = record.epoch if name == "max_epochs" else record.iteration
+    if getattr(record.limits, name) is not None:
+        check_progress(name, value, record.epoch if name == "max_epochs" else record.iteration)
+
+
+def check_progress(name: str, value: int, reached: int) -> None:
+    """Refuse a limit that is too small, or behind what has been reached.
+
+    Raises:
+        ValueError: it is refused.
+    """
     if value < 1:
         raise ValueError(f"{name}={value} is too small; it is at least 1")
     if value < reached:
