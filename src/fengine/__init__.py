@@ -16,10 +16,7 @@ from fengine.core.filters import once as once
 from fengine.core.filters import where as where
 from fengine.core.handlers import Handler as Handler
 from fengine.core.handlers import PayloadHandler as PayloadHandler
-from fengine.core.handlers import Registration as Registration
-from fengine.core.handlers import Table as Table
 from fengine.core.handlers import compose as compose
-from fengine.core.handlers import fire as fire
 from fengine.core.handlers import focus as focus
 from fengine.core.handlers import tap as tap
 from fengine.core.handlers import when as when
@@ -42,6 +39,9 @@ from fengine.core.state import State as State
 from fengine.core.steps import Stages as Stages
 from fengine.core.steps import outputs as outputs
 from fengine.core.steps import stages as stages
+from fengine.core.table import Registration as Registration
+from fengine.core.table import Table as Table
+from fengine.core.table import fire as fire
 from fengine.runtime.driver import last_state as last_state
 from fengine.runtime.evaluate import evaluate as evaluate
 from fengine.runtime.loop import Loop as Loop

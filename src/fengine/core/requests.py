@@ -14,7 +14,12 @@ import attrs
 
 @final
 class Terminate(Enum):
-    """Ask for the end of the run; SILENT leaves COMPLETED out."""
+    """Ask for the end of the run; SILENT leaves COMPLETED out.
+
+    >>> from fengine import State
+    >>> State().terminate(skip_completed=True).requests.terminate is Terminate.SILENT
+    True
+    """
 
     ANNOUNCED = "announced"
     SILENT = "silent"
@@ -22,7 +27,12 @@ class Terminate(Enum):
 
 @final
 class TerminateEpoch(Enum):
-    """Ask for the end of the epoch; SILENT leaves EPOCH_COMPLETED out."""
+    """Ask for the end of the epoch; SILENT leaves EPOCH_COMPLETED out.
+
+    >>> from fengine import State
+    >>> State().terminate_epoch().requests.terminate_epoch is TerminateEpoch.ANNOUNCED
+    True
+    """
 
     ANNOUNCED = "announced"
     SILENT = "silent"
@@ -30,7 +40,12 @@ class TerminateEpoch(Enum):
 
 @final
 class Interrupt(Enum):
-    """Ask for a pause, from which the run can go on."""
+    """Ask for a pause, from which the run can go on.
+
+    >>> from fengine import State
+    >>> State().interrupt().requests.interrupt is Interrupt.ANNOUNCED
+    True
+    """
 
     ANNOUNCED = "announced"
 
@@ -42,6 +57,10 @@ class Recovery(Enum):
     SKIP_BATCH leaves the rest of the iteration and goes on with the next batch. END_EPOCH ends the
     epoch here: EPOCH_COMPLETED is next. Where there is no iteration or no epoch to leave, both go
     on right after the event that failed. END_RUN ends the run without further events but EXITED.
+
+    >>> from fengine import State
+    >>> State().recover(Recovery.END_EPOCH).requests.recovery is END_EPOCH
+    True
     """
 
     SKIP_BATCH = "skip_batch"

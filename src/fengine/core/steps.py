@@ -15,7 +15,8 @@ import attrs
 from fengine.core.describe import require_callable
 from fengine.core.events import BUILT_IN, AnyEvent, Event, PayloadEvent
 from fengine.core.registry import not_an_event
-from fengine.core.state import Batch, Output, State, User, with_output
+from fengine.core.state import Batch, Output, State, User
+from fengine.core.transitions import with_output
 
 Value = TypeVar("Value")
 Next = TypeVar("Next")

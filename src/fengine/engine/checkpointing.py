@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 from immutables import Map
 
 from fengine.core.requests import NO_REQUESTS
-from fengine.core.state import Ledger, with_limit
+from fengine.core.state import Ledger
+from fengine.core.transitions import with_limit
 from fengine.engine.control import Control
 from fengine.engine.start import check_progress, set_begin, set_counters
 
@@ -115,9 +116,7 @@ class Checkpointing(Control):
 def _one_of(state_dict: Mapping[str, Any], *names: str) -> str:
     found = [name for name in names if name in state_dict]
     if len(found) != 1:
-        raise ValueError(
-            f"state_dict has {found or 'none'} of the keys {list(names)}; give one"
-        )
+        raise ValueError(f"state_dict has {found or 'none'} of the keys {list(names)}; give one")
     return found[0]
 
 

@@ -18,7 +18,7 @@ from fengine.core.outcome import Status
 from fengine.core.requests import Recovery
 from fengine.core.script import script
 from fengine.core.semantics import Semantics
-from fengine.core.state import with_output
+from fengine.core.transitions import with_output
 from fengine.engine.calling import check_signature
 from fengine.engine.checkpointing import Checkpointing
 from fengine.engine.enums import EVENT_OF, Events
@@ -31,7 +31,13 @@ from fengine.runtime.driver import mark, pull
 
 
 class EngineRunningError(RuntimeError, ValueError):
-    """Tell that an engine was asked to run while it runs."""
+    """Tell that an engine was asked to run while it runs.
+
+    >>> engine = Engine(lambda engine, batch: engine.run([1]))
+    >>> engine.run([1])
+    Traceback (most recent call last):
+    fengine.engine.engine.EngineRunningError: this Engine is running already, ...
+    """
 
 
 class Engine(Checkpointing):

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
+from fengine.core.ports import EXHAUSTED, Exhausted, Leaked
 from fengine.core.records import copier
-from fengine.core.script import EXHAUSTED, Exhausted, Leaked
 from fengine.core.state import State as Record
-from fengine.core.state import is_done
+from fengine.core.transitions import is_done
 
 if TYPE_CHECKING:
     from fengine.engine.engine import Engine

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any, TypeVar
 
-from fengine.core.script import Box
+from fengine.core.ports import Box
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.engine.calling import EXCEPTION, ITER_COUNTER, THE_ENGINE, entry
 from fengine.engine.enums import EVENT_OF, EventEnum, Events, core_name, is_event, is_events_list

@@ -13,8 +13,9 @@ from immutables import Map
 from fengine.core.outcome import Status
 from fengine.core.records import copier
 from fengine.core.requests import NO_REQUESTS
-from fengine.core.state import Ledger, is_done, with_limit
+from fengine.core.state import Ledger
 from fengine.core.state import State as Record
+from fengine.core.transitions import is_done, with_limit
 
 if TYPE_CHECKING:
     from fengine.engine.engine import Engine

@@ -13,10 +13,11 @@ from typing import Any, ClassVar, Final, TypeAlias
 import attrs
 from typing_extensions import override
 
+from fengine.core.ports import Box
 from fengine.core.records import copier
-from fengine.core.script import Box
-from fengine.core.state import MISSING, with_limit
+from fengine.core.state import MISSING
 from fengine.core.state import State as Record
+from fengine.core.transitions import with_limit
 
 Free: TypeAlias = dict[str, Any]
 AnyRecord: TypeAlias = Record[Any, Any, Free]

@@ -10,10 +10,10 @@ from collections.abc import Callable, Generator
 from typing import Final, Protocol
 
 from fengine.core.events import AnyEvent, Events
-from fengine.core.handlers import Compiled, fire, where_in_run
+from fengine.core.ports import Box, Raised
 from fengine.core.requests import NO_REQUESTS
-from fengine.core.script import Box, Raised
 from fengine.core.state import Batch, Output, State, User, with_requests
+from fengine.core.table import Compiled, fire, where_in_run
 
 
 class Closable(Protocol):
@@ -34,7 +34,6 @@ def drive(
     Raises:
         BaseException: what ended the run, with notes on where; see `last_state`.
     """
-
 
     def answer(event: AnyEvent) -> None:
         box.state = fire(table, event, box.state, box.payload)

@@ -12,12 +12,14 @@ import attrs
 
 from fengine.core.describe import require_callable
 from fengine.core.events import AnyEvent, Event, EventSet, FilteredPayloadEvent, PayloadEvent
-from fengine.core.handlers import Handler, PayloadHandler, Registration, Table, members
+from fengine.core.handlers import Handler, PayloadHandler
+from fengine.core.ports import Box
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry, not_an_event
-from fengine.core.script import Box, Step, script
+from fengine.core.script import Step, script
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import Batch, Limits, Output, State, User
 from fengine.core.steps import Stages
+from fengine.core.table import Registration, Table, members
 from fengine.runtime.driver import drive
 from fengine.runtime.source import DataSource, NoData, source_of
 

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar, final
 
 import attrs
 
-from fengine.core.script import EXHAUSTED, Exhausted, Leaked
+from fengine.core.ports import EXHAUSTED, Exhausted, Leaked
 from fengine.core.state import Batch, Output, State, User
 
 Item = TypeVar("Item")

@@ -1,0 +1,188 @@
+"""The table of who listens to what, and firing as a fold over it.
+
+A table holds registrations in their order; compiled, it gives those of one event at once. `fire`
+threads a state through them and does nothing else.
+
+Does not live here: when an event fires (`script`), and who calls `fire` (`runtime.driver`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Generic, TypeAlias, final
+
+import attrs
+
+from fengine.core.describe import describe
+from fengine.core.events import AnyEvent, EventSet, FilteredPayloadEvent, PayloadEvent
+from fengine.core.filters import Filter
+from fengine.core.handlers import AnyHandler, kind_of
+from fengine.core.state import Batch, Output, State, User
+
+
+@final
+@attrs.frozen
+class Registration(Generic[Batch, Output, User]):
+    """Hold one handler with the event that it listens to, and the filter on it or None."""
+
+    event: AnyEvent
+    filter: Filter | None
+    handler: AnyHandler[Batch, Output, User]
+
+
+@final
+@attrs.frozen
+class Table(Generic[Batch, Output, User]):
+    """Hold registrations in their order.
+
+    Laws: `table.adding(r).without(r) == table`; neither changes the table.
+
+    >>> from fengine import Events, State, compose
+    >>> table = Table().adding(Registration(Events.STARTED, None, compose()))
+    >>> [registration.event for registration in table.registrations]
+    [Events.STARTED]
+    """
+
+    registrations: tuple[Registration[Batch, Output, User], ...] = ()
+
+    def adding(
+        self, *registrations: Registration[Batch, Output, User]
+    ) -> Table[Batch, Output, User]:
+        """Give this table with registrations behind those it has."""
+        return Table(self.registrations + registrations)
+
+    def without(
+        self, registration: Registration[Batch, Output, User]
+    ) -> Table[Batch, Output, User]:
+        """Give this table without the latest registration equal to the given one.
+
+        Raises:
+            ValueError: there is none.
+        """
+        for place in reversed(range(len(self.registrations))):
+            if self.registrations[place] == registration:
+                return Table(self.registrations[:place] + self.registrations[place + 1 :])
+        raise ValueError(
+            f"{describe(registration.handler)} is not registered for {registration.event!r}"
+            + (f"({registration.filter!r})" if registration.filter else "")
+            + ", so there is nothing to take away"
+        )
+
+    def compiled(self) -> Compiled[Batch, Output, User]:
+        """Sort the registrations by the name of their event, each kept in its order."""
+        found: dict[str, list[Registration[Batch, Output, User]]] = {}
+        for registration in self.registrations:
+            found.setdefault(registration.event.name, []).append(registration)
+        return {name: tuple(registrations) for name, registrations in found.items()}
+
+
+Compiled: TypeAlias = Mapping[str, tuple[Registration[Batch, Output, User], ...]]
+
+
+def members(
+    event: AnyEvent | EventSet | FilteredPayloadEvent[object],
+) -> Iterator[tuple[AnyEvent, Filter | None]]:
+    """Give the single events of anything a handler can be registered for, with their filters."""
+    if isinstance(event, EventSet):
+        yield from event
+    elif isinstance(event, FilteredPayloadEvent):
+        yield event.event, event.filter
+    else:
+        yield event, None
+
+
+def count(event: AnyEvent, state: State[Batch, Output, User]) -> int:
+    """Give the number of the firing of `event` that `state` stands at, within the run.
+
+    >>> from fengine import Events
+    >>> count(Events.ITERATION_COMPLETED, State(iteration=7))
+    7
+    """
+    if event.attr == "iteration":
+        return state.iteration
+    if event.attr == "epoch":
+        return state.epoch
+    if event.attr is not None:
+        return state.attributes.get(event.attr, 0)
+    if event.name in ("get_batch_started", "get_batch_completed"):
+        return state.iteration + 1
+    if event.name in ("started", "completed", "exited"):
+        return 1
+    return state.counts.get(event.name, 0)
+
+
+def count_in_epoch(event: AnyEvent, state: State[Batch, Output, User]) -> int:
+    """Give the number of the firing of `event` that `state` stands at, within the epoch.
+
+    >>> from fengine import Events
+    >>> count_in_epoch(Events.ITERATION_COMPLETED, State(epoch=2, iteration=7, batches=3))
+    3
+    """
+    if event.name == "get_batch_started":
+        return state.batches + 1
+    if event.name in ("get_batch_completed", "iteration_started", "iteration_completed"):
+        return state.batches
+    return count(event, state) - state.ledger.counts_before.get(event.name, 0)
+
+
+def fire(
+    table: Compiled[Batch, Output, User],
+    event: AnyEvent,
+    state: State[Batch, Output, User],
+    payload: object = None,
+) -> State[Batch, Output, User]:
+    """Thread a state through the handlers of an event whose filters hold, in their order.
+
+    Laws: it equals calling those handlers by hand, one after the other; where there are none, the
+    very state comes back.
+
+    Args:
+        table: the handlers, as `Table.compiled` gives them.
+        event: the event that fires.
+        state: the state, standing at the event.
+        payload: what a payload event hands to its handlers.
+
+    Raises:
+        TypeError: a handler returned something else than a state.
+        BaseException: whatever a handler raised, with a note that says which one and where.
+
+    >>> from fengine import Events
+    >>> table = Table().adding(Registration(Events.STARTED, None, State.terminate)).compiled()
+    >>> fire(table, Events.STARTED, State()).requests.terminate
+    <Terminate.ANNOUNCED: 'announced'>
+    """
+    registrations = table.get(event.name, ())
+    carries = isinstance(event, PayloadEvent)
+    role = "handler"
+    called: object = None
+    try:
+        for registration in registrations:
+            wanted = registration.filter
+            if wanted is not None:
+                role, called = "filter", wanted
+                if not wanted.holds(count(event, state), count_in_epoch(event, state), state):
+                    continue
+            role, called = "handler", registration.handler
+            result = called(state, payload) if carries else called(state)
+            if type(result) is not State:
+                raise TypeError(_no_state(called, result, event, state))
+            state = result
+    except BaseException as error:
+        error.add_note(f"in {role} {describe(called)} of {event!r} {where_in_run(state)}")
+        raise
+    return state
+
+
+def where_in_run(state: State[Batch, Output, User]) -> str:
+    """Say where in the run a state stands: `at epoch 2, iteration 7`."""
+    return f"at epoch {state.epoch}, iteration {state.iteration}"
+
+
+def _no_state(
+    handler: object, result: object, event: AnyEvent, state: State[Batch, Output, User]
+) -> str:
+    hint = " Did you forget 'return state'?" if result is None else ""
+    return (
+        f"handler {describe(handler)} returned {kind_of(result)} from {event!r} "
+        f"{where_in_run(state)}; a handler returns a State.{hint}"
+    )

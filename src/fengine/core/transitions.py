@@ -1,0 +1,148 @@
+"""Transitions: every step from one state of a run to the next, by name.
+
+What the script does to a state is here and nowhere else, so that no rule about counters or batches
+is written twice. Each takes a state and gives a new one. They are listed in the order of a run.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+from fengine.core.events import AnyEvent, Events
+from fengine.core.outcome import Status
+from fengine.core.records import copier
+from fengine.core.state import MISSING, Batch, Limits, Output, State, User
+
+_LIMIT_SETTERS: Final = {field.name: copier(Limits, field.name) for field in attrs.fields(Limits)}
+_set_limits: Final = copier(State, "limits")
+_set_event: Final = copier(State, "event")
+_set_count: Final = copier(State, "event", "counts")
+_set_epoch: Final = copier(State, "epoch", "batches", "event", "ledger")
+_set_no_batch: Final = copier(State, "_batch", "event")
+_set_batch: Final = copier(State, "_batch", "_output", "batches", "event")
+_set_iteration: Final = copier(State, "iteration", "event")
+_set_batch_and_iteration: Final = copier(
+    State, "_batch", "_output", "batches", "iteration", "event"
+)
+_set_output: Final = copier(State, "_output", "event")
+_set_ledger: Final = copier(State, "ledger")
+
+
+def begin_run(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Stand at STARTED."""
+    return at_event(with_status(state, Status.RUNNING), Events.STARTED)
+
+
+def begin_epoch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Stand at EPOCH_STARTED of the next epoch, with no batch of it fetched."""
+    ledger = attrs.evolve(state.ledger, counts_before=state.counts, offset=state.drawn)
+    return _set_epoch(state, state.epoch + 1, 0, Events.EPOCH_STARTED, ledger)
+
+
+def request_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Stand at GET_BATCH_STARTED, with the last batch released."""
+    return _set_no_batch(state, MISSING, Events.GET_BATCH_STARTED)
+
+
+def end_of_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Stand at DATALOADER_STOP_ITERATION."""
+    return counted(state, Events.DATALOADER_STOP_ITERATION)
+
+
+def restart_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Note that iteration over the data starts again, so that nothing is drawn from it."""
+    return _set_ledger(state, attrs.evolve(state.ledger, offset=-state.batches))
+
+
+def with_batch(state: State[Batch, Output, User], batch: Batch) -> State[Batch, Output, User]:
+    """Stand at GET_BATCH_COMPLETED with a batch, and with the last output released."""
+    return _set_batch(state, batch, MISSING, state.batches + 1, Events.GET_BATCH_COMPLETED)
+
+
+def begin_iteration(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Stand at ITERATION_STARTED of the next iteration."""
+    return _set_iteration(state, state.iteration + 1, Events.ITERATION_STARTED)
+
+
+def begin_iteration_with(
+    state: State[Batch, Output, User], batch: Batch
+) -> State[Batch, Output, User]:
+    """Equal `begin_iteration(with_batch(state, batch))`, without the state between."""
+    return _set_batch_and_iteration(
+        state, batch, MISSING, state.batches + 1, state.iteration + 1, Events.ITERATION_STARTED
+    )
+
+
+def with_output(state: State[Batch, Output, User], output: Output) -> State[Batch, Output, User]:
+    """Stand at ITERATION_COMPLETED with the output of the step."""
+    return _set_output(state, output, Events.ITERATION_COMPLETED)
+
+
+def learn_epoch_length(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Take the number of batches of this epoch as the length of every epoch."""
+    return with_limit(state, "epoch_length", state.batches)
+
+
+def end_epoch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Stand at EPOCH_COMPLETED."""
+    return _set_event(state, Events.EPOCH_COMPLETED)
+
+
+def at_event(state: State[Batch, Output, User], event: AnyEvent) -> State[Batch, Output, User]:
+    """Stand at an event that changes nothing else."""
+    return _set_event(state, event)
+
+
+def counted(state: State[Batch, Output, User], event: AnyEvent) -> State[Batch, Output, User]:
+    """Stand at an event, and count its firing if no attribute of the user's does."""
+    if event.attr is not None:
+        return _set_event(state, event)
+    return _set_count(
+        state, event, state.counts.set(event.name, state.counts.get(event.name, 0) + 1)
+    )
+
+
+def counted_aside(state: State[Batch, Output, User], event: AnyEvent) -> State[Batch, Output, User]:
+    """Count the firing of an event that does not move the state from where it stands."""
+    counts = state.counts.set(event.name, state.counts.get(event.name, 0) + 1)
+    return _set_count(state, state.event, counts)
+
+
+def with_limit(
+    state: State[Batch, Output, User], name: str, value: object
+) -> State[Batch, Output, User]:
+    """Have one limit replaced, unchecked: data that gives nothing has the epoch length 0."""
+    return _set_limits(state, _LIMIT_SETTERS[name](state.limits, value))
+
+
+def with_status(state: State[Batch, Output, User], status: Status) -> State[Batch, Output, User]:
+    """Have this status."""
+    return _set_ledger(state, attrs.evolve(state.ledger, status=status))
+
+
+def with_failure(
+    state: State[Batch, Output, User], *, at_event: bool
+) -> State[Batch, Output, User]:
+    """Note whether a handler of the event that the state stands at has failed."""
+    return _set_ledger(state, attrs.evolve(state.ledger, failed_at_event=at_event))
+
+
+def is_done(state: State[Batch, Output, User]) -> bool:
+    """Tell whether the limits are reached.
+
+    >>> is_done(State(epoch=3, limits=Limits(max_epochs=3)))
+    True
+    """
+    limits = state.limits
+    if limits.max_iters is not None and state.iteration >= limits.max_iters:
+        return True
+    if limits.max_epochs is None:
+        return False
+    if state.epoch >= limits.max_epochs:
+        return True
+    return (
+        limits.epoch_length is not None
+        and state.iteration >= limits.epoch_length * limits.max_epochs
+    )
