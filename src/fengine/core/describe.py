@@ -27,11 +27,11 @@ def describe(function: object) -> str:
     return f"{name} ({file}:{code.co_firstlineno})"
 
 
-def require_callable(function: object, role: str, *given: str) -> None:
+def require_callable(function: object, role: str, *given: str, or_class: bool = False) -> None:
     """Refuse a callable that cannot take the positional arguments named in `given`.
 
     A callable without a readable signature, such as some builtins, is let through: it can only be
-    judged by calling it.
+    judged by calling it. A class is let through where any value will do, by `or_class`.
 
     Raises:
         TypeError: `function` is not callable, is a coroutine or generator function, or its
@@ -40,7 +40,7 @@ def require_callable(function: object, role: str, *given: str) -> None:
     wanted = f"{role} takes ({', '.join(given)})"
     if not callable(function):
         raise TypeError(f"{wanted}, so it must be callable, not {_typed(function)}")
-    if isinstance(function, type):
+    if isinstance(function, type) and not or_class:
         raise TypeError(f"{wanted}; {function.__qualname__} is a class: give an instance of it")
     if _runs_later(function):
         raise TypeError(

@@ -16,10 +16,47 @@ import attrs
 from immutables import Map
 from typing_extensions import override
 
-from fengine.core.filters import Filter, Span, counts_within_epoch, every, once, where
+from fengine.core.filters import (
+    Filter,
+    Span,
+    counts_within_epoch,
+    every,
+    is_impossible_at,
+    once,
+    where,
+)
 from fengine.core.outcome import Outcome
 
 P_co = TypeVar("P_co", covariant=True)
+
+
+_RESERVED: Final = frozenset(
+    {
+        "started",
+        "epoch_started",
+        "get_batch_started",
+        "dataloader_stop_iteration",
+        "get_batch_completed",
+        "iteration_started",
+        "iteration_completed",
+        "terminate_single_epoch",
+        "epoch_completed",
+        "interrupt",
+        "terminate",
+        "exception_raised",
+        "completed",
+        "exited",
+    }
+)
+
+
+def _require_own(owner: object, field: attrs.Attribute[str], value: object) -> None:
+    _require_identifier(owner, field, value)
+    if value in _RESERVED:
+        raise ValueError(
+            f"the name {value!r} is that of an event of the loop; use Events.{str(value).upper()}, "
+            "or give your own event another name"
+        )
 
 
 def _require_identifier(owner: object, field: attrs.Attribute[str], value: object) -> None:
@@ -50,7 +87,7 @@ class Event:
     Events.EPOCH_STARTED(every(2)) | Event('chunk_started', attr='chunk')
     """
 
-    name: str = attrs.field(validator=_require_identifier)
+    name: str = attrs.field(validator=_require_own)
     attr: str | None = attrs.field(
         default=None, validator=attrs.validators.optional(_require_identifier)
     )
@@ -115,7 +152,7 @@ class PayloadEvent(Generic[P_co]):
     PayloadEvent('gradients_ready')(every(10))
     """
 
-    name: str = attrs.field(validator=_require_identifier)
+    name: str = attrs.field(validator=_require_own)
     attr: str | None = attrs.field(
         default=None, validator=attrs.validators.optional(_require_identifier)
     )
@@ -203,6 +240,19 @@ class EventSet:
         return " | ".join(f"{e}" if f is None else f"{e}({f})" for e, f in self)
 
 
+def _built_in(name: str, attr: str | None = None) -> Event:
+    # Only here is a reserved name given away, so the event is made under another one first.
+    event = Event("reserved", attr)
+    object.__setattr__(event, "name", name)
+    return event
+
+
+def _with_payload(name: str) -> PayloadEvent[P_co]:
+    event: PayloadEvent[P_co] = PayloadEvent("reserved")
+    object.__setattr__(event, "name", name)
+    return event
+
+
 @final
 class Events:
     """Name the events of every run, in the order in which a run can reach them.
@@ -217,20 +267,20 @@ class Events:
     'iteration'
     """
 
-    STARTED: Final = Event("started")
-    EPOCH_STARTED: Final = Event("epoch_started", attr="epoch")
-    GET_BATCH_STARTED: Final = Event("get_batch_started")
-    DATALOADER_STOP_ITERATION: Final = Event("dataloader_stop_iteration")
-    GET_BATCH_COMPLETED: Final = Event("get_batch_completed")
-    ITERATION_STARTED: Final = Event("iteration_started", attr="iteration")
-    ITERATION_COMPLETED: Final = Event("iteration_completed", attr="iteration")
-    TERMINATE_SINGLE_EPOCH: Final = Event("terminate_single_epoch")
-    EPOCH_COMPLETED: Final = Event("epoch_completed", attr="epoch")
-    INTERRUPT: Final = Event("interrupt")
-    TERMINATE: Final = Event("terminate")
-    EXCEPTION_RAISED: Final[PayloadEvent[BaseException]] = PayloadEvent("exception_raised")
-    COMPLETED: Final = Event("completed")
-    EXITED: Final[PayloadEvent[Outcome]] = PayloadEvent("exited")
+    STARTED: Final = _built_in("started")
+    EPOCH_STARTED: Final = _built_in("epoch_started", attr="epoch")
+    GET_BATCH_STARTED: Final = _built_in("get_batch_started")
+    DATALOADER_STOP_ITERATION: Final = _built_in("dataloader_stop_iteration")
+    GET_BATCH_COMPLETED: Final = _built_in("get_batch_completed")
+    ITERATION_STARTED: Final = _built_in("iteration_started", attr="iteration")
+    ITERATION_COMPLETED: Final = _built_in("iteration_completed", attr="iteration")
+    TERMINATE_SINGLE_EPOCH: Final = _built_in("terminate_single_epoch")
+    EPOCH_COMPLETED: Final = _built_in("epoch_completed", attr="epoch")
+    INTERRUPT: Final = _built_in("interrupt")
+    TERMINATE: Final = _built_in("terminate")
+    EXCEPTION_RAISED: Final[PayloadEvent[BaseException]] = _with_payload("exception_raised")
+    COMPLETED: Final = _built_in("completed")
+    EXITED: Final[PayloadEvent[Outcome]] = _with_payload("exited")
 
     @staticmethod
     def all() -> tuple[AnyEvent, ...]:
@@ -241,6 +291,9 @@ class Events:
 _ALL: Final[tuple[AnyEvent, ...]] = tuple(
     event for event in vars(Events).values() if isinstance(event, Event | PayloadEvent)
 )
+
+# Those of which a run has one.
+FIRED_ONCE: Final = frozenset({"started", "completed", "exited"})
 
 # Those that fire more than once in an epoch, so that their number in the epoch says something.
 _REPEATED: Final = frozenset(
@@ -289,6 +342,8 @@ def _countable(event: AnyEvent, met: Filter) -> Filter:
         raise ValueError(
             f"{event} is not numbered within an epoch, so of='epoch' says nothing; leave it out"
         )
+    if event.name in FIRED_ONCE and is_impossible_at(met, 1):
+        raise ValueError(f"{event}({met}) can never fire: a run fires {event} once, as number 1")
     return met
 
 

@@ -276,6 +276,12 @@ def where(predicate: Callable[[Never], bool]) -> Filter:
     return Where(predicate)
 
 
+def is_impossible_at(filter: Filter, count: int) -> bool:
+    """Tell whether a filter asks for numbers only, and not for this one."""
+    numbers_only = all(isinstance(leaf, Progression | Once) for leaf in _leaves(filter))
+    return numbers_only and not filter.holds(count)
+
+
 def counts_within_epoch(filter: Filter) -> bool:
     """Tell whether some part of a filter numbers the firings anew in each epoch."""
     return any(

@@ -47,7 +47,7 @@ def outputs(function: Callable[[Batch], Output]) -> Outputs[Batch, Output]:
     >>> outputs(sum)(State(batch=[1, 2])).output
     3
     """
-    require_callable(function, "outputs takes a function that", "batch")
+    require_callable(function, "the function of outputs", "batch", or_class=True)
     return Outputs(function)
 
 
@@ -59,6 +59,10 @@ class Stages(Generic[Batch, Output, Value, User]):
     The first stage takes the state, each later one the value of the stage before it; the last value
     is the output. A handler of an event between stages may read and change the state; a payload
     event hands it the last value too. Called as a plain step, it fires nothing.
+
+    >>> halved = Event("halved")
+    >>> list(stages(lambda state: state.batch / 2).emit(halved).then(round).events)
+    [Event('halved')]
     """
 
     parts: tuple[Callable[..., object] | AnyEvent, ...]
@@ -74,7 +78,7 @@ class Stages(Generic[Batch, Output, Value, User]):
         Raises:
             TypeError: `stage` cannot take one value.
         """
-        require_callable(stage, "a stage behind the first", "value")
+        require_callable(stage, "a stage behind the first", "value", or_class=True)
         return Stages((*self.parts, stage))
 
     def emit(self, event: Event | PayloadEvent[Value]) -> Stages[Batch, Output, Value, User]:
@@ -114,10 +118,9 @@ def stages(
     Raises:
         TypeError: `first` cannot take one state.
 
-    >>> halved = Event("halved")
-    >>> step = stages(lambda state: state.batch / 2).emit(halved).then(round)
+    >>> step = stages(lambda state: state.batch / 2).emit(Event("halved")).then(round)
     >>> step(State(batch=7.0)).output
     4
     """
-    require_callable(first, "the first stage", "state")
+    require_callable(first, "the first stage", "state", or_class=True)
     return Stages((first,))

@@ -23,7 +23,12 @@ from fengine.core.state import Batch, Output, State, User
 @final
 @attrs.frozen
 class Registration(Generic[Batch, Output, User]):
-    """Hold one handler with the event that it listens to, and the filter on it or None."""
+    """Hold one handler with the event that it listens to, and the filter on it or None.
+
+    >>> from fengine import Events, State
+    >>> Registration(Events.STARTED, None, State.terminate).event
+    Events.STARTED
+    """
 
     event: AnyEvent
     filter: Filter | None

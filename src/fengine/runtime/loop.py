@@ -5,8 +5,8 @@ A loop holds nothing of a run, so one loop can run twice at once, or inside its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator, Iterable, Iterator
-from typing import Generic, TypeVar, cast, final, overload
+from collections.abc import Callable, Container, Generator, Iterable
+from typing import Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
 
@@ -38,6 +38,9 @@ class Moment(Generic[Batch, Output, User]):
 
     event: AnyEvent
     state: State[Batch, Output, User]
+
+
+Moments: TypeAlias = Generator[Moment[Batch, Output, User], None, None]
 
 
 @final
@@ -224,7 +227,7 @@ class Loop(Generic[Batch, Output, User]):
         max_epochs: int | None = None,
         max_iters: int | None = None,
         epoch_length: int | None = None,
-    ) -> Iterator[Moment[Batch, Output, None]]: ...
+    ) -> Moments[Batch, Output, None]: ...
 
     @overload
     def iterate(
@@ -235,12 +238,12 @@ class Loop(Generic[Batch, Output, User]):
         max_epochs: int | None = None,
         max_iters: int | None = None,
         epoch_length: int | None = None,
-    ) -> Iterator[Moment[Batch, Output, User]]: ...
+    ) -> Moments[Batch, Output, User]: ...
 
     @overload
     def iterate(
         self, data: Iterable[Batch] | None = None, *, after: State[Batch, Output, User]
-    ) -> Iterator[Moment[Batch, Output, User]]: ...
+    ) -> Moments[Batch, Output, User]: ...
 
     def iterate(
         self,
@@ -251,7 +254,7 @@ class Loop(Generic[Batch, Output, User]):
         max_iters: int | None = None,
         epoch_length: int | None = None,
         after: State[Batch, Output, User] | None = None,
-    ) -> Iterator[Moment[Batch, Output, User]] | Iterator[Moment[Batch, Output, None]]:
+    ) -> Moments[Batch, Output, User] | Moments[Batch, Output, None]:
         """Run step by step: give one `Moment` for each event, after its handlers have run.
 
         Nothing runs before the next moment is asked for, and to stop is not to ask; dropping the
@@ -268,7 +271,8 @@ class Loop(Generic[Batch, Output, User]):
             after: a state to go on from, as for `resume`, instead of all the others but `data`.
 
         Raises:
-            BaseException: as `run` does.
+            TypeError: `after` is given beside the others.
+            BaseException: as `run` and `resume` do.
 
         >>> from fengine import Events, outputs
         >>> for moment in Loop(outputs(lambda batch: 2 * batch)).iterate([1, 2]):
@@ -277,9 +281,16 @@ class Loop(Generic[Batch, Output, User]):
         1 2
         2 4
         """
-        source = _source(data, epoch_length if after is None else after.limits.epoch_length)
         if after is None:
+            source = _source(data, epoch_length)
             after = _start(source, cast("User", user), max_epochs, max_iters, epoch_length)
+        elif user is None and max_epochs is None and max_iters is None and epoch_length is None:
+            source = _source_behind(after, data)
+        else:
+            raise TypeError(
+                "after= holds the user's record and the limits already, so user=, max_epochs=, "
+                "max_iters= and epoch_length= cannot be given beside it; leave them out"
+            )
         return self._moments(after, source)
 
     def resume(
@@ -297,6 +308,7 @@ class Loop(Generic[Batch, Output, User]):
             data: as for `run`.
 
         Raises:
+            ValueError: the state has no limit, so the run would never end.
             BaseException: as `run` does.
 
         >>> from fengine import Loop, outputs
@@ -305,7 +317,7 @@ class Loop(Generic[Batch, Output, User]):
         >>> all(loop.resume(moment.state, [1, 2, 3]) == moments[-1].state for moment in moments)
         True
         """
-        return self._finish(state, _source(data, state.limits.epoch_length))
+        return self._finish(state, _source_behind(state, data))
 
     def _registrations(
         self,
@@ -333,7 +345,7 @@ class Loop(Generic[Batch, Output, User]):
 
     def _moments(
         self, state: State[Batch, Output, User], source: DataSource[Batch] | NoData
-    ) -> Generator[Moment[Batch, Output, User], None, None]:
+    ) -> Moments[Batch, Output, User]:
         box = Box(state)
         every_event = {event.name for event in self.registry.events}
         course = self._script(box, source, every_event)
@@ -359,6 +371,19 @@ def _source(data: Iterable[Batch] | None, epoch_length: int | None) -> DataSourc
             "give data, or epoch_length for a run without data"
         )
     return NoData()
+
+
+def _source_behind(
+    state: State[Batch, Output, User], data: Iterable[Batch] | None
+) -> DataSource[Batch] | NoData:
+    if not isinstance(state, State):
+        raise TypeError(f"{state!r} of type {type(state).__name__} is not a State to go on from")
+    if state.limits.max_epochs is None and state.limits.max_iters is None:
+        raise ValueError(
+            "the state to go on from has neither max_epochs nor max_iters, so the run would never "
+            "end; take it from a run, or give it limits: State(..., limits=Limits(max_epochs=1))"
+        )
+    return _source(data, state.limits.epoch_length)
 
 
 def _start(

@@ -57,14 +57,12 @@ class DataSource(Generic[Item]):
     announced: bool = True
     _iterator: Iterator[Item] | None = None
     _drawn: int = 0
-    _got: int = 0
     _warned: bool = False
 
     def open(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
         """Get ready to give the batch behind those that the state has drawn."""
         if self._iterator is None:
             self._begin(state.drawn)
-            self._got = state.iteration
         return state
 
     def fetch(self) -> Item | Exhausted:
@@ -73,8 +71,7 @@ class DataSource(Generic[Item]):
         item = next(self._iterator, EXHAUSTED)
         if item is not EXHAUSTED:
             self._drawn += 1
-            self._got += 1
-        elif self.length is not None and self._drawn < self.length:
+        elif self.length is not None and 0 < self._drawn < self.length:
             self._report(f"it gave {self._drawn}")
         return item
 
@@ -97,7 +94,7 @@ class DataSource(Generic[Item]):
         wanted = limits.max_iters
         if limits.max_epochs is not None and limits.epoch_length:
             wanted = limits.max_epochs * limits.epoch_length
-        raise DataExhausted(self._got, wanted)
+        raise DataExhausted(state.iteration, wanted)
 
     def close(self) -> None:
         """Give up the iterator, and close it unless it is the user's own."""

@@ -6,6 +6,7 @@ small, since a run of three epochs has a first, a middle and a last one.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Sequence
 from typing import Any, Never, TypeVar, cast
@@ -70,6 +71,16 @@ def requests() -> SearchStrategy[Requests]:
     )
 
 
+_COUNTS = st.integers(0, 20)
+_EVENTS = st.none() | st.sampled_from(Events.all())
+_LIMITS = limits(20)
+_REQUESTS = requests()
+_STATUSES = st.sampled_from(Status)
+_MEASURED = st.dictionaries(st.sampled_from(_METRICS), st.floats())
+_COUNTED = st.dictionaries(st.sampled_from(_NAMES), st.integers(1, 20))
+_ABSENT = st.just(MISSING)
+
+
 @st.composite
 def _states(
     draw: st.DrawFn,
@@ -77,23 +88,22 @@ def _states(
     outputs: SearchStrategy[Any],
     users: SearchStrategy[Any],
 ) -> State[Any, Any, Any]:
-    iteration = draw(st.integers(0, 20))
-    measured: dict[str, float] = draw(st.dictionaries(st.sampled_from(_METRICS), st.floats()))
-    counted: dict[str, int] = draw(st.dictionaries(st.sampled_from(_NAMES), st.integers(1, 20)))
-    counters: Map[str, int] = Map(counted)
+    iteration = draw(_COUNTS)
+    metrics: Any = draw(_MEASURED)
+    counts: Any = Map(draw(_COUNTED))
     return State(
         iteration=iteration,
-        epoch=draw(st.integers(min(iteration, 1), 5)),
-        batches=draw(st.integers(0, iteration)),
-        event=draw(st.none() | st.sampled_from(Events.all())),
-        batch=draw(st.just(MISSING) | batches),
-        output=draw(st.just(MISSING) | outputs),
-        requests=draw(requests()),
+        epoch=draw(_COUNTS) + min(iteration, 1),
+        batches=min(iteration, draw(_COUNTS)),
+        event=draw(_EVENTS),
+        batch=draw(batches),
+        output=draw(outputs),
+        requests=draw(_REQUESTS),
         user=draw(users),
-        metrics=Map(measured.items()),
-        limits=draw(limits(20)),
-        counts=counters,
-        ledger=Ledger(status=draw(st.sampled_from(Status)), attributes=counters),
+        metrics=metrics,
+        limits=draw(_LIMITS),
+        counts=counts,
+        ledger=Ledger(status=draw(_STATUSES), attributes=counts),
     )
 
 
@@ -115,7 +125,7 @@ def states(
     ...     assert state.terminate().terminate() == state.terminate()
     >>> stopping_is_asked_for_once()
     """
-    return _states(batches, outputs, users)
+    return _states(_ABSENT | batches, _ABSENT | outputs, users)
 
 
 def handlers() -> SearchStrategy[Handler[Any, Any, Any]]:
@@ -225,13 +235,19 @@ def filtered(
     ...     assert str(event).startswith("Events.STARTED(")
     >>> it_names_its_event()
     """
+    kinds: list[SearchStrategy[EventSet | FilteredPayloadEvent[object]]] = []
+    for event in events:
+        repeats = _accepted(event, once(1, of="epoch")) is not None
+        kinds.append(_numbered(repeats, tuple(predicates)).map(event))
+    return st.one_of(kinds)
 
-    def of(event: AnyEvent) -> SearchStrategy[EventSet | FilteredPayloadEvent[object]]:
-        counted = _accepted(event, once(1, of="epoch")) is not None
-        spans: tuple[Span, ...] = ("run", "epoch") if counted else ("run",)
-        return filters(spans=spans, predicates=predicates, largest=4).map(event)
 
-    return st.sampled_from(events).flatmap(of)
+@functools.cache
+def _numbered(
+    repeats: bool, predicates: tuple[Callable[[Never], bool], ...]
+) -> SearchStrategy[Filter]:
+    spans: tuple[Span, ...] = ("run", "epoch") if repeats else ("run",)
+    return filters(spans=spans, predicates=predicates, largest=4)
 
 
 def own_events() -> SearchStrategy[AnyEvent]:

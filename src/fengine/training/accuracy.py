@@ -11,7 +11,7 @@ from typing import TypeVar, final
 import attrs
 from torch import Tensor
 
-from fengine.core.state import State
+from fengine import State
 from fengine.training.evaluation import Prediction
 
 Batch = TypeVar("Batch")

@@ -40,9 +40,10 @@ def prepare_batch(
     (tensor([1., 1.]), tensor([0., 0.]))
     """
     # A mapping and a tensor of two rows can be unpacked too, into nothing that was meant.
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+    pair: object = batch
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
         raise TypeError(
-            f"a batch is a pair (x, y), but the data gave {_kind(batch)}; give "
+            f"a batch is a pair (x, y), but the data gave {_kind(pair)}; give "
             "prepare_batch=function(batch, device, non_blocking) that returns (x, y)"
         )
     x, y = batch
@@ -72,8 +73,11 @@ def moved(nest: Nested, device: Device, non_blocking: bool = False) -> Nested:
 
 
 def _moved(nest: object, device: Device, non_blocking: bool) -> object:
-    if isinstance(nest, Tensor | PackedSequence):
+    if isinstance(nest, Tensor):
         return nest.to(device, non_blocking=non_blocking)
+    if isinstance(nest, PackedSequence):
+        # torch types this method by the first overload of Tensor.to alone.
+        return nest.to(device, non_blocking=non_blocking)  # type: ignore[arg-type]
     if nest is None or isinstance(nest, bool | int | float | complex | str | bytes):
         return nest
     if isinstance(nest, tuple | list):

@@ -7,7 +7,7 @@ go on meanwhile, without the one noticing the other.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar, cast, final, overload
+from typing import Generic, TypeVar, final, overload
 
 import attrs
 import torch

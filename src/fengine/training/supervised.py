@@ -11,17 +11,15 @@ place, and no state holds them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar, cast, final, overload
+from typing import Final, Generic, NamedTuple, TypeVar, final, overload
 
 import attrs
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import TypeVar as DefaultTypeVar
 
+from fengine import PayloadEvent, Stages, State, stages
 from fengine.core.describe import require_callable
-from fengine.core.events import PayloadEvent
-from fengine.core.state import State
-from fengine.core.steps import Stages, stages
 from fengine.training.batches import Device, PrepareBatch, prepare_batch
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
@@ -31,9 +29,7 @@ Targets = TypeVar("Targets")
 Predicted = TypeVar("Predicted")
 
 
-@final
-@attrs.frozen(eq=False)
-class ForwardPass:
+class ForwardPass(NamedTuple):  # one is made at each iteration, and a tuple is made fastest
     """Hold one batch with what the model and the loss function made of it.
 
     Args:
@@ -106,7 +102,7 @@ class _Forward(Generic[Batch]):
 
 def _backward(forward: ForwardPass) -> ForwardPass:
     try:
-        forward.loss.backward()
+        forward.loss.backward()  # type: ignore[no-untyped-call]  # so it is in torch
     except Exception as error:
         if (reason := _no_backward(forward.loss)) is not None:
             error.add_note(reason)

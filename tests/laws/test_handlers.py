@@ -1,0 +1,244 @@
+"""Laws of transitions, handlers and tables: nothing changes in place, joins do what they say."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import attrs
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from fengine import (
+    Event,
+    Events,
+    Handler,
+    Limits,
+    Loop,
+    Recovery,
+    Registration,
+    State,
+    Table,
+    compose,
+    fire,
+    focus,
+    outputs,
+    tap,
+    when,
+)
+from fengine.core import transitions
+from fengine.core.events import AnyEvent
+from fengine.core.outcome import Status
+from fengine.core.records import copier
+from fengine.core.state import with_requests
+from fengine.core.table import count, count_in_epoch, members
+from fengine.testing import filtered, handlers, own_events, requests, states
+
+Any_: TypeAlias = State[Any, Any, Any]
+AnyHandler: TypeAlias = Handler[Any, Any, Any]
+
+STATES = states(st.integers(), st.lists(st.floats()), st.integers())
+HANDLERS = handlers()
+EVENTS = st.sampled_from(Events.all()) | own_events()
+
+TRANSITIONS: dict[str, Callable[[Any_], Any_]] = {
+    "begin_run": transitions.begin_run,
+    "begin_epoch": transitions.begin_epoch,
+    "request_batch": transitions.request_batch,
+    "end_of_data": transitions.end_of_data,
+    "restart_data": transitions.restart_data,
+    "with_batch": lambda state: transitions.with_batch(state, "batch"),
+    "begin_iteration": transitions.begin_iteration,
+    "begin_iteration_with": lambda state: transitions.begin_iteration_with(state, "batch"),
+    "with_output": lambda state: transitions.with_output(state, "output"),
+    "learn_epoch_length": transitions.learn_epoch_length,
+    "end_epoch": transitions.end_epoch,
+    "at_event": lambda state: transitions.at_event(state, Events.COMPLETED),
+    "counted": lambda state: transitions.counted(state, Events.TERMINATE),
+    "counted mapped": lambda state: transitions.counted(state, Event("chunk", attr="chunk")),
+    "counted_aside": lambda state: transitions.counted_aside(state, Events.INTERRUPT),
+    "with_requests": lambda state: with_requests(state, State().requests),
+    "with_limit": lambda state: transitions.with_limit(state, "epoch_length", 0),
+    "with_status": lambda state: transitions.with_status(state, Status.FAILED),
+    "with_failure": lambda state: transitions.with_failure(state, at_event=True),
+    "evolve": lambda state: state.evolve(user=1, output=2, batch=3, metrics={"loss": 4.0}),
+    "with_metric": lambda state: state.with_metric("loss", 0.5),
+    "with_attribute": lambda state: state.with_attribute("chunk", 2),
+    "terminate": lambda state: state.terminate(),
+    "terminate_epoch": lambda state: state.terminate_epoch(skip_epoch_completed=True),
+    "interrupt": lambda state: state.interrupt(),
+    "recover": lambda state: state.recover(Recovery.SKIP_BATCH),
+}
+
+
+@attrs.frozen
+class Record:
+    part: int
+    rest: int = 0
+
+
+def renew(state: Any_) -> Any_:
+    return state.evolve(user=state.user + 1)
+
+
+@given(STATES, st.sampled_from(sorted(TRANSITIONS)))
+def test_law_1_a_transition_never_changes_its_argument(state: Any_, name: str) -> None:
+    before = copy.deepcopy(state)
+    TRANSITIONS[name](state)
+    assert state == before
+
+
+@given(STATES, handlers())
+def test_law_1_a_combinator_never_changes_its_argument(state: Any_, handler: AnyHandler) -> None:
+    state = state.evolve(user=Record(state.user))
+    before = copy.deepcopy(state)
+    join = compose(handler, when(lambda state: True, handler), tap(handler), focus("part", renew))
+    join(state)
+    assert state == before
+
+
+@given(STATES, st.integers(), st.data())
+def test_a_copier_equals_evolve(state: Any_, value: int, draw: st.DataObject) -> None:
+    aliases = {field.name: field.alias for field in attrs.fields(State)}
+    free = st.sampled_from(["iteration", "epoch", "batches", "_batch", "_output", "user"])
+    names = draw.draw(st.lists(free, unique=True, min_size=1))
+    values = range(value, value + len(names))
+    evolved = attrs.evolve(state, **{aliases[n]: v for n, v in zip(names, values, strict=True)})
+    copied = copier(State, *names)(state, *values)
+    assert copied == evolved
+    assert type(copied) is State
+
+
+@given(STATES, st.integers())
+def test_begin_iteration_with_is_the_composition_of_its_parts(state: Any_, batch: int) -> None:
+    parts = transitions.begin_iteration(transitions.with_batch(state, batch))
+    assert transitions.begin_iteration_with(state, batch) == parts
+
+
+@st.composite
+def entries(draw: st.DrawFn, event: AnyEvent) -> Registration[Any, Any, Any]:
+    """Draw a registration for one event, with a filter or without."""
+    chosen: Any = event if draw(st.booleans()) else draw(filtered([event]))
+    (single, filter), *_ = members(chosen)
+    return Registration(single, filter, Lifted(draw(HANDLERS)))
+
+
+@attrs.frozen
+class Lifted:
+    """Take a payload too, so that one handler suits every event."""
+
+    handler: AnyHandler
+
+    def __call__(self, state: Any_, payload: object = None) -> Any_:
+        return self.handler(state)
+
+
+TABLES = st.lists(EVENTS.flatmap(entries), max_size=4).map(lambda few: Table(tuple(few)))
+
+
+@given(TABLES, STATES, st.data())
+def test_law_2_firing_is_threading_by_hand(
+    table: Table[Any, Any, Any], state: Any_, draw: st.DataObject
+) -> None:
+    event = draw.draw(EVENTS)
+    by_hand = state
+    for registration in table.registrations:
+        if registration.event.name != event.name:
+            continue
+        where = (count(event, by_hand), count_in_epoch(event, by_hand), by_hand)
+        if registration.filter is None or registration.filter.holds(*where):
+            by_hand = registration.handler(by_hand)
+    assert fire(table.compiled(), event, state) == by_hand
+
+
+@given(TABLES, STATES, EVENTS)
+def test_law_3_without_handlers_the_very_state_comes_back(
+    table: Table[Any, Any, Any], state: Any_, event: AnyEvent
+) -> None:
+    assert fire({}, event, state) is state
+    others = [entry for entry in table.registrations if entry.event.name != event.name]
+    assert fire(Table(tuple(others)).compiled(), event, state) is state
+
+
+@given(TABLES, st.data())
+def test_law_4_adding_and_removing_is_the_identity(
+    table: Table[Any, Any, Any], draw: st.DataObject
+) -> None:
+    before = copy.deepcopy(table)
+    one = draw.draw(EVENTS.flatmap(entries))
+    added = table.adding(one)
+    assert added.without(one) == table == before
+    assert added.registrations == (*table.registrations, one)
+
+
+@given(st.sampled_from([event for event in Events.all() if isinstance(event, Event)]), st.data())
+def test_law_4_on_and_without_are_inverse(event: Event, draw: st.DataObject) -> None:
+    loop: Loop[Any, Any, Any] = Loop(outputs(abs)).on(Events.STARTED, State.terminate)
+    heard: Any = draw.draw(st.just(event) | filtered([event]))
+    several = heard | Events.STARTED
+    handler = draw.draw(handlers())
+    assert loop.on(several, handler).without(several, handler) == loop
+
+
+@given(st.lists(own_events(), min_size=1, max_size=3, unique_by=lambda event: event.name))
+def test_law_6_what_one_loop_registers_no_other_sees(own: list[AnyEvent]) -> None:
+    loop, other = Loop(outputs(abs)), Loop(outputs(abs))
+    knowing = loop.register(*own)
+    for event in own:
+        assert event in knowing.registry
+        assert event not in loop.registry
+        assert event not in other.registry
+        with pytest.raises(ValueError, match=event.name):
+            other.on(event, Lifted(State.terminate))
+    assert other == loop
+
+
+@given(handlers(), handlers(), handlers(), STATES)
+def test_composing_is_associative_and_has_an_identity(
+    f: AnyHandler, g: AnyHandler, h: AnyHandler, state: Any_
+) -> None:
+    assert compose(f, compose(g, h)) == compose(compose(f, g), h) == compose(f, g, h)
+    assert compose(compose(), f) == compose(f, compose()) == compose(f) == f
+    assert compose(f, g)(state) == g(f(state))
+    assert compose()(state) is state
+
+
+@given(handlers(), STATES)
+def test_when_and_tap_mean_what_they_say(handler: AnyHandler, state: Any_) -> None:
+    assert when(lambda state: True, handler)(state) == handler(state)
+    assert when(lambda state: False, handler)(state) is state
+    assert tap(handler)(state) is state
+
+
+@given(STATES, st.integers())
+def test_focus_changes_one_field_and_keeps_what_else_the_handler_did(
+    state: Any_, rest: int
+) -> None:
+    whole = state.evolve(user=Record(state.user, rest))
+    focused = focus("part", compose(renew, State.terminate))(whole)
+    assert focused == whole.terminate().evolve(user=Record(state.user + 1, rest))
+
+
+@given(requests(), STATES)
+def test_a_request_is_asked_for_once(asked: Any, state: Any_) -> None:
+    assume(asked.terminate is None)
+    once = attrs.evolve(state, requests=asked).terminate()
+    assert once.terminate() == once
+    assert once.requests == attrs.evolve(asked, terminate=once.requests.terminate)
+
+
+@given(st.integers(1, 9), st.integers(1, 60))
+def test_law_11_every_n_fires_floor_k_by_n_times(n: int, k: int) -> None:
+    loop = Loop[Any, Any, int](outputs(lambda batch: batch)).on(
+        Events.ITERATION_COMPLETED(every=n), renew
+    )
+    assert loop.run(user=0, epoch_length=k).user == k // n
+    halves = loop.on(Events.ITERATION_COMPLETED(every=n, of="epoch"), renew)
+    assert halves.run(user=0, epoch_length=k, max_epochs=2).user == 2 * k // n + 2 * (k // n)
+
+
+@given(st.integers(1, 10**30))
+def test_limits_hold_numbers_of_any_size(number: int) -> None:
+    assert attrs.evolve(Limits(), max_epochs=number).max_epochs == number

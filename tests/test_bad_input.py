@@ -1,0 +1,743 @@
+"""What a Loop refuses, and how it says so: each row is a mistake, each answer names it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import attrs
+import pytest
+import torch
+from immutables import Map
+from torch.utils.data import DataLoader
+
+from fengine import (
+    DataExhausted,
+    Event,
+    Events,
+    Limits,
+    Loop,
+    PayloadEvent,
+    Requests,
+    State,
+    after,
+    before,
+    compose,
+    evaluate,
+    every,
+    focus,
+    last_state,
+    once,
+    outputs,
+    stages,
+    tap,
+    when,
+    where,
+)
+
+AnyState = State[Any, Any, Any]
+AnyLoop = Loop[Any, Any, Any]
+
+
+def identity(batch: object) -> object:
+    return batch
+
+
+def same(state: AnyState) -> AnyState:
+    return state
+
+
+def bool_of(state: AnyState) -> bool:
+    return True
+
+
+LOOP: AnyLoop = Loop(outputs(identity))
+
+
+class Row(NamedTuple):
+    """A mistake: what is done, the error it raises, and words that its message contains."""
+
+    do: Callable[[], object]
+    error: type[BaseException]
+    words: tuple[str, ...]
+
+
+def check(row: Row) -> None:
+    """Make the mistake; the words may stand in the notes too, which say where."""
+    with pytest.raises(row.error) as raised:
+        row.do()
+    said = "\n".join([str(raised.value), *getattr(raised.value, "__notes__", ())])
+    missing = [word for word in row.words if word not in said]
+    assert not missing, f"{missing} not in: {said}"
+
+
+def rows(**table: Row) -> pytest.MarkDecorator:
+    """Make one test of each row, with its number in the list of faults as its name."""
+    return pytest.mark.parametrize("row", table.values(), ids=table)
+
+
+# H4: a handler that returns no state.
+
+
+class OtherState(NamedTuple):
+    iteration: int = 0
+
+
+async def asynchronous(state: AnyState) -> AnyState:
+    return state
+
+
+def awaiting(state: AnyState) -> Any:
+    coroutine = asynchronous(state)
+    coroutine.close()
+    return coroutine
+
+
+def generating(state: AnyState) -> Iterator[AnyState]:
+    yield state
+
+
+def returning(value: object) -> Callable[..., Any]:
+    def log_loss(state: AnyState, payload: object = None) -> Any:
+        return value
+
+    return log_loss
+
+
+def run_with(handler: Any, event: Any = Events.EPOCH_COMPLETED) -> Callable[[], object]:
+    return lambda: LOOP.on(event, handler).run([1, 2, 3], max_epochs=2)
+
+
+NO_STATE = ("log_loss (test_bad_input.py:", "EPOCH_COMPLETED", "epoch 1, iteration 3")
+
+
+@rows(
+    H4_none=Row(run_with(returning(None)), TypeError, (*NO_STATE, "None", "forget 'return state'")),
+    H4_false=Row(run_with(returning(False)), TypeError, (*NO_STATE, "bool")),
+    H4_tuple=Row(run_with(returning((1,))), TypeError, (*NO_STATE, "tuple")),
+    H4_dict=Row(run_with(returning({})), TypeError, (*NO_STATE, "dict")),
+    H4_other_state=Row(run_with(returning(OtherState())), TypeError, (*NO_STATE, "OtherState")),
+    H4_coroutine=Row(run_with(awaiting), TypeError, ("awaiting", "coroutine", "async")),
+    H4_async=Row(run_with(asynchronous), TypeError, ("asynchronous", "async", "EPOCH_COMPLETED")),
+    H4_generator=Row(run_with(generating), TypeError, ("generating", "generator", "yield")),
+    H4_payload=Row(
+        run_with(returning(None), Events.EXITED), TypeError, ("log_loss", "EXITED", "None")
+    ),
+    H4_compose=Row(
+        run_with(compose(same, returning(None))), TypeError, ("log_loss", "None", "EPOCH_COMPLETED")
+    ),
+    H4_when=Row(
+        run_with(when(bool_of, returning(3))), TypeError, ("log_loss", "int", "EPOCH_COMPLETED")
+    ),
+    H4_focus=Row(
+        lambda: LOOP.on(Events.STARTED, focus("real", returning(None))).run([1], user=1.0),
+        TypeError,
+        ("log_loss", "None", "STARTED"),
+    ),
+    H4_step=Row(
+        lambda: Loop(returning(None)).run([1]),
+        TypeError,
+        ("log_loss", "NoneType", "outputs", "the step"),
+    ),
+)
+def test_a_handler_that_returns_no_state(row: Row) -> None:
+    check(row)
+
+
+# H6: what cannot be called with a state.
+
+
+def two(state: AnyState, more: int) -> AnyState:
+    return state
+
+
+def none() -> AnyState:
+    return State()
+
+
+def keyword_only(*, state: AnyState) -> AnyState:
+    return state
+
+
+class Methods:
+    def bound(self, state: AnyState) -> AnyState:
+        return state
+
+    def unfit(self) -> AnyState:
+        return State()
+
+    def __call__(self, state: AnyState) -> AnyState:
+        return state
+
+
+def on(handler: Any, event: Any = Events.STARTED) -> Callable[[], object]:
+    return lambda: LOOP.on(event, handler)
+
+
+@rows(
+    H6_two=Row(on(two), TypeError, ("STARTED", "two", "(state", "more")),
+    H6_none=Row(on(none), TypeError, ("STARTED", "none", "()")),
+    H6_keyword_only=Row(on(keyword_only), TypeError, ("STARTED", "keyword_only")),
+    H6_partial=Row(on(functools.partial(none)), TypeError, ("STARTED", "none")),
+    H6_partial_taken=Row(on(functools.partial(same, State())), TypeError, ("STARTED", "same")),
+    H6_bound=Row(on(Methods().unfit), TypeError, ("STARTED", "Methods.unfit")),
+    H6_class=Row(on(Methods), TypeError, ("STARTED", "Methods", "class")),
+    H6_instance=Row(on(object()), TypeError, ("STARTED", "object")),
+    H6_string=Row(on("same"), TypeError, ("STARTED", "'same'", "str")),
+    H6_missing=Row(on(None), TypeError, ("STARTED", "None")),
+    H6_no_payload=Row(on(same, Events.EXITED), TypeError, ("EXITED", "same", "payload")),
+    H6_payload=Row(on(two, Events.STARTED), TypeError, ("STARTED", "two")),
+    H6_without_state=Row(on(lambda: None), TypeError, ("STARTED", "<lambda>")),
+    H6_step=Row(lambda: Loop(none), TypeError, ("step", "none", "state")),
+    H6_step_generator=Row(lambda: Loop(generating), TypeError, ("step", "generating", "yield")),
+    H6_outputs=Row(lambda: outputs(none), TypeError, ("outputs", "none", "batch")),
+    H6_stages=Row(lambda: stages(none), TypeError, ("stage", "none", "state")),
+    H6_then=Row(lambda: stages(same).then(none), TypeError, ("stage", "none", "value")),
+    H6_tap=Row(lambda: tap(none), TypeError, ("effect", "none", "state")),
+    H6_when=Row(lambda: when(none, same), TypeError, ("predicate", "none", "state")),
+    H6_when_handler=Row(lambda: when(bool_of, none), TypeError, ("handler", "none", "state")),
+    H6_focus=Row(lambda: focus("part", none), TypeError, ("handler", "none", "state")),
+    H6_focus_field=Row(lambda: focus(3, same), TypeError, ("focus", "3")),
+    H6_evaluate=Row(lambda: evaluate(same, batches=[]), TypeError, ("evaluate", "Loop", "same")),
+)
+def test_what_cannot_be_called_with_a_state(row: Row) -> None:
+    check(row)
+
+
+class Raising:
+    def __call__(self, state: AnyState) -> AnyState:
+        raise AssertionError("not at registration")
+
+
+FIT = {
+    "partial": functools.partial(two, more=1),
+    "nothing_taken": functools.partial(same),
+    "bound_method": Methods().bound,
+    "instance": Methods(),
+    "unbound_method": State.terminate,
+    "lambda": lambda state: state,
+    "default": lambda state, extra=None: state,
+    "starred": lambda *states: states[0],
+    "wrapped": functools.lru_cache(same),
+    "builtin": max,
+    "raising": Raising(),
+}
+
+
+@pytest.mark.parametrize("handler", FIT.values(), ids=FIT)
+def test_H6_whatever_takes_a_state_is_accepted(handler: Any) -> None:
+    assert LOOP.on(Events.STARTED, handler).table.registrations[0].handler is handler
+
+
+@pytest.mark.parametrize("function", [float, str, torch.tensor, len], ids=repr)
+def test_H6_a_class_may_make_an_output(function: Any) -> None:
+    assert Loop(outputs(function)).run(["1"] if function is not torch.tensor else [1]).has_output
+    assert Loop(stages(lambda state: "1").then(float)).run([1]).output == 1.0
+
+
+# H7: what is no event of this loop.
+
+CHUNK = Event("chunk_started")
+
+
+@rows(
+    H7_unregistered=Row(
+        on(same, CHUNK), ValueError, ("Event('chunk_started')", "EPOCH_STARTED", "register(")
+    ),
+    H7_string=Row(on(same, "epoch_startd"), TypeError, ("'epoch_startd'", "str", "Events")),
+    H7_unhashable=Row(on(same, ["started"]), TypeError, ("['started']", "list", "Events")),
+    H7_none=Row(on(same, None), TypeError, ("None", "Events")),
+    H7_function=Row(on(same, same), TypeError, ("same", "function", "Events")),
+    H7_filter=Row(on(same, every(2)), TypeError, ("every(2)", "Events")),
+    H7_of_another_registry=Row(
+        lambda: LOOP.register(CHUNK).on(Event("chunk_started", attr="chunk"), same),
+        ValueError,
+        ("Event('chunk_started', attr='chunk')", "Event('chunk_started')"),
+    ),
+    H7_like_a_built_in=Row(lambda: Event("started"), ValueError, ("started", "Events.STARTED")),
+    H7_joined=Row(on(same, Events.STARTED | CHUNK), ValueError, ("Event('chunk_started')",)),
+    H7_joined_string=Row(lambda: Events.STARTED | "chunk", TypeError, ("|", "str")),
+    H7_joined_payload=Row(lambda: Events.STARTED | Events.EXITED, TypeError, ("|", "PayloadEvent")),
+    H7_register_string=Row(lambda: LOOP.register("chunk"), TypeError, ("'chunk'", "str", "Event(")),
+    H7_register_clash=Row(
+        lambda: LOOP.register(Event("mine")).register(Event("mine", attr="x")),
+        ValueError,
+        ("Event('mine', attr='x')", "Event('mine')"),
+    ),
+    H7_emit_string=Row(lambda: stages(same).emit("chunk"), TypeError, ("'chunk'", "str")),
+    H7_emit_built_in=Row(lambda: stages(same).emit(Events.STARTED), ValueError, ("STARTED", "own")),
+    H7_emit_twice=Row(lambda: stages(same).emit(CHUNK).emit(CHUNK), ValueError, ("chunk_started",)),
+    H7_name=Row(lambda: Event("chunk started"), ValueError, ("name", "'chunk started'")),
+    H7_name_type=Row(lambda: Event(3), TypeError, ("name", "3", "int")),
+    H7_attr=Row(lambda: PayloadEvent("chunk", attr="a b"), ValueError, ("attr", "'a b'")),
+    H7_without=Row(lambda: LOOP.without(Events.STARTED, same), ValueError, ("same", "STARTED")),
+    H7_without_filter=Row(
+        lambda: LOOP.on(Events.STARTED, same).without(Events.STARTED(once=1), same),
+        ValueError,
+        ("same", "STARTED", "once(1)"),
+    ),
+)
+def test_what_is_no_event_of_this_loop(row: Row) -> None:
+    check(row)
+
+
+# H8: filters that are wrong, or can never hold.
+
+ITERATION = Events.ITERATION_STARTED
+
+
+def answering(value: object) -> Callable[[AnyState], Any]:
+    def is_late(state: AnyState) -> Any:
+        return value
+
+    return is_late
+
+
+def breaking(state: AnyState) -> bool:
+    raise KeyError("loss")
+
+
+@rows(
+    H8_every_0=Row(lambda: ITERATION(every=0), ValueError, ("every", "0")),
+    H8_every_negative=Row(lambda: ITERATION(every=-1), ValueError, ("every", "-1")),
+    H8_every_true=Row(lambda: ITERATION(every=True), TypeError, ("every", "True", "bool")),
+    H8_every_float=Row(lambda: ITERATION(every=2.5), TypeError, ("every", "2.5", "float")),
+    H8_every_string=Row(lambda: every("2"), TypeError, ("every", "'2'", "str")),
+    H8_once_0=Row(lambda: ITERATION(once=0), ValueError, ("once", "0")),
+    H8_once_empty=Row(lambda: ITERATION(once=[]), ValueError, ("once",)),
+    H8_once_float=Row(lambda: once(1, 2.0), TypeError, ("once", "2.0", "float")),
+    H8_after_negative=Row(lambda: after(-1), ValueError, ("after", "-1")),
+    H8_before_1=Row(lambda: before(1), ValueError, ("before", "1")),
+    H8_after_before=Row(lambda: ITERATION(after=5, before=5), ValueError, ("never", "6", "5")),
+    H8_every_before=Row(lambda: ITERATION(every=7, before=7), ValueError, ("never", "7")),
+    H8_disjoint=Row(lambda: once(3) & every(2), ValueError, ("once(3)", "every(2)", "never")),
+    H8_strides=Row(lambda: every(2) & every(2, after=2), ValueError, ("every(2)", "never")),
+    H8_not=Row(lambda: ~every(1), ValueError, ("~every(1)", "never")),
+    H8_no_criterion=Row(ITERATION, ValueError, ("every=", "once=")),
+    H8_span=Row(lambda: every(2, of="batch"), ValueError, ("of", "'batch'")),
+    H8_span_of_event=Row(
+        lambda: Events.EPOCH_STARTED(every=2, of="epoch"), ValueError, ("EPOCH_STARTED", "epoch")
+    ),
+    H8_only_firing=Row(lambda: Events.STARTED(every=2), ValueError, ("STARTED", "every(2)")),
+    H8_predicate=Row(lambda: ITERATION(bool_of), TypeError, ("bool_of", "when=")),
+    H8_predicate_arity=Row(lambda: ITERATION(when=none), TypeError, ("none", "state")),
+    H8_number=Row(lambda: ITERATION(3), TypeError, ("3", "int", "every=")),
+    H8_no_bool=Row(
+        run_with(same, ITERATION(when=answering(1))),
+        TypeError,
+        ("is_late", "1", "int", "ITERATION_STARTED", "epoch 1, iteration 1"),
+    ),
+    H8_no_bool_tensor=Row(
+        run_with(same, ITERATION(when=answering(torch.tensor(True)))),
+        TypeError,
+        ("is_late", "tensor(True)", "Tensor"),
+    ),
+    H8_raising=Row(
+        run_with(same, ITERATION(where(breaking) & every(2))),
+        KeyError,
+        ("loss", "filter", "ITERATION_STARTED", "epoch 1, iteration 2"),
+    ),
+)
+def test_filters_that_are_wrong(row: Row) -> None:
+    check(row)
+
+
+# H9, H11, H12: loops and handlers are values, so that there is nothing to change or to tie up.
+
+
+def test_H9_registering_during_a_run_changes_nothing() -> None:
+    calls: list[int] = []
+    loop: AnyLoop = LOOP
+
+    def growing(state: AnyState) -> AnyState:
+        nonlocal loop
+        calls.append(state.iteration)
+        loop = loop.on(Events.ITERATION_COMPLETED, growing).on(Events.COMPLETED, growing)
+        return state
+
+    loop = running = loop.on(Events.ITERATION_COMPLETED, growing)
+    loop.run([1, 2, 3])
+    assert calls == [1, 2, 3]
+    assert len(running.table.registrations) == 1
+    assert len(loop.table.registrations) == 7
+
+
+def test_H9_removing_during_a_run_changes_nothing() -> None:
+    calls: list[int] = []
+
+    def removing(state: AnyState) -> AnyState:
+        assert not loop.without(Events.ITERATION_COMPLETED, counting).table.registrations[1:]
+        return state
+
+    def counting(state: AnyState) -> AnyState:
+        calls.append(state.iteration)
+        return state
+
+    loop = LOOP.on(Events.ITERATION_COMPLETED, removing).on(Events.ITERATION_COMPLETED, counting)
+    loop.run([1, 2, 3])
+    assert calls == [1, 2, 3]
+
+
+def test_H11_a_deep_composition_is_flat() -> None:
+    deep = compose()
+    for _ in range(2_000):
+        deep = compose(deep, add_one)
+    wide = compose(*[add_one] * 100_000)
+    assert deep(State(user=0)).user == 2_000
+    assert wide(State(user=0)).user == 100_000
+    assert compose(add_one) is add_one
+    assert compose()(state := State(user=0)) is state
+
+
+def test_H11_no_composition_contains_itself() -> None:
+    handlers = [same]
+    join = compose(*handlers, same)
+    handlers.append(join)
+    assert join(State()) == State()
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        join.handlers = (join,)  # type: ignore[attr-defined]
+
+
+def add_one(state: AnyState) -> AnyState:
+    return state.evolve(user=state.user + 1)
+
+
+def test_H12_a_loop_runs_inside_its_own_handler() -> None:
+    traces: list[tuple[int, int]] = []
+
+    def nested(state: AnyState) -> AnyState:
+        if state.user > 0:
+            inner = loop.run([10, 20], user=state.user - 1)
+            assert (inner.iteration, inner.output) == (2, 20)
+        traces.append((state.user, state.iteration))
+        return state
+
+    loop: AnyLoop = LOOP.on(Events.ITERATION_COMPLETED, nested)
+    final = loop.run([1, 2], user=1)
+    assert traces == [(0, 1), (0, 2), (1, 1), (0, 1), (0, 2), (1, 2)]
+    assert (final.iteration, final.output, final.user) == (2, 2, 1)
+
+
+def test_H12_one_loop_runs_twice_at_once() -> None:
+    one, other = LOOP.iterate([1, 2, 3]), LOOP.iterate([1, 2, 3])
+    turns = [(next(one), next(other)) for _ in range(10)]
+    assert all(a == b for a, b in turns)
+
+
+# H16: nothing in a state can be changed in place.
+
+FROZEN = attrs.exceptions.FrozenInstanceError
+SOME = State(output=1, metrics={"loss": 0.5}, counts={"chunk": 1}).with_attribute("time", 1)
+
+
+def assign(target: Any, name: str) -> Callable[[], object]:
+    return lambda: setattr(target, name, 1)
+
+
+def delete(target: Any, name: str) -> Callable[[], object]:
+    return lambda: delattr(target, name)
+
+
+def put(target: Any) -> Callable[[], object]:
+    return lambda: target.__setitem__("loss", 0.1)
+
+
+@pytest.mark.parametrize("name", [field.name for field in attrs.fields(State)])
+def test_H16_a_state_is_frozen(name: str) -> None:
+    for change in (assign(SOME, name), delete(SOME, name)):
+        with pytest.raises(FROZEN):
+            change()
+    assert getattr(SOME, name) == getattr(attrs.evolve(SOME), name)
+
+
+@rows(
+    H16_misspelt=Row(assign(SOME, "iterations"), AttributeError, ()),
+    H16_property=Row(assign(SOME, "output"), AttributeError, ()),
+    H16_limits=Row(assign(SOME.limits, "max_epochs"), FROZEN, ()),
+    H16_requests=Row(assign(SOME.requests, "terminate"), FROZEN, ()),
+    H16_ledger=Row(assign(SOME.ledger, "status"), FROZEN, ()),
+    H16_loop=Row(assign(LOOP, "step"), FROZEN, ()),
+    H16_loop_deleted=Row(delete(LOOP, "table"), FROZEN, ()),
+    H16_event=Row(assign(Events.STARTED, "name"), FROZEN, ()),
+    H16_filter=Row(assign(every(2), "step"), FROZEN, ()),
+    H16_metrics=Row(put(SOME.metrics), AttributeError, ("__setitem__",)),
+    H16_counts=Row(put(SOME.counts), AttributeError, ("__setitem__",)),
+    H16_attributes=Row(put(SOME.attributes), AttributeError, ("__setitem__",)),
+    H16_evolve_unknown=Row(lambda: SOME.evolve(outptu=1), TypeError, ("outptu",)),
+    H16_evolve_counter=Row(lambda: SOME.evolve(iteration=1), TypeError, ("iteration",)),
+    H16_attribute_of_the_loop=Row(
+        lambda: SOME.with_attribute("epoch", 1), ValueError, ("epoch", "loop keeps")
+    ),
+    H16_attribute_no_int=Row(
+        lambda: SOME.with_attribute("time", 1.5), TypeError, ("time", "1.5", "int")
+    ),
+    H16_recover=Row(lambda: SOME.recover("skip"), TypeError, ("'skip'", "SKIP_BATCH", "END_RUN")),
+    H16_no_output=Row(
+        lambda: State(epoch=2).output, AttributeError, ("output", "epoch 2", "ITERATION_COMPLETED")
+    ),
+    H16_no_batch=Row(
+        lambda: State(iteration=3).batch,
+        AttributeError,
+        ("batch", "iteration 3", "GET_BATCH_COMPLETED"),
+    ),
+)
+def test_H16_nothing_can_be_changed_in_place(row: Row) -> None:
+    check(row)
+
+
+def test_H16_a_mapping_given_to_a_state_is_copied() -> None:
+    metrics = {"loss": 0.5}
+    state = State(metrics=metrics)
+    later = state.evolve(metrics=metrics)
+    metrics["loss"] = 0.1
+    assert state.metrics == later.metrics == Map({"loss": 0.5})
+
+
+# H18: limits.
+
+
+def end_at_last(state: AnyState) -> AnyState:
+    raise AssertionError("the run does not end by itself")
+
+
+BOUNDED = LOOP.on(Events.ITERATION_COMPLETED(once=100), end_at_last)
+
+
+def limited(**limits: Any) -> Callable[[], object]:
+    return lambda: LOOP.run([1, 2], **limits)
+
+
+@rows(
+    H18_epochs_0=Row(limited(max_epochs=0), ValueError, ("max_epochs", "0")),
+    H18_epochs_negative=Row(limited(max_epochs=-1), ValueError, ("max_epochs", "-1")),
+    H18_epochs_float=Row(limited(max_epochs=2.5), TypeError, ("max_epochs", "2.5", "float")),
+    H18_epochs_true=Row(limited(max_epochs=True), TypeError, ("max_epochs", "True", "bool")),
+    H18_epochs_string=Row(limited(max_epochs="3"), TypeError, ("max_epochs", "'3'", "str")),
+    H18_iters_0=Row(limited(max_iters=0), ValueError, ("max_iters", "0")),
+    H18_iters_float=Row(limited(max_iters=2.0), TypeError, ("max_iters", "2.0", "float")),
+    H18_length_0=Row(limited(epoch_length=0), ValueError, ("epoch_length", "0")),
+    H18_length_string=Row(limited(epoch_length="all"), TypeError, ("epoch_length", "'all'", "str")),
+    H18_both=Row(
+        limited(max_epochs=2, max_iters=5), ValueError, ("max_epochs=2", "max_iters=5", "one")
+    ),
+    H18_limits=Row(lambda: Limits(max_epochs=0), ValueError, ("max_epochs", "0")),
+    H18_resume_without=Row(
+        lambda: BOUNDED.resume(State(), [1, 2]), ValueError, ("max_epochs", "max_iters")
+    ),
+    H18_beside_after=Row(
+        lambda: LOOP.iterate([1], after=State(limits=Limits(max_epochs=1)), max_epochs=2),
+        TypeError,
+        ("after", "max_epochs"),
+    ),
+)
+def test_H18_limits_that_are_none(row: Row) -> None:
+    check(row)
+
+
+@pytest.mark.parametrize("number", [10**18, 10**30])
+@pytest.mark.parametrize("limit", ["max_epochs", "max_iters"])
+def test_H18_a_limit_may_be_huge(limit: str, number: int) -> None:
+    loop = LOOP.on(Events.ITERATION_COMPLETED(once=5), State.terminate)
+    assert loop.run([1, 2], **{limit: number}).iteration == 5
+    assert loop.run(epoch_length=number).iteration == 5
+    assert getattr(loop.run([1, 2], **{limit: number}).limits, limit) == number
+
+
+def test_H18_the_default_is_one_epoch() -> None:
+    assert LOOP.run([1, 2], max_epochs=None, max_iters=None, epoch_length=None).epoch == 1
+
+
+# D1, D3, D4, D5, D9: data.
+
+
+@attrs.frozen
+class Sized:
+    """Say one length and give another number of batches."""
+
+    says: Any
+    gives: int
+
+    def __len__(self) -> Any:
+        if isinstance(self.says, Exception):
+            raise self.says
+        return self.says
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(self.gives))
+
+
+@attrs.define
+class Growing:
+    """Say another length each time that it is asked."""
+
+    length: int = 1
+
+    def __len__(self) -> int:
+        self.length += 1
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(2))
+
+
+class Items:
+    """Be the data set of a DataLoader that breaks at its second item."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> int:
+        if index == 1:
+            raise self.error
+        return index
+
+
+class NoIterator:
+    def __iter__(self) -> Any:
+        return 3
+
+
+class Unstarted:
+    def __iter__(self) -> Iterator[int]:
+        raise StopIteration("of the user")
+
+
+def failing(at: int, error: BaseException) -> Iterator[int]:
+    for batch in range(3):
+        if batch == at:
+            raise error
+        yield batch
+
+
+def run_on(data: Any, **limits: Any) -> Callable[[], object]:
+    return lambda: LOOP.run(
+        data() if callable(data) and not isinstance(data, type) else data, **limits
+    )
+
+
+@rows(
+    D1_list=Row(run_on([]), ValueError, ("data", "empty", "list", "0")),
+    D1_generator=Row(run_on(lambda: iter(())), DataExhausted, ("data", "empty")),
+    D1_loader=Row(run_on(lambda: DataLoader([])), ValueError, ("data", "empty", "DataLoader")),  # type: ignore[arg-type]
+    D1_with_length=Row(run_on(lambda: iter(()), epoch_length=3), DataExhausted, ("data", "empty")),
+    D2_generator=Row(
+        run_on(lambda: iter(range(4)), epoch_length=3, max_epochs=3),
+        DataExhausted,
+        ("data", "4 of 9", "max_epochs", "epoch 2, iteration 4"),
+    ),
+    D2_iterations=Row(
+        run_on(lambda: iter(range(4)), max_iters=5), DataExhausted, ("data", "4 of 5")
+    ),
+    D3_raises=Row(run_on(Sized(RuntimeError("no length"), 1)), RuntimeError, ("no length",)),
+    D3_negative=Row(run_on(Sized(-1, 1)), ValueError, ("length", "data", "-1")),
+    D3_float=Row(run_on(Sized(2.5, 1)), TypeError, ("length", "data", "2.5", "float")),
+    D3_bool=Row(run_on(Sized(True, 1)), TypeError, ("length", "data", "True", "bool")),
+    D4_iter=Row(run_on(Unstarted()), RuntimeError, ("StopIteration", "epoch 1, iteration 0")),
+    D5_value_error=Row(
+        run_on(lambda: failing(2, ValueError("broken"))),
+        ValueError,
+        ("broken", "fetching a batch", "epoch 1, iteration 2"),
+    ),
+    D5_key_error=Row(
+        run_on(lambda: failing(0, KeyError("image"))),
+        KeyError,
+        ("image", "fetching a batch", "epoch 1, iteration 0"),
+    ),
+    D5_memory_error=Row(
+        run_on(lambda: failing(1, MemoryError())),
+        MemoryError,
+        ("fetching a batch", "epoch 1, iteration 1"),
+    ),
+    D5_loader=Row(
+        run_on(lambda: DataLoader(Items(OSError("gone")))),
+        OSError,  # type: ignore[arg-type]
+        ("gone", "fetching a batch", "iteration 1"),
+    ),
+    D9_none=Row(run_on(None), TypeError, ("data", "None", "epoch_length")),
+    D9_int=Row(run_on(3), TypeError, ("data", "3", "int")),
+    D9_string=Row(run_on("batches"), TypeError, ("data", "str")),
+    D9_bytes=Row(run_on(b"batches"), TypeError, ("data", "bytes")),
+    D9_dict=Row(run_on({"x": 1}), TypeError, ("data", "dict")),
+    D9_map=Row(run_on(Map({"x": 1})), TypeError, ("data", "Map")),
+    D9_no_iterator=Row(run_on(NoIterator()), TypeError, ("iter()", "int", "the data", "epoch 1")),
+    D9_class=Row(run_on(list), TypeError, ("data", "class", "list")),
+    D9_function=Row(lambda: LOOP.run(same), TypeError, ("data", "same", "function")),  # type: ignore[arg-type]
+)
+def test_data_that_is_none(row: Row) -> None:
+    check(row)
+
+
+def test_D1_data_that_is_empty_against_its_word() -> None:
+    with (
+        pytest.warns(UserWarning, match="said that it has 2 batches, but it gave 0"),
+        pytest.raises(DataExhausted, match="data is empty"),
+    ):
+        LOOP.run(Sized(2, 0))
+
+
+@pytest.mark.parametrize(
+    ("data", "epochs", "numbers"),
+    [
+        pytest.param(Sized(3, 2), 1, ("3", "2"), id="D3_too_large"),
+        pytest.param(Sized(3, 2), 3, ("3", "2"), id="D3_too_large_often"),
+        pytest.param(Sized(2, 3), 1, ("2", "more"), id="D3_too_small"),
+        pytest.param(Sized(2, 3), 2, ("2", "3"), id="D3_too_small_often"),
+        pytest.param(Growing(), 3, ("2", "3"), id="D3_changing"),
+        pytest.param(
+            DataLoader(Items(StopIteration()), batch_size=None),  # type: ignore[arg-type]
+            1,
+            ("3", "1"),
+            id="D4_item",
+        ),
+    ],
+)
+def test_D3_a_wrong_length_is_reported_once_with_both_numbers(
+    data: Any, epochs: int, numbers: tuple[str, ...]
+) -> None:
+    with pytest.warns(UserWarning, match="epoch_length") as warned:
+        LOOP.run(data, max_epochs=epochs)
+    assert len(warned) == 1
+    said = str(warned[0].message)
+    assert all(number in said for number in (*numbers, "data"))
+
+
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_D5_a_run_goes_on_from_the_item_that_failed(position: int) -> None:
+    with pytest.raises(ValueError, match="broken") as raised:
+        LOOP.run(failing(position, ValueError("broken")), epoch_length=3)
+    state: Any = last_state(raised.value)
+    assert state.iteration == position
+    final = LOOP.resume(state, [0, 1, 2])
+    assert (final.iteration, final.output) == (3, 2)
+
+
+def test_D5_a_run_that_goes_on_says_how_many_batches_it_got() -> None:
+    paused = LOOP.on(Events.ITERATION_COMPLETED(once=2), State.interrupt)
+    batches = iter(range(3))
+    state = paused.run(batches, max_iters=9, epoch_length=9)
+    with pytest.raises(DataExhausted, match="3 of 9") as raised:
+        LOOP.resume(state, batches)
+    assert (raised.value.got, raised.value.wanted) == (3, 9)
+
+
+def test_D5_a_run_that_goes_on_behind_a_cut_epoch_says_how_many_batches_it_got() -> None:
+    cut = LOOP.on(Events.ITERATION_COMPLETED(once=2), State.terminate_epoch)
+    moments = cut.iterate(iter(range(2)), max_epochs=2, epoch_length=3)
+    cuts = [m.state for m in moments_until_error(moments) if m.event.name.startswith("terminate")]
+    with pytest.raises(DataExhausted, match="2 of 6"):
+        LOOP.resume(cuts[0], iter(()))
+
+
+def moments_until_error(moments: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from moments
+    except DataExhausted:
+        return
+
+
+def test_requests_are_compared_as_values() -> None:
+    assert State(requests=Requests()) == State()
