@@ -66,7 +66,10 @@ class Filter(ABC):
 
     def __invert__(self) -> Filter:
         """Hold where this one does not."""
-        return self.part if isinstance(self, Not) else _possible(Not(self))
+        if isinstance(self, Not):
+            return self.part
+        _require_possible(Not(self))
+        return Not(self)
 
 
 @final
@@ -278,15 +281,12 @@ def where(predicate: Callable[[Never], bool]) -> Filter:
 
 def is_impossible_at(filter: Filter, count: int) -> bool:
     """Tell whether a filter asks for numbers only, and not for this one."""
-    numbers_only = all(isinstance(leaf, Progression | Once) for leaf in _leaves(filter))
-    return numbers_only and not filter.holds(count)
+    return None not in _spans(filter) and not filter.holds(count)
 
 
 def counts_within_epoch(filter: Filter) -> bool:
     """Tell whether some part of a filter numbers the firings anew in each epoch."""
-    return any(
-        isinstance(leaf, Progression | Once) and leaf.of == "epoch" for leaf in _leaves(filter)
-    )
+    return "epoch" in _spans(filter)
 
 
 def _conjunction(filters: Iterable[Filter]) -> Filter:
@@ -300,7 +300,9 @@ def _conjunction(filters: Iterable[Filter]) -> Filter:
         met = numbers.get(part.of)
         numbers[part.of] = part if met is None else _meet(met, part)
     parts = _distinct([*numbers.values(), *others])
-    return parts[0] if len(parts) == 1 else _possible(AllOf(parts))
+    for of in ("run", "epoch"):
+        _require_possible(AllOf(tuple(part for part in parts if _spans(part) == {of})))
+    return parts[0] if len(parts) == 1 else AllOf(parts)
 
 
 def _meet(a: Progression | Once, b: Progression | Once) -> Progression | Once:
@@ -337,12 +339,12 @@ def _progression(first: int, step: int, last: int | None, of: Span) -> Progressi
     return Progression(first, step, last, _span(of))
 
 
-def _possible(made: Filter) -> Filter:
-    """Refuse a filter over numbers that can never hold, where its pattern is short to try."""
+def _require_possible(made: Filter) -> None:
+    """Refuse a filter over numbers of one span that never holds, if that is soon tried."""
     leaves = list(_leaves(made))
     numbers = [leaf for leaf in leaves if isinstance(leaf, Progression | Once)]
-    if len(numbers) < len(leaves) or len({leaf.of for leaf in numbers}) != 1:
-        return made
+    if not leaves or len(_spans(made)) != 1 or len(numbers) < len(leaves):
+        return
     start = max(
         max(leaf.counts) if isinstance(leaf, Once) else max(leaf.first, leaf.last or 0)
         for leaf in numbers
@@ -350,7 +352,11 @@ def _possible(made: Filter) -> Filter:
     tried = start + math.lcm(*(leaf.step for leaf in numbers if isinstance(leaf, Progression)))
     if tried <= _TRIED and not any(made.holds(count, count) for count in range(1, tried + 1)):
         raise ValueError(f"{made} can never hold")
-    return made
+
+
+def _spans(filter: Filter) -> set[Span | None]:
+    """Give what the parts of a filter number by; None for a part that asks for something else."""
+    return {leaf.of if isinstance(leaf, Progression | Once) else None for leaf in _leaves(filter)}
 
 
 def _leaves(filter: Filter) -> Iterable[Filter]:

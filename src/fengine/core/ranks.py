@@ -12,6 +12,7 @@ from typing import Final, final
 import attrs
 
 from fengine.core.events import Events
+from fengine.core.outcome import Status
 from fengine.core.ports import Box
 from fengine.core.requests import NO_REQUESTS, Recovery
 from fengine.core.semantics import Semantics
@@ -129,6 +130,8 @@ def after_recovery(box: Box[Batch, Output, User]) -> int:
     )
     if recovery is Recovery.END_RUN:
         return EXIT
+    if box.state.status is Status.INTERRUPTED:
+        return PAUSED
     if recovery is Recovery.END_EPOCH and EPOCH_STARTED <= at < EPOCH_OVER:
         return EPOCH_OVER
     if recovery is Recovery.SKIP_BATCH and EPOCH_STARTED < at < EPOCH_OVER:

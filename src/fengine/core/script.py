@@ -117,7 +117,7 @@ def script(
         if error is not None:
             at, error = yield from _fail(box, heard, error)
             entering = True
-            if error is not None:
+            if error is not None or at == PAUSED:
                 break
     return (yield from _exit(box, heard, at, error))
 
@@ -167,7 +167,6 @@ def _run(
         box.state = with_status(counted_aside(box.state, Events.INTERRUPT), Status.INTERRUPTED)
         if "interrupt" in heard:
             yield Events.INTERRUPT
-        box.state = with_requests(box.state, attrs.evolve(box.state.requests, interrupt=None))
     elif at < COMPLETED and box.state.requests.terminate is not Terminate.SILENT:
         box.state = at_event(box.state, Events.COMPLETED)
         if "completed" in heard:
@@ -239,8 +238,11 @@ def _refetch(
     semantics: Semantics,
     at: int,
 ) -> Generator[AnyEvent, None, Batch | Exhausted]:
-    """Go on where the data gave no batch: restart it, unless this end says how long an epoch is."""
-    if box.state.limits.epoch_length is not None:
+    """Go on where the data gave no batch: start it again, unless the epoch was one pass over it."""
+    known = box.state.limits.epoch_length is not None
+    if not known:
+        box.state = learn_epoch_length(box.state)
+    if known or box.state.batches < box.state.drawn:
         if at != STOP_ITERATION and source.announced:
             box.state = end_of_data(box.state)
             yield from _announce(box, heard, Events.DATALOADER_STOP_ITERATION, semantics)
@@ -249,8 +251,6 @@ def _refetch(
         batch = source.fetch()
         if batch is not EXHAUSTED:
             return batch
-    else:
-        box.state = learn_epoch_length(box.state)
     if semantics.finish_iteration and box.state.requests is not NO_REQUESTS:
         obey(box.state, semantics, no_batch=True)
     if box.state.drawn == 0:
@@ -312,7 +312,8 @@ def _enter(
         if not paused:
             end_of_epoch(box, semantics)
         return STARTED
-    if not paused and at in OBEYED and box.state.requests is not NO_REQUESTS:
+    own = state.event is not None and state.event.name not in RANKS
+    if not paused and not own and at in OBEYED and box.state.requests is not NO_REQUESTS:
         obey(box.state, semantics)
     return at
 
@@ -323,8 +324,8 @@ def _fail(
     """Fire EXCEPTION_RAISED once; give the rank to go on from, or the exception that stays."""
     error = failure.error if isinstance(failure, Raised | Leaked) else failure
     box.state = with_failure(box.state, at_event=isinstance(failure, Raised))
+    box.state = counted_aside(box.state, Events.EXCEPTION_RAISED)
     if "exception_raised" in heard:
-        box.state = counted_aside(box.state, Events.EXCEPTION_RAISED)
         box.payload = error
         try:
             yield Events.EXCEPTION_RAISED
@@ -348,6 +349,7 @@ def _exit(
         status = Status.FAILED
     elif at == PAUSED:
         status = Status.INTERRUPTED
+        box.state = with_requests(box.state, attrs.evolve(requests, interrupt=None))
     elif limits.max_iters is not None and box.state.iteration >= limits.max_iters:
         status = Status.COMPLETED
     else:

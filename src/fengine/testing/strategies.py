@@ -213,6 +213,13 @@ def _made(make: Callable[..., Value], *arguments: SearchStrategy[Any]) -> Search
     return cast("SearchStrategy[Value]", made.filter(lambda value: value is not None))
 
 
+def _accepting(
+    make: Callable[[Filter], Value], given: SearchStrategy[Filter]
+) -> SearchStrategy[Value]:
+    made = given.map(functools.partial(_accepted, make)).filter(lambda value: value is not None)
+    return cast("SearchStrategy[Value]", made)
+
+
 def _accepted(make: Callable[..., Value], *given: object) -> Value | None:
     try:
         return make(*given)
@@ -237,16 +244,19 @@ def filtered(
     """
     kinds: list[SearchStrategy[EventSet | FilteredPayloadEvent[object]]] = []
     for event in events:
-        repeats = _accepted(event, once(1, of="epoch")) is not None
-        kinds.append(_numbered(repeats, tuple(predicates)).map(event))
+        again = _accepted(event, once(2)) is not None
+        in_epoch = _accepted(event, once(1, of="epoch")) is not None
+        kinds.append(_numbered(again, in_epoch, tuple(predicates)).map(event))
     return st.one_of(kinds)
 
 
 @functools.cache
 def _numbered(
-    repeats: bool, predicates: tuple[Callable[[Never], bool], ...]
+    again: bool, in_epoch: bool, predicates: tuple[Callable[[Never], bool], ...]
 ) -> SearchStrategy[Filter]:
-    spans: tuple[Span, ...] = ("run", "epoch") if repeats else ("run",)
+    if not again:
+        return st.sampled_from([once(1), before(3), *map(where, predicates)])
+    spans: tuple[Span, ...] = ("run", "epoch") if in_epoch else ("run",)
     return filters(spans=spans, predicates=predicates, largest=4)
 
 

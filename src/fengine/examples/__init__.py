@@ -1,0 +1,1 @@
+"""Programs that show fengine at work: `python -m fengine.examples.NAME`."""

@@ -1,0 +1,71 @@
+"""The same training with the Engine API: one object that handlers change."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from fengine.engine import (
+    Engine,
+    Events,
+    create_supervised_evaluator,
+    create_supervised_trainer,
+)
+from fengine.examples.digits.report import Report
+from fengine.examples.digits.task import Epoch, Options, Reached, Task, best_epoch
+from fengine.handlers import ProgressBar
+
+
+def loss_on_device(x: Tensor, y: Tensor, y_pred: Tensor, loss: Tensor) -> Tensor:
+    """Make the output of an iteration; the default would wait for the number."""
+    return loss.detach()
+
+
+def train(task: Task, options: Options, report: Report) -> Reached:
+    """Train the model of a task, until it no longer improves or Ctrl-C is pressed."""
+    trainer = create_supervised_trainer(
+        task.model, task.optimizer, task.loss_fn, output_transform=loss_on_device
+    )
+    evaluator = create_supervised_evaluator(task.model)
+    bar = ProgressBar()
+    history: list[Epoch] = []
+
+    @evaluator.on(Events.STARTED)
+    def begin_count(engine: Engine) -> None:
+        engine.state.correct, engine.state.total = 0, 0
+
+    @evaluator.on(Events.ITERATION_COMPLETED)
+    def count_correct(engine: Engine) -> None:
+        y_pred, y = engine.state.output
+        engine.state.correct += (y_pred.argmax(dim=1) == y).sum()
+        engine.state.total += len(y)
+
+    @trainer.on(Events.EPOCH_STARTED)
+    def begin_epoch(engine: Engine) -> None:
+        bar.open(f"epoch {engine.state.epoch}/{options.epochs}", engine.state.epoch_length)
+        engine.state.total_loss, engine.state.images = 0.0, 0
+
+    @trainer.on(Events.ITERATION_COMPLETED)
+    def add_loss(engine: Engine) -> None:
+        images = len(engine.state.batch[1])
+        engine.state.total_loss = engine.state.total_loss + engine.state.output * images
+        engine.state.images += images
+        bar.reach((engine.state.iteration - 1) % engine.state.epoch_length + 1)
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def end_epoch(engine: Engine) -> None:
+        bar.close()
+        counted = evaluator.run(task.held_out)
+        loss = float(engine.state.total_loss) / engine.state.images
+        history.append(Epoch(loss, float(counted.correct) / counted.total))
+        report.epoch(tuple(history))
+        if len(history) - best_epoch(tuple(history)) >= options.patience:
+            engine.terminate()
+
+    interrupted = False
+    try:
+        trainer.run(task.batches, max_epochs=options.epochs)
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        bar.close()
+    return Reached(tuple(history), trainer.state.epoch, trainer.state.iteration, interrupted)
