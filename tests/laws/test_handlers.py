@@ -101,11 +101,12 @@ def test_law_1_a_combinator_never_changes_its_argument(state: Any_, handler: Any
 
 @given(STATES, st.integers(), st.data())
 def test_a_copier_equals_evolve(state: Any_, value: int, draw: st.DataObject) -> None:
-    aliases = {field.name: field.alias for field in attrs.fields(State)}
+    aliases = {field.name: str(field.alias) for field in attrs.fields(State)}
     free = st.sampled_from(["iteration", "epoch", "batches", "_batch", "_output", "user"])
     names = draw.draw(st.lists(free, unique=True, min_size=1))
     values = range(value, value + len(names))
-    evolved = attrs.evolve(state, **{aliases[n]: v for n, v in zip(names, values, strict=True)})
+    changes: dict[str, Any] = {aliases[n]: v for n, v in zip(names, values, strict=True)}
+    evolved = attrs.evolve(state, **changes)
     copied = copier(State, *names)(state, *values)
     assert copied == evolved
     assert type(copied) is State
@@ -184,7 +185,8 @@ def test_law_4_on_and_without_are_inverse(event: Event, draw: st.DataObject) -> 
 
 @given(st.lists(own_events(), min_size=1, max_size=3, unique_by=lambda event: event.name))
 def test_law_6_what_one_loop_registers_no_other_sees(own: list[AnyEvent]) -> None:
-    loop, other = Loop(outputs(abs)), Loop(outputs(abs))
+    loop: Loop[Any, Any] = Loop(outputs(abs))
+    other: Loop[Any, Any] = Loop(outputs(abs))
     knowing = loop.register(*own)
     for event in own:
         assert event in knowing.registry

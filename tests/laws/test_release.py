@@ -230,7 +230,7 @@ def test_a_run_that_is_dropped_closes_its_data_and_reports_no_failure(pulled: in
     taken = list(itertools.islice(moments, pulled))
     if taken and taken[-1].event is Events.EXITED:
         return
-    moments.close()  # type: ignore[attr-defined]
+    moments.close()
     assert heard == []
     assert data.opened == data.closed
     assert next(moments, None) is None
@@ -251,5 +251,5 @@ def test_the_users_own_iterator_stays_open() -> None:
     assert next(batches) == 1
     moments = loop.iterate(batches)
     next(moments)
-    moments.close()  # type: ignore[attr-defined]
+    moments.close()
     assert next(batches) == 2

@@ -193,6 +193,6 @@ def test_whatever_a_loop_is_made_of_is_a_value(part: Callable[[], Any]) -> None:
 
 def test_a_restored_state_fires_like_the_original() -> None:
     table = Loop(outputs(double)).on(Events.ITERATION_COMPLETED(every=2), State.terminate).table
-    state = State(iteration=4, event=Events.ITERATION_COMPLETED)
+    state: State[Any, Any] = State(iteration=4, event=Events.ITERATION_COMPLETED)
     restored = pickle.loads(pickle.dumps(state))
     assert fire(table.compiled(), restored.event, restored) == state.terminate()

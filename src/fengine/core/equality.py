@@ -5,6 +5,7 @@ Law: `same` is an equivalence on values whose own `==` is one.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence, Set
 from typing import Protocol, cast, runtime_checkable
@@ -53,7 +54,17 @@ def same(a: object, b: object) -> bool:
         return len(a) == len(b) and all(key in b and same(a[key], b[key]) for key in a)
     if isinstance(a, Sequence) and isinstance(b, Sequence) and not isinstance(a, range):
         return len(a) == len(b) and all(map(same, a, b))
-    return bool(a == b)
+    if dataclasses.is_dataclass(a) and not isinstance(a, type):
+        return all(
+            same(getattr(a, field.name), getattr(b, field.name))
+            for field in dataclasses.fields(a)
+            if field.compare
+        )
+    try:
+        return bool(a == b)
+    except (RuntimeError, TypeError, ValueError):
+        # An own class whose == compares tensors by their truth value.
+        return hasattr(a, "__dict__") and same(vars(a), vars(b))
 
 
 def _plain(value: object) -> bool:

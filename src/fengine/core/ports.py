@@ -29,7 +29,7 @@ Fetched = TypeVar("Fetched", covariant=True)
 class Source(Protocol[Fetched]):
     """Give batches; the effect that a script needs for its data.
 
-    A StopIteration that is not the end of the data leaves a source as `Leaked`.
+    A GeneratorExit, and a StopIteration that is not the end of the data, leave it as `Leaked`.
     """
 
     @property
@@ -72,8 +72,8 @@ class Raised(Exception):
 
 @final
 class Leaked(Exception):
-    """Carry a StopIteration of the user's through generators, which would turn it into another."""
+    """Carry what generators take for their own, a StopIteration or GeneratorExit of the user's."""
 
-    def __init__(self, error: StopIteration) -> None:
+    def __init__(self, error: StopIteration | GeneratorExit) -> None:
         self.error = error
         super().__init__(error)

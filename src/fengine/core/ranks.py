@@ -84,25 +84,26 @@ def rank(state: State[Batch, Output, User]) -> int:
     return START if state.event is None else RANKS.get(state.event.name, ITERATION_STARTED)
 
 
-def obey(
-    state: State[Batch, Output, User], semantics: Semantics, *, no_batch: bool = False
-) -> None:
+def obey(box: Box[Batch, Output, User], semantics: Semantics, *, no_batch: bool = False) -> None:
     """Jump to where the requests lead; the one place that ranks them.
 
-    A terminate goes before a terminate_epoch, and that before an interrupt.
+    A terminate goes before a terminate_epoch, and that before an interrupt. A request that makes no
+    sense is taken out before it is refused, so that it is refused once.
     """
-    requests, event = state.requests, state.event
+    requests, event = box.state.requests, box.state.event
+    name = "" if event is None else event.name
+    waits = semantics.finish_iteration and not no_batch and name in _BEFORE_STEP
     if requests.recovery is not None:
+        box.state = with_requests(box.state, attrs.evolve(requests, recovery=None))
         raise RuntimeError(
             f"recover({requests.recovery.name}) was asked for at {event!r}, where nothing had "
             "failed; recover in a handler of Events.EXCEPTION_RAISED"
         )
-    name = "" if event is None else event.name
-    waits = semantics.finish_iteration and not no_batch and name in _BEFORE_STEP
     if requests.terminate is not None and not waits:
         raise Jump(STOPPED)
     if requests.terminate_epoch is not None and not waits:
         if name in ("started", "epoch_started") and not semantics.finish_iteration:
+            box.state = with_requests(box.state, attrs.evolve(requests, terminate_epoch=None))
             raise RuntimeError(
                 f"terminate_epoch() was asked for at {event!r}, before any batch of an epoch; "
                 "ask for it from GET_BATCH_STARTED on"
@@ -119,7 +120,7 @@ def end_of_epoch(box: Box[Batch, Output, User], semantics: Semantics) -> None:
     if requests.terminate_epoch is not None:
         box.state = with_requests(box.state, attrs.evolve(requests, terminate_epoch=None))
     if box.state.requests is not NO_REQUESTS:
-        obey(box.state, semantics)
+        obey(box, semantics)
 
 
 def after_recovery(box: Box[Batch, Output, User]) -> int:

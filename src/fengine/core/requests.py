@@ -6,10 +6,12 @@ A recovery answers an exception. Which of several requests is obeyed first is de
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Final, TypeAlias, final
 
 import attrs
+from typing_extensions import override
 
 
 @final
@@ -89,5 +91,24 @@ class Requests:
     interrupt: Interrupt | None = None
     recovery: Recovery | None = None
 
+    @override
+    def __reduce__(self) -> tuple[Callable[..., Requests], tuple[object, ...]]:
+        """Have copies share `NO_REQUESTS`, which the script asks for by `is`."""
+        return _restored, (self.terminate, self.terminate_epoch, self.interrupt, self.recovery)
+
 
 NO_REQUESTS: Final = Requests()
+
+
+def shared(requests: Requests) -> Requests:
+    """Give NO_REQUESTS itself where nothing is asked for."""
+    return NO_REQUESTS if requests == NO_REQUESTS else requests
+
+
+def _restored(
+    terminate: Terminate | None,
+    terminate_epoch: TerminateEpoch | None,
+    interrupt: Interrupt | None,
+    recovery: Recovery | None,
+) -> Requests:
+    return shared(Requests(terminate, terminate_epoch, interrupt, recovery))

@@ -188,7 +188,7 @@ def _iterations(
             if "get_batch_started" in heard:
                 yield Events.GET_BATCH_STARTED
             if box.state.requests is not NO_REQUESTS:
-                obey(box.state, semantics)
+                obey(box, semantics)
         if at < GET_BATCH_COMPLETED:
             batch = EXHAUSTED if at == STOP_ITERATION else source.fetch()
             if batch is EXHAUSTED:
@@ -211,7 +211,7 @@ def _iterations(
             if "iteration_started" in heard:
                 yield Events.ITERATION_STARTED
             if box.state.requests is not NO_REQUESTS:
-                obey(box.state, semantics)
+                obey(box, semantics)
         if at < ITERATION_COMPLETED:
             if isinstance(step, Stages):
                 yield from _run_stages(box, step, heard)
@@ -220,7 +220,7 @@ def _iterations(
             if "iteration_completed" in heard:
                 yield Events.ITERATION_COMPLETED
             if box.state.requests is not NO_REQUESTS:
-                obey(box.state, semantics)
+                obey(box, semantics)
         at = EPOCH_STARTED
         limits = box.state.limits
         if box.state.batches == limits.epoch_length:
@@ -252,7 +252,7 @@ def _refetch(
         if batch is not EXHAUSTED:
             return batch
     if semantics.finish_iteration and box.state.requests is not NO_REQUESTS:
-        obey(box.state, semantics, no_batch=True)
+        obey(box, semantics, no_batch=True)
     if box.state.drawn == 0:
         source.ran_dry(box.state)
     return EXHAUSTED
@@ -290,7 +290,7 @@ def _announce(
     if event.name in heard:
         yield event
     if box.state.requests is not NO_REQUESTS:
-        obey(box.state, semantics)
+        obey(box, semantics)
 
 
 def _enter(
@@ -314,7 +314,7 @@ def _enter(
         return STARTED
     own = state.event is not None and state.event.name not in RANKS
     if not paused and not own and at in OBEYED and box.state.requests is not NO_REQUESTS:
-        obey(box.state, semantics)
+        obey(box, semantics)
     return at
 
 
@@ -323,7 +323,9 @@ def _fail(
 ) -> Generator[AnyEvent, None, tuple[int, BaseException | None]]:
     """Fire EXCEPTION_RAISED once; give the rank to go on from, or the exception that stays."""
     error = failure.error if isinstance(failure, Raised | Leaked) else failure
-    box.state = with_failure(box.state, at_event=isinstance(failure, Raised))
+    # INTERRUPT leaves the state where it stood; the event there is complete.
+    at_event = isinstance(failure, Raised) and box.state.status is not Status.INTERRUPTED
+    box.state = with_failure(box.state, at_event=at_event)
     box.state = counted_aside(box.state, Events.EXCEPTION_RAISED)
     if "exception_raised" in heard:
         box.payload = error
@@ -375,8 +377,8 @@ def _stepped(
     """Call a step, and stand at ITERATION_COMPLETED with what it returned."""
     try:
         result = step(state)
-    except StopIteration as stop:
-        raise Leaked(stop) from None
+    except (StopIteration, GeneratorExit) as error:
+        raise Leaked(error) from None
     if type(result) is not State:
         raise TypeError(
             f"step {describe(step)} returned {type(result).__name__}; a step returns a State. "
@@ -391,5 +393,5 @@ def _called(stage: Callable[..., object], value: object) -> object:
     """Call a stage."""
     try:
         return stage(value)
-    except StopIteration as stop:
-        raise Leaked(stop) from None
+    except (StopIteration, GeneratorExit) as error:
+        raise Leaked(error) from None

@@ -26,6 +26,7 @@ from fengine.core.requests import (
     Requests,
     Terminate,
     TerminateEpoch,
+    shared,
 )
 
 Batch = TypeVar("Batch")
@@ -100,11 +101,6 @@ _NOTHING: Final[Map[str, float]] = Map()
 _NO_COUNTS: Final[Map[str, int]] = Map()
 
 
-def _shared(requests: Requests) -> Requests:
-    # The script asks `is NO_REQUESTS` several times an iteration.
-    return NO_REQUESTS if requests == NO_REQUESTS else requests
-
-
 def _frozen(values: Mapping[str, Value]) -> Map[str, Value]:
     return values if isinstance(values, Map) else Map(values)
 
@@ -145,7 +141,7 @@ class State(Generic[Batch, Output, User]):
     event: AnyEvent | None = None
     _batch: Batch | Missing = MISSING
     _output: Output | Missing = MISSING
-    requests: Requests = attrs.field(default=NO_REQUESTS, converter=_shared)
+    requests: Requests = attrs.field(default=NO_REQUESTS, converter=shared)
     user: User = cast("User", None)
     metrics: Map[str, float] = attrs.field(default=_NOTHING, converter=_frozen)
     limits: Limits = _NO_LIMITS
@@ -330,4 +326,4 @@ def with_requests(
     state: State[Batch, Output, User], requests: Requests
 ) -> State[Batch, Output, User]:
     """Hold exactly these requests."""
-    return _set_requests(state, _shared(requests))
+    return _set_requests(state, shared(requests))

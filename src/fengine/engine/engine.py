@@ -27,7 +27,7 @@ from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
 from fengine.engine.handling import Handling
 from fengine.engine.start import begin
 from fengine.engine.state import AnyRecord, State
-from fengine.runtime.driver import mark, pull
+from fengine.runtime.driver import keep_state, pull, say_where
 
 
 class EngineRunningError(RuntimeError, ValueError):
@@ -166,7 +166,7 @@ class Engine(Checkpointing):
         if record.status is not Status.INTERRUPTED:
             self._dataloader_iter = None
         if error is not None:
-            mark(error, record)
+            keep_state(error, record)
             raise error
         if record.status is not Status.INTERRUPTED:
             self._state.times["COMPLETED"] = time.monotonic() - self._began
@@ -207,6 +207,7 @@ class Engine(Checkpointing):
     def _handle_exception(self, error: Any) -> None:
         """Fire EXCEPTION_RAISED; handlers that raise nothing have taken the exception."""
         record = self._box.state
+        say_where(error, record)
         self.logger.error("%s is stopped by %r", type(self).__name__, error)
         if not self._event_handlers.by_name["exception_raised"]:
             return

@@ -47,7 +47,11 @@ class Feed:
     def fetch(self) -> Any | Exhausted:
         """Give the next batch, or EXHAUSTED."""
         engine = self.engine
-        batch = next(engine._dataloader_iter, EXHAUSTED)  # type: ignore[arg-type]  # open made one
+        assert engine._dataloader_iter is not None
+        try:
+            batch = next(engine._dataloader_iter, EXHAUSTED)
+        except GeneratorExit as error:
+            raise Leaked(error) from None
         if engine._posts:
             engine._take_posts()
         return batch
@@ -75,8 +79,8 @@ class Feed:
     def _guarded(begin: Any) -> None:
         try:
             begin()
-        except StopIteration as stop:
-            raise Leaked(stop) from None
+        except (StopIteration, GeneratorExit) as error:
+            raise Leaked(error) from None
 
 
 def _wanted(state: Record[Any, Any, Any]) -> str:

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import Final, Protocol
 
-from fengine.core.events import AnyEvent, Events
+import attrs
+
+from fengine.core.events import BUILT_IN, AnyEvent, Events
 from fengine.core.ports import Box, Raised
-from fengine.core.requests import NO_REQUESTS
 from fengine.core.state import Batch, Output, State, User, with_requests
 from fengine.core.table import Compiled, fire, where_in_run
 
@@ -36,9 +37,12 @@ def drive(
     """
 
     def answer(event: AnyEvent) -> None:
+        error = box.payload if event is Events.EXCEPTION_RAISED else None
+        if isinstance(error, BaseException):
+            say_where(error, box.state)
         box.state = fire(table, event, box.state, box.payload)
-        if event is Events.EXCEPTION_RAISED:
-            _settle(box)
+        if isinstance(error, BaseException) and not isinstance(error, Exception):
+            _let_leave(box, error)
 
     try:
         error = yield from pull(course, answer)
@@ -47,10 +51,10 @@ def drive(
         source.close()
     if error is None:
         return
-    mark(error, box.state)
+    keep_state(error, box.state)
     if isinstance(error, StopIteration):
         stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box.state)}")
-        mark(stopped, box.state)
+        keep_state(stopped, box.state)
         raise stopped from error
     raise error
 
@@ -81,11 +85,18 @@ def pull(
         yield event
 
 
-def mark(error: BaseException, state: State[Batch, Output, User]) -> None:
-    """Write on an exception that leaves a run where it happened, and in which state."""
+def say_where(error: BaseException, state: State[Batch, Output, User]) -> None:
+    """Note on an exception that came from no handler what raised it."""
     event = state.event
-    if event is not None and event.name in _PLACES and not state.ledger.failed_at_event:
-        error.add_note(f"in {_PLACES[event.name]} {where_in_run(state)}")
+    if event is None or state.ledger.failed_at_event:
+        return
+    place = _PLACES.get(event.name, None if event.name in BUILT_IN else "the step")
+    if place is not None:
+        error.add_note(f"in {place} {where_in_run(state)}")
+
+
+def keep_state(error: BaseException, state: State[Batch, Output, User]) -> None:
+    """Keep the last complete state with an exception that leaves a run, for `last_state`."""
     error.__dict__[_STATE] = state
 
 
@@ -122,10 +133,9 @@ _PLACES: Final = {
 }
 
 
-def _settle(box: Box[Batch, Output, User]) -> None:
-    """Let KeyboardInterrupt and its like leave the run, whatever the handlers answered."""
-    error = box.payload
-    assert isinstance(error, BaseException)
-    if not isinstance(error, Exception) and box.state.requests.recovery is not None:
-        box.state = with_requests(box.state, NO_REQUESTS)
+def _let_leave(box: Box[Batch, Output, User], error: BaseException) -> None:
+    """Have KeyboardInterrupt and its like leave the run, whatever the handlers answered."""
+    requests = box.state.requests
+    if requests.recovery is not None:
+        box.state = with_requests(box.state, attrs.evolve(requests, recovery=None))
         error.add_note(f"{type(error).__name__} always leaves the run, so recover() had no effect")

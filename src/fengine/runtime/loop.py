@@ -11,7 +11,14 @@ from typing import Generic, TypeAlias, TypeVar, cast, final, overload
 import attrs
 
 from fengine.core.describe import require_callable
-from fengine.core.events import AnyEvent, Event, EventSet, FilteredPayloadEvent, PayloadEvent
+from fengine.core.events import (
+    AnyEvent,
+    Event,
+    Events,
+    EventSet,
+    FilteredPayloadEvent,
+    PayloadEvent,
+)
 from fengine.core.handlers import Handler, PayloadHandler
 from fengine.core.ports import Box
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry, not_an_event
@@ -339,7 +346,8 @@ class Loop(Generic[Batch, Output, User]):
     ) -> State[Batch, Output, User]:
         box = Box(state)
         table = self.table.compiled()
-        for _ in drive(self._script(box, source, table), box, table, source):
+        heard = {*table, Events.EXCEPTION_RAISED.name}
+        for _ in drive(self._script(box, source, heard), box, table, source):
             pass
         return box.state
 

@@ -68,7 +68,10 @@ class DataSource(Generic[Item]):
     def fetch(self) -> Item | Exhausted:
         """Give the next batch, or EXHAUSTED."""
         assert self._iterator is not None
-        item = next(self._iterator, EXHAUSTED)
+        try:
+            item = next(self._iterator, EXHAUSTED)
+        except GeneratorExit as error:
+            raise Leaked(error) from None
         if item is not EXHAUSTED:
             self._drawn += 1
         elif self.length is not None and 0 < self._drawn < self.length:
@@ -115,8 +118,8 @@ class DataSource(Generic[Item]):
             return
         try:
             self._iterator = iter(self.data)
-        except StopIteration as stop:
-            raise Leaked(stop) from None
+        except (StopIteration, GeneratorExit) as error:
+            raise Leaked(error) from None
         if self._iterator is not self.data:
             for _ in itertools.islice(self._iterator, skip):
                 pass

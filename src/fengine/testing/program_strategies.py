@@ -114,7 +114,7 @@ def programs(
         semantics: when their requested stops may act.
 
     >>> from hypothesis import given
-    >>> @given(programs(recoveries=(), data=data(["list"])))
+    >>> @given(programs(recoveries=(), semantics=[DOCUMENTED], data=data(["list"])))
     ... def exited_is_last(program):
     ...     assert list(program.iterate())[-1].event is Events.EXITED
     >>> exited_is_last()

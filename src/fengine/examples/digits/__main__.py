@@ -17,8 +17,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+import attrs
 from typing_extensions import override
 
+from fengine.examples.digits.options import Options
+
+DEFAULT = Options()
 NEEDED = {"matplotlib": "matplotlib", "scikit-learn": "sklearn", "tqdm": "tqdm"}
 
 EPILOG = """\
@@ -57,23 +61,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command_line() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="digits",
-        description="Train a small network to read handwritten digits (8 x 8 pixels, real scans "
-        "that scikit-learn brings along). It takes some seconds.",
+        usage="python -m fengine.examples.digits [options]",
+        description="Train a small network to read handwritten digits: 8 x 8 pixels, real scans "
+        "that come with\nscikit-learn. It takes some seconds.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-    def add(name: str, kind: Callable[[str], object], default: object, text: str) -> None:
-        parser.add_argument(name, type=kind, default=default, help=f"{text} (default: {default})")
+    whole, default = _whole_number(1), DEFAULT
 
-    add("--epochs", _whole_number(1), 60, "epochs to train at most")
-    add("--batch-size", _whole_number(1), 64, "images in a batch")
-    add("--learning-rate", _positive_number, 2e-3, "learning rate of the optimizer, AdamW")
-    add("--patience", _whole_number(1), 8, "epochs to wait for a better held-out accuracy")
-    add("--seed", _whole_number(0, 2**63 - 1), 0, "decides all that is drawn at random")
-    add("--out", Path, "digits-out", "folder for the files; made if it is not there")
+    def add(option: str, kind: Callable[[str], object], value: object, text: str) -> None:
+        name, _, metavar = option.partition(" ")
+        text = f"{text} (default: {value})"
+        parser.add_argument(name, metavar=metavar, type=kind, default=value, help=text)
+
+    add("--epochs N", whole, default.epochs, "epochs to train at most")
+    add("--batch-size N", whole, default.batch_size, "images in a batch")
+    add("--learning-rate X", _positive_number, default.learning_rate, "of the optimizer, AdamW")
+    add("--patience N", whole, default.patience, "epochs to wait for a better accuracy")
+    add(
+        "--seed N", _whole_number(0, 2**63 - 1), default.seed, "decides all that is drawn at random"
+    )
+    add("--out FOLDER", Path, "digits-out", "for the files, made if need be")
     parser.add_argument(
-        "--engine", action="store_true", help="train with the Engine API instead of the functional"
+        "--engine", action="store_true", help="train with the Engine API, not the functional one"
     )
     return parser
 
@@ -88,23 +99,19 @@ def _train(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
 
     from fengine.examples.digits import functional, mutable
     from fengine.examples.digits.report import Report
-    from fengine.examples.digits.task import HELD_OUT, Options, make_task
+    from fengine.examples.digits.task import make_task
 
     # A network this small is slower on several threads, and equal weights need equal sums.
     torch.set_num_threads(1)
-    options = Options(
-        epochs=chosen.epochs,
-        batch_size=chosen.batch_size,
-        learning_rate=chosen.learning_rate,
-        patience=chosen.patience,
-        seed=chosen.seed,
-    )
+    chosen_options = {name: getattr(chosen, name) for name in attrs.fields_dict(Options)}
+    options = Options(**chosen_options)
     task = make_task(options)
     report = Report(task.model, options.epochs, chosen.out)
     train, way = (mutable.train, "Engine") if chosen.engine else (functional.train, "functional")
     parameters = sum(parameter.numel() for parameter in task.model.parameters())
+    training, held_out = task.sizes
     print(
-        f"Digits: {len(task.batches.dataset):,} images to train on, {HELD_OUT} held out; "
+        f"Digits: {training:,} images to train on, {held_out} held out; "
         f"{parameters:,} parameters; seed {options.seed}; {way} API",
         flush=True,
     )

@@ -6,8 +6,9 @@ import attrs
 from torch import Tensor
 
 from fengine import Events, Loop, Stages, State, evaluate, focus, last_state, tap
+from fengine.examples.digits.options import Options
 from fengine.examples.digits.report import Report
-from fengine.examples.digits.task import Epoch, Options, Pair, Reached, Task
+from fengine.examples.digits.task import Epoch, Pair, Reached, Task
 from fengine.handlers import Patience, early_stopping, progress
 from fengine.training import (
     Accuracy,
@@ -36,8 +37,8 @@ class Mean:
 class Notes:
     """Hold what the handlers remember, each its own part."""
 
-    loss: Mean = Mean()
-    stopping: Patience = Patience()
+    loss: Mean = attrs.field(factory=Mean)
+    stopping: Patience = attrs.field(factory=Patience)
     history: tuple[Epoch, ...] = ()
 
 
@@ -83,7 +84,10 @@ def train(task: Task, options: Options, report: Report) -> Reached:
     try:
         final = loop.run(task.batches, user=Notes(), max_epochs=options.epochs)
     except KeyboardInterrupt as stopped:
-        last = last_state(stopped)
+        try:
+            last = last_state(stopped)
+        except LookupError:  # it came before the first event
+            raise stopped from None
         assert isinstance(last.user, Notes)
         return Reached(last.user.history, last.epoch, last.iteration, interrupted=True)
     return Reached(final.user.history, final.epoch, final.iteration)

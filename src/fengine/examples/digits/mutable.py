@@ -10,8 +10,9 @@ from fengine.engine import (
     create_supervised_evaluator,
     create_supervised_trainer,
 )
+from fengine.examples.digits.options import Options
 from fengine.examples.digits.report import Report
-from fengine.examples.digits.task import Epoch, Options, Reached, Task, best_epoch
+from fengine.examples.digits.task import Epoch, Reached, Task, best_epoch
 from fengine.handlers import ProgressBar
 
 

@@ -64,12 +64,12 @@ class Report:
         if not history:
             print("No epoch was completed, so there is nothing to save.", flush=True)
             return
-        accuracy = history[best - 1].accuracy
-        print(f"Best held-out accuracy: {accuracy:.2%} in epoch {best}, after {seconds:.1f} s.")
+        best_accuracy = f"{history[best - 1].accuracy:.2%}, in epoch {best}"
+        print(f"Best held-out accuracy: {best_accuracy}; {seconds:.1f} s of training.")
         save_curves(
             self.curves,
             {
-                "training loss (nats)": [epoch.loss for epoch in history],
+                "training loss (cross-entropy, nats)": [epoch.loss for epoch in history],
                 "held-out accuracy (%)": [100 * epoch.accuracy for epoch in history],
             },
             title="Handwritten digits",

@@ -16,28 +16,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
+from fengine.examples.digits.options import Options
+
 Pair: TypeAlias = tuple[Tensor, Tensor]
 
 HELD_OUT = 360  # images, a fifth of all
-
-
-@attrs.frozen(kw_only=True)
-class Options:
-    """Hold what can be chosen about a training.
-
-    Args:
-        epochs: how many at most.
-        batch_size: images in a batch; the last one of an epoch may have fewer.
-        learning_rate: of the optimizer.
-        patience: epochs without a better accuracy behind which the training ends.
-        seed: decides all that is drawn at random.
-    """
-
-    epochs: int = 60
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    patience: int = 8
-    seed: int = 0
 
 
 @attrs.frozen
@@ -81,6 +64,7 @@ class Task:
         batches: pairs of images, of shape (batch, 1, 8, 8) with values from 0 to 1, and classes, of
             shape (batch,), in a new order at each iteration over them.
         held_out: such pairs, in a fixed order.
+        sizes: number of images in `batches`, and in `held_out`.
     """
 
     model: nn.Module
@@ -88,6 +72,7 @@ class Task:
     loss_fn: Callable[[Tensor, Tensor], Tensor]
     batches: DataLoader[tuple[Tensor, ...]]
     held_out: tuple[Pair, ...]
+    sizes: tuple[int, int]
 
 
 def make_task(options: Options) -> Task:
@@ -121,7 +106,8 @@ def make_task(options: Options) -> Task:
         torch.optim.AdamW(model.parameters(), lr=options.learning_rate),
         cross_entropy,
         batches,
-        tuple(zip(images[held_out].split(120), targets[held_out].split(120), strict=True)),
+        tuple(zip(images[held_out].chunk(3), targets[held_out].chunk(3), strict=True)),
+        (len(training), len(held_out)),
     )
 
 
