@@ -119,7 +119,10 @@ def script(
             entering = True
             if error is not None or at == PAUSED:
                 break
-    return (yield from _exit(box, heard, at, error))
+    try:
+        return (yield from _exit(box, heard, at, error))
+    finally:
+        del error  # its traceback holds this frame
 
 
 def _run(
@@ -298,10 +301,10 @@ def _enter(
 ) -> Generator[AnyEvent, None, int]:
     """Complete the event at which the state stands, and give the rank to go on from."""
     state = box.state
-    paused = state.status is Status.INTERRUPTED
+    paused = state.status is not Status.RUNNING and state.status is not Status.FAILED
     if at > START:
         box.state = with_status(state, Status.RUNNING)
-    if paused:
+    if state.status is Status.INTERRUPTED:
         box.state = with_requests(box.state, attrs.evolve(state.requests, interrupt=None))
     if state.requests.recovery is not None:
         return (yield from _enter(box, semantics, after_recovery(box)))

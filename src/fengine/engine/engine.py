@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterable
 from itertools import repeat
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from fengine.core.events import AnyEvent
 from fengine.core.outcome import Status
@@ -149,7 +149,7 @@ class Engine(Checkpointing):
         return self._internal_run()
 
     def _internal_run(self) -> State:
-        if self._box.state.status is not Status.INTERRUPTED:
+        if self._box.state.event is None:
             self._began = time.monotonic()
             self._state.times.update(EPOCH_COMPLETED=0.0, COMPLETED=0.0)
         unsized = self._box.state.limits.epoch_length is None
@@ -167,7 +167,10 @@ class Engine(Checkpointing):
             self._dataloader_iter = None
         if error is not None:
             keep_state(error, record)
-            raise error
+            try:
+                raise error
+            finally:
+                del error  # its traceback holds this frame
         if record.status is not Status.INTERRUPTED:
             self._state.times["COMPLETED"] = time.monotonic() - self._began
         return self._state
@@ -211,11 +214,13 @@ class Engine(Checkpointing):
         self.logger.error("%s is stopped by %r", type(self).__name__, error)
         if not self._event_handlers.by_name["exception_raised"]:
             return
-        self._fire_event(Events.EXCEPTION_RAISED, error)
-        within = record.event is not None and record.event.name in _WITHIN_ITERATION
-        recovery = (
-            Recovery.END_EPOCH if within and isinstance(error, Exception) else Recovery.END_RUN
-        )
+        try:
+            self._fire_event(Events.EXCEPTION_RAISED, error)
+        finally:
+            within = record.event is not None and record.event.name in _WITHIN_ITERATION
+            ends_epoch = within and isinstance(error, Exception)
+            del error  # the traceback of what a handler raises holds this frame
+        recovery = Recovery.END_EPOCH if ends_epoch else Recovery.END_RUN
         self._box.state = self._box.state.recover(recovery)
 
     def _setup_engine(self) -> None:
@@ -228,7 +233,8 @@ class Engine(Checkpointing):
 
     def _setup_dataloader_iter(self) -> None:
         data = self._state.dataloader
-        self._dataloader_iter = repeat(None) if data is None else iter(data)
+        length = self._box.state.limits.epoch_length
+        self._dataloader_iter = repeat(None, length or 0) if data is None else iter(data)
 
 
 # Where a taken exception ends the epoch; elsewhere it ends the run.
@@ -248,5 +254,4 @@ def _finish(pulling: Generator[AnyEvent, None, BaseException | None]) -> BaseExc
         try:
             next(pulling)
         except StopIteration as end:
-            result: BaseException | None = end.value
-            return result
+            return cast("BaseException | None", end.value)

@@ -62,7 +62,7 @@ class Feed:
 
     def ran_dry(self, state: Record[Any, Any, Any]) -> None:
         """Warn of an epoch without data; end a run that could never end."""
-        if is_done(state):
+        if is_done(state) and state.limits.epoch_length:
             return
         warnings.warn(
             f"data gave no batch in epoch {state.epoch}, although the run of "

@@ -45,7 +45,10 @@ class Handling:
         if not isinstance(state, State):
             raise TypeError(f"engine.state={state!r} of type {type(state).__name__} is not a State")
         if state is not self._state:
-            state._adopt(self._box, self._state._attr_of)
+            replaced = self._state
+            kept = replaced._box.state
+            state._adopt(replaced._box, replaced._attr_of)
+            replaced.__setstate__((kept, {}))
             self._state = state
 
     @property
@@ -296,4 +299,5 @@ class Handling:
 
 
 def _place(record: AnyRecord) -> object:
-    return record.event, record.epoch, record.iteration, record.batches
+    # Not the counters, which users write; EPOCH_STARTED is fired in every epoch.
+    return record.event, record.batches

@@ -15,7 +15,7 @@ from fengine.core.records import copier
 from fengine.core.requests import NO_REQUESTS
 from fengine.core.state import Ledger
 from fengine.core.state import State as Record
-from fengine.core.transitions import is_done, with_limit
+from fengine.core.transitions import is_done, with_limit, with_status
 
 if TYPE_CHECKING:
     from fengine.engine.engine import Engine
@@ -68,7 +68,11 @@ def begin(
     engine._box.state = with_limit(record, "epoch_length", length)
     if engine._dataloader_iter is None:
         engine.state.dataloader = data
+    if epoch_length is not None:
+        engine._epoch_length_learned = False
     if suspended:
+        # READY at an event: what was asked for there is done, what was asked for since is not.
+        engine._box.state = with_status(engine._box.state, Status.READY)
         engine._take_posts()
     else:
         engine._posts.clear()

@@ -50,6 +50,7 @@ class ProgressBar:
 
     file: TextIO | None = None
     _bar: tqdm | None = attrs.field(default=None, init=False)
+    _epoch: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         _kind_of_bar()
@@ -80,12 +81,14 @@ class ProgressBar:
             self._bar = None
 
     def _begin(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-        last = state.limits.max_epochs
+        self._epoch, last = state.epoch, state.limits.max_epochs
         title = f"epoch {state.epoch}" + ("" if last is None else f"/{last}")
         self.open(title, state.limits.epoch_length)
         return state
 
     def _advance(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+        if state.epoch != self._epoch:  # a run that is resumed begins within an epoch
+            self._begin(state)
         self.reach(state.batches)
         return state
 

@@ -7,7 +7,7 @@ happened; a driver that is dropped closes its script and its source, and reports
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Final, Protocol
+from typing import Final, Protocol, cast
 
 import attrs
 
@@ -52,11 +52,14 @@ def drive(
     if error is None:
         return
     keep_state(error, box.state)
-    if isinstance(error, StopIteration):
-        stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box.state)}")
-        keep_state(stopped, box.state)
-        raise stopped from error
-    raise error
+    try:
+        if isinstance(error, StopIteration):
+            stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box.state)}")
+            keep_state(stopped, box.state)
+            raise stopped from error
+        raise error
+    finally:
+        del error  # its traceback holds this frame
 
 
 def pull(
@@ -74,9 +77,9 @@ def pull(
         try:
             event = next(course) if failure is None else course.throw(failure)
         except StopIteration as end:
-            result: BaseException | None = end.value
-            return result
-        failure = None
+            return cast("BaseException | None", end.value)
+        finally:
+            failure = None
         try:
             answer(event)
         except BaseException as error:
