@@ -385,3 +385,45 @@ def test_a_payload_is_dropped_with_its_event() -> None:
     loop: AnyLoop = Loop(course).on(ready, raising(ValueError("broken")))
     loop = loop.on(Events.EXCEPTION_RAISED, recovering(SKIP_BATCH))
     assert loop.run([1, 2]).status is Status.COMPLETED
+
+
+# Data that has more to give than it said, and breaks there: behind the end, nobody asked for it.
+
+
+class Surprising:
+    """Say that there are two batches, count those fetched, and break at the third."""
+
+    def __init__(self) -> None:
+        self.fetched = 0
+
+    def __len__(self) -> int:
+        return 2
+
+    def __iter__(self) -> Iterator[int]:
+        for batch in range(2):
+            self.fetched += 1
+            yield batch
+        self.fetched += 1
+        raise OSError("broken behind the end")
+
+
+def test_data_that_breaks_behind_its_end_fails_no_run() -> None:
+    loop: AnyLoop = Loop(outputs(identity))
+    assert loop.run(Surprising()).status is Status.COMPLETED
+
+
+def test_data_that_breaks_behind_its_end_hides_no_exception() -> None:
+    loop: AnyLoop = Loop(outputs(identity)).on(Events.COMPLETED, raising(ValueError("broken")))
+    with pytest.raises(ValueError, match="broken") as raised:
+        loop.run(Surprising())
+    assert last_state(raised.value).event == Events.COMPLETED
+
+
+def test_a_run_that_is_dropped_fetches_nothing_more() -> None:
+    data, loop = Surprising(), Loop[Any, Any, Any](outputs(identity))
+    moments = loop.iterate(data)
+    for moment in moments:
+        if moment.state.iteration == 2:
+            break
+    moments.close()
+    assert data.fetched == 2

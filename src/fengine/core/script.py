@@ -64,6 +64,7 @@ from fengine.core.transitions import (
     end_of_data,
     is_done,
     learn_epoch_length,
+    release_batch,
     request_batch,
     restart_data,
     with_batch,
@@ -250,7 +251,7 @@ def _refetch(
             box.state = end_of_data(box.state)
             yield from _announce(box, heard, Events.DATALOADER_STOP_ITERATION, semantics)
         source.restart()
-        box.state = restart_data(box.state)
+        box.state = release_batch(restart_data(box.state))
         batch = source.fetch()
         if batch is not EXHAUSTED:
             return batch
@@ -266,7 +267,7 @@ def _run_stages(
 ) -> Generator[AnyEvent, None, None]:
     """Run the stages of a step; where a run resumes between them, events behind it stay silent."""
     stands_at = box.state.event
-    silent = any(event == stands_at for event in step.events)
+    silent = stands_at is not Events.ITERATION_STARTED and stands_at in tuple(step.events)
     value: object = box.state
     for part in step.parts:
         if not isinstance(part, Event | PayloadEvent):

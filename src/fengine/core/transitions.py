@@ -21,7 +21,6 @@ _set_event: Final = copier(State, "event")
 _set_count: Final = copier(State, "event", "counts")
 _set_epoch: Final = copier(State, "epoch", "batches", "event", "ledger")
 _set_no_batch: Final = copier(State, "_batch", "event")
-_set_data: Final = copier(State, "_batch", "ledger")
 _set_batch: Final = copier(State, "_batch", "_output", "batches", "event")
 _set_iteration: Final = copier(State, "iteration", "event")
 _set_batch_and_iteration: Final = copier(
@@ -47,14 +46,19 @@ def request_batch(state: State[Batch, Output, User]) -> State[Batch, Output, Use
     return _set_no_batch(state, MISSING, Events.GET_BATCH_STARTED)
 
 
+def release_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Hold no batch, where one is to be fetched that nothing announces."""
+    return _set_no_batch(state, MISSING, state.event)
+
+
 def end_of_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
     """Stand at DATALOADER_STOP_ITERATION."""
     return counted(state, Events.DATALOADER_STOP_ITERATION)
 
 
 def restart_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-    """Note that iteration over the data starts again: nothing is drawn from it, nor held."""
-    return _set_data(state, MISSING, attrs.evolve(state.ledger, offset=-state.batches))
+    """Note that iteration over the data starts again, so that nothing is drawn from it."""
+    return _set_ledger(state, attrs.evolve(state.ledger, offset=-state.batches))
 
 
 def with_batch(state: State[Batch, Output, User], batch: Batch) -> State[Batch, Output, User]:

@@ -27,6 +27,7 @@ from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
 from fengine.engine.handling import Handling
 from fengine.engine.start import begin
 from fengine.engine.state import AnyRecord, State
+from fengine.engine.table import EVERY_ITERATION
 from fengine.runtime.driver import keep_state, pull, say_where
 
 
@@ -81,6 +82,7 @@ class Engine(Checkpointing):
         self._process_function = process_function
         self._epoch_length_learned = False
         self._running = False
+        self._heard_by_name = True
         self._began = 0.0
         self._epoch_began = 0.0
 
@@ -176,10 +178,10 @@ class Engine(Checkpointing):
         return self._state
 
     def _heard(self) -> Any:
+        """Give the names of the events to fire; all where a hook or a log wants to see them."""
         replaced = type(self)._fire_event is not Handling._fire_event or "_fire_event" in vars(self)
-        if replaced or self.logger.isEnabledFor(logging.DEBUG):
-            return EVENT_OF
-        return self._event_handlers.by_name
+        self._heard_by_name = not (replaced or self.logger.isEnabledFor(logging.DEBUG))
+        return self._event_handlers.by_name if self._heard_by_name else EVENT_OF
 
     def _step(self, record: AnyRecord) -> AnyRecord:
         output = self._process_function(self, self._state.batch)
@@ -189,7 +191,13 @@ class Engine(Checkpointing):
 
     def _answer(self, event: AnyEvent) -> None:
         """Fire what the script names, and keep the time."""
-        name, times = event.name, self._state.times
+        name = event.name
+        if name in EVERY_ITERATION and self._heard_by_name:
+            self._call(self._event_handlers.by_name[name], (), {})
+            if self._posts:
+                self._take_posts()
+            return
+        times = self._state.times
         if name == "epoch_started":
             self._epoch_began = time.monotonic()
         elif name == "epoch_completed":

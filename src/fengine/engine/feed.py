@@ -31,7 +31,7 @@ class Feed:
     @property
     def announced(self) -> bool:
         """Whether there is data to announce."""
-        return self.engine.state.dataloader is not None
+        return self.engine._state._box.state.user["dataloader"] is not None
 
     def open(self, state: Record[Any, Any, Any]) -> Record[Any, Any, Any]:
         """Have an iterator, and begin an epoch behind the batches that a resumed run has seen."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable, Iterable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from fengine.core.ports import Box
 from fengine.core.semantics import DOCUMENTED, Semantics
@@ -18,6 +18,9 @@ from fengine.engine.state import AnyRecord, Free, State
 from fengine.engine.table import Entry, Filtered, HandlerTable, original
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+_ENGINE_ONLY: Final = (THE_ENGINE,)
 
 
 class Handling:
@@ -253,6 +256,9 @@ class Handling:
         self, entries: list[Entry], event_args: tuple[Any, ...], event_kwargs: dict[str, Any]
     ) -> None:
         for handler, args, kwargs in entries:
+            if args == _ENGINE_ONLY and not (event_args or kwargs or event_kwargs):
+                handler(self)
+                continue
             first, rest = ((self,), args[1:]) if args and args[0] is THE_ENGINE else ((), args)
             handler(*first, *event_args, *rest, **kwargs, **event_kwargs)
 

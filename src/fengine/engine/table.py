@@ -19,7 +19,7 @@ from fengine.engine.enums import Events, core_name
 Entry: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
-_EVERY_ITERATION: Final = frozenset(
+EVERY_ITERATION: Final = frozenset(
     {"get_batch_started", "get_batch_completed", "iteration_started", "iteration_completed"}
 )
 
@@ -35,7 +35,7 @@ class HandlerTable(dict[Any, list[Entry]]):
     def __init__(self) -> None:
         super().__init__()
         self.by_name: dict[str, list[Entry]] = {
-            event.value: [] for event in Events if event.value not in _EVERY_ITERATION
+            event.value: [] for event in Events if event.value not in EVERY_ITERATION
         }
 
     def __missing__(self, event: Any) -> list[Entry]:

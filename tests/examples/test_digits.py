@@ -1,0 +1,332 @@
+"""The digits example keeps its promises: accuracy, files, messages, exit codes, equal weights."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fengine.examples.digits import functional, mutable
+from fengine.examples.digits.__main__ import main
+from fengine.examples.digits.options import Options
+from fengine.examples.digits.report import Report
+from fengine.examples.digits.task import Task, best_epoch, make_task
+
+COMMAND = [sys.executable, "-m", "fengine.examples.digits"]
+LINE = re.compile(r"^epoch +(\d+)/60   loss \d\.\d{4}   held-out accuracy +([\d.]+)%", re.MULTILINE)
+BEST = re.compile(r"Best held-out accuracy: (?P<percent>[\d.]+)%, in epoch (?P<epoch>\d+)")
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute as the program does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def accuracy(task: Task) -> float:
+    task.model.eval()
+    with torch.no_grad():
+        right = [(task.model(x).argmax(dim=1) == y).sum() for x, y in task.held_out]
+    return sum(map(float, right)) / task.sizes[1]
+
+
+def train_by_hand(task: Task, options: Options) -> tuple[list[float], list[float]]:
+    """Train as a user without any engine would, and give the losses and accuracies."""
+    losses, accuracies = [], []
+    for _ in range(options.epochs):
+        task.model.train()
+        total: Tensor | float = 0.0
+        for x, y in task.batches:
+            task.optimizer.zero_grad()
+            loss = task.loss_fn(task.model(x), y)
+            loss.backward()  # type: ignore[no-untyped-call]
+            task.optimizer.step()
+            total = total + loss.detach() * len(y)
+        losses.append(float(total) / task.sizes[0])
+        accuracies.append(accuracy(task))
+        if len(accuracies) - 1 - accuracies.index(max(accuracies)) >= options.patience:
+            break
+    return losses, accuracies
+
+
+def same_bits(one: nn.Module, other: nn.Module) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a.view(torch.uint8), b.view(torch.uint8)) for a, b in pairs)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize(
+    "options",
+    [
+        Options(epochs=4, seed=3),
+        Options(epochs=50, patience=1, batch_size=200, learning_rate=0.02),  # ends early
+    ],
+    ids=["all epochs", "early stop"],
+)
+def test_three_ways_to_train_end_with_bitwise_the_same_weights(
+    options: Options, tmp_path: Path
+) -> None:
+    by_hand = make_task(options)
+    losses, accuracies = train_by_hand(by_hand, options)
+    assert (len(losses) < options.epochs) == (options.patience == 1)
+    for train in (functional.train, mutable.train):
+        task = make_task(options)
+        reached = train(task, options, Report(task.model, options.epochs, tmp_path))
+        assert same_bits(task.model, by_hand.model)
+        assert [epoch.loss for epoch in reached.history] == losses
+        assert [epoch.accuracy for epoch in reached.history] == accuracies
+        assert (reached.epoch, reached.interrupted) == (len(losses), False)
+        assert reached.iteration == len(losses) * len(task.batches)
+        assert not same_bits(task.model, make_task(options).model)
+
+
+def test_the_main_job(tmp_path: Path) -> None:
+    start = time.monotonic()
+    done = run(cwd=tmp_path)
+    assert time.monotonic() - start < 60
+    assert (done.returncode, done.stderr) == (0, "")
+
+    best = BEST.search(done.stdout)
+    assert best is not None
+    assert float(best["percent"]) >= 97
+    lines = re.findall(
+        r"^epoch +(\d+)/60   loss \d\.\d{4}   held-out accuracy +([\d.]+)%", done.stdout, re.M
+    )
+    assert [int(number) for number, _ in lines] == list(range(1, len(lines) + 1))
+    assert lines[int(best["epoch"]) - 1][1] == best["percent"]
+    assert "Stopped early: no better accuracy for 8 epochs." in done.stdout
+    assert len(lines) == int(best["epoch"]) + 8
+
+    assert "digits-out/best.pt" in done.stdout
+    assert "digits-out/curves.png" in done.stdout
+    folder = tmp_path / "digits-out"
+    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "curves.png"]
+    assert (folder / "curves.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+    task = make_task(Options())
+    task.model.load_state_dict(torch.load(folder / "best.pt", weights_only=True))
+    assert f"{accuracy(task):.2%}" == best["percent"] + "%"
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_engine_prints_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = []
+    for way in ([], ["--engine"]):
+        assert main(["--epochs=2", f"--out={tmp_path}", *way]) == 0
+        output, errors = capsys.readouterr()
+        assert errors == ""
+        printed.append(re.sub(r"[\d.]+ s of training", "", output))
+    assert "functional API" in printed[0]
+    assert printed[0].replace("functional", "Engine") == printed[1]
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_seed_decides_everything(tmp_path: Path) -> None:
+    models = []
+    for seed in (0, 0, 1):
+        options = Options(epochs=1, seed=seed)
+        task = make_task(options)
+        functional.train(task, options, Report(task.model, 1, tmp_path))
+        models.append(task.model)
+    assert same_bits(models[0], models[1])
+    assert not same_bits(models[0], models[2])
+
+
+def test_help_says_what_can_be_chosen_and_what_comes_of_it(tmp_path: Path) -> None:
+    done = run("--help", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for said in (
+        "python -m fengine.examples.digits",
+        "--epochs N ",
+        "--batch-size N ",
+        "--learning-rate X ",
+        "--patience N ",
+        "--seed N ",
+        "--out FOLDER ",
+        "--engine ",
+        "(default: 60)",
+        "best.pt",
+        "curves.png",
+        "Ctrl-C",
+    ):
+        assert said in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--epochs", "0"], "argument --epochs: '0' is not a whole number from 1"),
+        (["--epochs", "many"], "argument --epochs: 'many' is not a whole number from 1"),
+        (["--batch-size", "-1"], "argument --batch-size: '-1' is not a whole number from 1"),
+        (["--learning-rate", "0"], "argument --learning-rate: '0' is not a number above 0"),
+        (["--learning-rate", "nan"], "argument --learning-rate: 'nan' is not a number above 0"),
+        (["--learning-rate", "x"], "argument --learning-rate: 'x' is not a number above 0"),
+        (["--patience", "1.5"], "argument --patience: '1.5' is not a whole number from 1"),
+        (["--seed", "-1"], "argument --seed: '-1' is not a whole number from 0 to "),
+        (["--out", "file/folder"], "argument --out: cannot write to file/folder: Not a directory"),
+        (["--out", "file"], "argument --out: cannot write to file: File exists"),
+        (["--gpu"], "unrecognized arguments: --gpu"),
+        (["quickly"], "unrecognized arguments: quickly"),
+    ],
+    ids=" ".join,
+)
+def test_bad_arguments_get_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run(*arguments, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"digits: error: {said}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "named"),
+    [(["tqdm"], "tqdm"), (["sklearn", "matplotlib"], "matplotlib and scikit-learn")],
+)
+def test_a_missing_extra_gets_one_line(missing: list[str], named: str, tmp_path: Path) -> None:
+    program = f"""
+import sys
+sys.modules.update(dict.fromkeys({missing!r}))
+from fengine.examples.digits.__main__ import main
+main([])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    said = f"digits: error: {named} not found; run: pip install 'fengine[demo]'\n"
+    assert done.stderr == said
+    assert list(tmp_path.iterdir()) == []
+
+
+def interrupted(*arguments: str, behind: str, cwd: Path) -> tuple[int, str, str]:
+    """Press Ctrl-C once a line that begins so has come; give exit code, output and errors."""
+    # Where the tests run in the background Ctrl-C may be ignored, and children inherit that.
+    program = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('fengine.examples.digits', run_name='__main__', alter_sys=True)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        output = ""
+        for line in process.stdout:
+            output += line
+            if line.startswith(behind):
+                process.send_signal(signal.SIGINT)
+                break
+        rest, errors = process.communicate(timeout=60)
+    return process.returncode, output + rest, errors
+
+
+@pytest.mark.parametrize("way", [[], ["--engine"]], ids=["functional", "engine"])
+def test_ctrl_c_ends_it_with_what_was_reached(way: list[str], tmp_path: Path) -> None:
+    code, output, errors = interrupted(
+        *way, "--epochs=500", "--patience=500", behind="epoch   2/", cwd=tmp_path
+    )
+    assert (code, errors) == (130, "")
+    assert re.search(r"^Interrupted in epoch \d+, iteration \d+\.$", output, re.M)
+    assert BEST.search(output)
+    folder = tmp_path / "digits-out"
+    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "curves.png"]
+
+
+def test_ctrl_c_in_the_first_epoch_leaves_no_file(tmp_path: Path) -> None:
+    code, output, errors = interrupted("--batch-size=1", behind="Digits:", cwd=tmp_path)
+    assert code == 130
+    assert "Traceback" not in errors
+    assert "No epoch was completed" in output or "interrupted" in errors
+    assert list((tmp_path / "digits-out").iterdir()) == []
+
+
+def test_on_a_terminal_there_is_a_progress_bar(tmp_path: Path) -> None:
+    master, terminal = pty.openpty()
+    try:
+        done = subprocess.run(
+            [*COMMAND, "--epochs=1"],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=terminal,
+            text=True,
+            check=True,
+        )
+        drawn = os.read(master, 100_000).decode()
+    finally:
+        os.close(terminal)
+        os.close(master)
+    assert "epoch 1/1:   0%|" in drawn
+    assert drawn.endswith("\r")  # wiped away
+    assert "%|" not in done.stdout
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "--epochs=500", "--patience=500"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_full_disk_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    assert main(["--epochs=1", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "digits: error: [Errno 28] No space left on device\n"
+
+
+def test_an_interrupted_save_leaves_the_weights_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(weights: object, path: Path) -> None:
+        path.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupt)
+    options = Options(epochs=1)
+    task = make_task(options)
+    report = Report(task.model, 1, tmp_path)
+    report.weights.write_bytes(b"all of it")
+    reached = functional.train(task, options, report)
+    assert (reached.interrupted, reached.epoch) == (True, 1)
+    assert report.weights.read_bytes() == b"all of it"
+    assert list(tmp_path.iterdir()) == [report.weights]
+
+
+def test_the_best_epoch_of_none_is_none() -> None:
+    assert best_epoch(()) == 0

@@ -1,0 +1,304 @@
+"""The supervised step trains as a loop written by hand does, and its events say what happens."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+
+import attrs
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import mse_loss
+from typing_extensions import override
+
+from fengine import Events, Loop, Stages, State, last_state
+from fengine.training import Backprop, ForwardPass, Update, supervised
+from fengine.training.batches import Device
+
+Pair = tuple[Tensor, Tensor]
+Plain = State[Pair, Tensor]
+
+
+def make(seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1))
+    return model, torch.optim.Adam(model.parameters(), lr=0.05)
+
+
+def batches(count: int = 5) -> list[Pair]:
+    generator = torch.Generator().manual_seed(1)
+    return [
+        (torch.randn(6, 4, generator=generator), torch.randn(6, 1, generator=generator))
+        for _ in range(count)
+    ]
+
+
+def train_by_hand(
+    model: nn.Module, optimizer: torch.optim.Optimizer, epochs: int, max_norm: float | None = None
+) -> list[Tensor]:
+    """Train as a user without any engine would, and give the losses."""
+    losses = []
+    for _ in range(epochs):
+        for x, y in batches():
+            model.train()
+            optimizer.zero_grad()
+            loss = mse_loss(model(x), y)
+            loss.backward()  # type: ignore[no-untyped-call]
+            if max_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+            optimizer.step()
+            losses.append(loss.detach())
+    return losses
+
+
+def assert_bitwise_equal(one: nn.Module, other: nn.Module) -> None:
+    assert pickle.dumps([*map(Tensor.tolist, one.state_dict().values())]) == pickle.dumps(
+        [*map(Tensor.tolist, other.state_dict().values())]
+    )
+
+
+def test_weights_and_losses_are_bitwise_those_of_a_loop_by_hand() -> None:
+    by_hand, optimizer = make()
+    torch.manual_seed(7)
+    expected = train_by_hand(by_hand, optimizer, epochs=3)
+
+    model, optimizer = make()
+    losses: list[Tensor] = []
+
+    def keep(state: Plain) -> Plain:
+        losses.append(state.output)
+        return state
+
+    torch.manual_seed(7)
+    loop = Loop(supervised(model, optimizer, mse_loss)).on(Events.ITERATION_COMPLETED, keep)
+    loop.run(batches(), max_epochs=3)
+    assert torch.equal(torch.stack(losses), torch.stack(expected))
+    assert_bitwise_equal(model, by_hand)
+
+
+def test_clipping_in_a_handler_is_clipping_by_hand() -> None:
+    by_hand, optimizer = make()
+    torch.manual_seed(7)
+    train_by_hand(by_hand, optimizer, epochs=2, max_norm=0.01)
+
+    model, optimizer = make()
+
+    def clip(state: Plain, forward: ForwardPass) -> Plain:
+        nn.utils.clip_grad_norm_(model.parameters(), 0.01)
+        return state
+
+    torch.manual_seed(7)
+    step = supervised(model, optimizer, mse_loss)
+    Loop(step).on(Backprop.COMPLETED, clip).run(batches(), max_epochs=2)
+    assert_bitwise_equal(model, by_hand)
+
+    unclipped, optimizer = make()
+    torch.manual_seed(7)
+    Loop(supervised(unclipped, optimizer, mse_loss)).run(batches(), max_epochs=2)
+    assert not torch.equal(unclipped.state_dict()["0.weight"], model.state_dict()["0.weight"])
+
+
+def test_each_event_stands_where_it_says() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.25)
+    seen: list[tuple[str, float | None, float]] = []
+
+    def note(name: str) -> None:
+        gradient = None if model.weight.grad is None else model.weight.grad.item()
+        seen.append((name, gradient, model.weight.item()))
+
+    def noting(state: Plain, forward: ForwardPass) -> Plain:
+        assert state.event is not None
+        assert forward.x is state.batch[0]
+        assert forward.y is state.batch[1]
+        assert isinstance(forward.y_pred, Tensor)
+        assert forward.loss.requires_grad
+        note(state.event.name)
+        return state
+
+    def updated(state: Plain, loss: Tensor) -> Plain:
+        assert not loss.requires_grad
+        note("update_completed")
+        return state
+
+    loop = (
+        Loop(supervised(model, optimizer, mse_loss))
+        .on(Backprop.STARTED, noting)
+        .on(Backprop.COMPLETED, noting)
+        .on(Update.COMPLETED, updated)
+    )
+    loop.run([(torch.ones(1, 1), torch.zeros(1, 1))], max_epochs=2)
+    assert seen == [
+        ("backprop_started", None, 1.0),
+        ("backprop_completed", 2.0, 1.0),
+        ("update_completed", 2.0, 0.5),
+        ("backprop_started", None, 0.5),
+        ("backprop_completed", 1.0, 0.5),
+        ("update_completed", 1.0, 0.25),
+    ]
+
+
+def test_filters_on_its_events_count_iterations() -> None:
+    model, optimizer = make()
+    seen: list[int] = []
+
+    def note(state: Plain, forward: ForwardPass) -> Plain:
+        seen.append(state.iteration)
+        return state
+
+    loop = Loop(supervised(model, optimizer, mse_loss)).on(Backprop.COMPLETED(every=4), note)
+    loop.run(batches(), max_epochs=2)
+    assert seen == [4, 8]
+
+
+@attrs.frozen
+class Largest:
+    loss: float = 0.0
+
+
+def test_a_handler_between_the_stages_keeps_the_users_record() -> None:
+    model, optimizer = make()
+
+    def keep_largest(
+        state: State[Pair, Tensor, Largest], forward: ForwardPass
+    ) -> State[Pair, Tensor, Largest]:
+        return state.evolve(user=Largest(max(state.user.loss, forward.loss.item())))
+
+    step: Stages[Pair, Tensor, Tensor, Largest] = supervised(model, optimizer, mse_loss)
+    final = Loop(step).on(Backprop.STARTED, keep_largest).run(batches(), user=Largest())
+    assert final.user.loss >= final.output.item() > 0
+
+
+def test_nothing_of_the_graph_outlives_the_step() -> None:
+    model, optimizer = make()
+    final = Loop(supervised(model, optimizer, mse_loss)).run(batches())
+    assert final.output.grad_fn is None
+    assert final.output.device == torch.device("cpu")
+
+
+class Counting(nn.Linear):
+    """Count how often the mode is set."""
+
+    set_to: list[bool]
+
+    @override
+    def train(self, mode: bool = True) -> Counting:
+        self.__dict__.setdefault("set_to", []).append(mode)
+        super().train(mode)
+        return self
+
+
+def test_the_training_mode_is_set_where_it_is_missing_and_only_there() -> None:
+    model = Counting(4, 1)
+    model.eval()
+    Loop(supervised(model, torch.optim.SGD(model.parameters()), mse_loss)).run(batches())
+    assert model.set_to == [False, True]
+    assert model.training
+
+
+def test_a_part_that_is_kept_in_evaluation_mode_stays_in_it() -> None:
+    model, optimizer = make()
+    frozen = model.get_submodule("1")
+    frozen.eval()
+    Loop(supervised(model, optimizer, mse_loss)).run(batches())
+    assert (model.training, frozen.training) == (True, False)
+
+
+def test_the_device_applies_to_the_model_and_the_batches() -> None:
+    model = nn.Linear(4, 1)
+    seen: list[ForwardPass] = []
+
+    def note(state: Plain, forward: ForwardPass) -> Plain:
+        seen.append(forward)
+        return state
+
+    # The meta device computes shapes alone, and is there on every machine.
+    step = supervised(model, torch.optim.SGD(model.parameters()), mse_loss, device="meta")
+    assert model.weight.is_meta
+    final = Loop(step).on(Backprop.COMPLETED, note).run(batches(1))
+    assert final.output.is_meta
+    for tensor in (seen[0].x, seen[0].y, seen[0].y_pred, seen[0].loss):
+        assert isinstance(tensor, Tensor)
+        assert tensor.is_meta
+
+
+def test_prepare_batch_gets_the_device_and_makes_the_pair() -> None:
+    model, optimizer = make()
+    given: list[tuple[Device | None, bool]] = []
+
+    def from_dict(
+        batch: dict[str, Tensor], device: Device | None, non_blocking: bool
+    ) -> tuple[Tensor, Tensor]:
+        given.append((device, non_blocking))
+        return batch["x"], batch["y"]
+
+    step = supervised(
+        model, optimizer, mse_loss, device="cpu", non_blocking=True, prepare_batch=from_dict
+    )
+    final = Loop(step).run([{"x": x, "y": y} for x, y in batches(2)])
+    assert given == [("cpu", True)] * 2
+    assert final.iteration == 2
+
+
+def test_equal_steps_are_equal_and_a_loop_of_them_pickles() -> None:
+    model, optimizer = make()
+    loop = Loop(supervised(model, optimizer, mse_loss))
+    assert loop == Loop(supervised(model, optimizer, mse_loss))
+    assert hash(loop) == hash(Loop(supervised(model, optimizer, mse_loss)))
+    assert loop != Loop(supervised(model, optimizer, mse_loss, non_blocking=True))
+    copy = pickle.loads(pickle.dumps(loop))
+    assert copy.run(batches()).iteration == 5
+
+
+@pytest.mark.parametrize(
+    ("loss_fn", "said"),
+    [
+        (lambda y_pred, y: 0.5, "loss_fn returned 0.5 of type float"),
+        (lambda y_pred, y: (y_pred - y) ** 2, "of shape (6, 1)"),
+        (lambda y_pred, y: y.mean(), "does not depend on a parameter"),
+    ],
+)
+def test_a_loss_without_backward_is_explained(
+    loss_fn: Callable[[Tensor, Tensor], Tensor], said: str
+) -> None:
+    model, optimizer = make()
+    with pytest.raises((RuntimeError, AttributeError)) as caught:
+        Loop(supervised(model, optimizer, loss_fn)).run(batches())
+    assert any(said in note for note in caught.value.__notes__)
+    assert last_state(caught.value).iteration == 1
+
+
+def test_an_error_that_says_it_all_gets_no_explanation() -> None:
+    model, optimizer = make()
+
+    def refuse(gradient: Tensor) -> None:
+        raise ZeroDivisionError
+
+    next(model.parameters()).register_hook(refuse)  # type: ignore[no-untyped-call]
+    with pytest.raises(ZeroDivisionError) as caught:
+        Loop(supervised(model, optimizer, mse_loss)).run(batches())
+    assert not any("loss" in note for note in caught.value.__notes__)
+
+
+def test_wrong_arguments_are_refused_when_the_step_is_made() -> None:
+    model, optimizer = make()
+    with pytest.raises(TypeError, match="model is the class Linear; give an instance"):
+        supervised(nn.Linear, optimizer, mse_loss)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"MSELoss is a class: give an instance of it"):
+        supervised(model, optimizer, nn.MSELoss)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"loss_fn takes \(y_pred, y\)"):
+        supervised(model, optimizer, lambda y_pred: y_pred)  # type: ignore[arg-type, misc]
+    with pytest.raises(TypeError, match=r"prepare_batch takes \(batch, device, non_blocking\)"):
+        supervised(model, optimizer, mse_loss, prepare_batch=lambda batch: batch)  # type: ignore[arg-type, misc]
+    with pytest.raises(TypeError, match="closure"):
+        supervised(model, torch.optim.LBFGS(model.parameters()), mse_loss)
+
+
+def test_a_batch_that_is_no_pair_is_refused_where_it_comes() -> None:
+    model, optimizer = make()
+    step = supervised(model, optimizer, mse_loss)
+    with pytest.raises(TypeError, match=r"one Tensor of shape \(2, 4\)") as caught:
+        Loop(step).run([torch.ones(2, 4)])  # type: ignore[list-item]
+    assert any("in the step at epoch 1, iteration 1" in note for note in caught.value.__notes__)
