@@ -27,8 +27,8 @@ MAY_IMPORT = {
     "core": {"core"},
     "runtime": {"core", "runtime"},
     FACADE: {"core", "runtime"},
-    "engine": {"core", "runtime", FACADE, "engine"},
     "training": {"core", "runtime", FACADE, "training"},
+    "engine": {"core", "runtime", FACADE, "training", "engine"},
     "handlers": {"core", "runtime", FACADE, "handlers"},
     "testing": {"core", "runtime", FACADE, "engine", "testing"},
 }
