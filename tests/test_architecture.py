@@ -55,7 +55,7 @@ PURE = {
 }
 IMPURE_NAMES = {"input", "open", "print"}
 
-PUBLIC = ("fengine", "fengine.engine", "fengine.training")
+PUBLIC = ("fengine", "fengine.engine", "fengine.training", "fengine.handlers", "fengine.testing")
 
 # Where programs written against the documented package look for the names of `fengine.engine` too.
 COMPATIBLE = {

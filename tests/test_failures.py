@@ -18,6 +18,7 @@ from fengine import (
     Outcome,
     PayloadEvent,
     Recovery,
+    RequestError,
     State,
     Status,
     compose,
@@ -300,7 +301,7 @@ def test_a_request_that_is_refused_is_refused_once(ask: Any, event: Event) -> No
 
     loop: AnyLoop = Loop(outputs(identity), semantics=IGNITE_0_5_5).on(event(once=1), ask)
     assert loop.on(Events.EXCEPTION_RAISED, answer).run([1, 2]).iteration == 2
-    assert answered == [RuntimeError]
+    assert answered == [RequestError]
 
 
 @pytest.mark.parametrize("answer", [SKIP_BATCH, END_EPOCH])

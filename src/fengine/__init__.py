@@ -28,6 +28,7 @@ from fengine.core.requests import END_RUN as END_RUN
 from fengine.core.requests import SKIP_BATCH as SKIP_BATCH
 from fengine.core.requests import Interrupt as Interrupt
 from fengine.core.requests import Recovery as Recovery
+from fengine.core.requests import RequestError as RequestError
 from fengine.core.requests import Requests as Requests
 from fengine.core.requests import Terminate as Terminate
 from fengine.core.requests import TerminateEpoch as TerminateEpoch
@@ -70,6 +71,7 @@ __all__ = [
     "PayloadHandler",
     "Recovery",
     "Registration",
+    "RequestError",
     "Requests",
     "Semantics",
     "Stages",

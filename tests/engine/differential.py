@@ -551,6 +551,8 @@ class Player:
                 self.do(deed)
             except BaseException as error:
                 self.see("refused", _error_name(error))
+            if isinstance(self.engine, Mended):
+                self.engine.remember()
         if run.data.length == 0:
             self.result.cut("C-16")
         data = run.data.make(self.watch, self.label())
@@ -692,6 +694,8 @@ class Player:
             elif data is not None:
                 engine.set_data(data)
         elif isinstance(deed, Fire):
+            if isinstance(engine, Mended):
+                engine.remember()
             engine.fire_event(self.event(deed.event))
         elif isinstance(deed, Load):
             engine.load_state_dict(
@@ -793,9 +797,9 @@ def datas() -> st.SearchStrategy[Data]:
     return st.builds(
         Data,
         st.sampled_from(get_args(Kind)),
-        st.sampled_from([2, 3, 1, 4, 0]),
+        st.sampled_from([2, 3, 1, 2, 3, 4, 0]),
         st.sampled_from([3, 1, 2, 5, 0]),
-        st.none() | st.integers(0, 5),
+        st.sampled_from([None, None, None, None, None, None, None, 0, 1, 2, 4]),
     )
 
 

@@ -833,22 +833,21 @@ def failed() -> Engine:
     return engine
 
 
+MADE: dict[str, Callable[[], Engine]] = {
+    "new": without_handlers,
+    "handlers": with_closures,
+    "ran": lambda: ran(without_handlers()),
+    "ran with handlers": lambda: ran(with_closures()),
+    "interrupted": interrupted,
+    "failed": failed,
+}
+
+
 @pytest.mark.usefixtures("no_collector")
-@pytest.mark.parametrize(
-    "made",
-    [
-        without_handlers,
-        with_closures,
-        lambda: ran(without_handlers()),
-        lambda: ran(with_closures()),
-        interrupted,
-        failed,
-    ],
-    ids=["new", "handlers", "ran", "ran with handlers", "interrupted", "failed"],
-)
-def test_r40_an_engine_is_freed_with_its_last_reference(made: Callable[[], Engine]) -> None:
-    engine = made()
-    references = [weakref.ref(engine), weakref.ref(engine.state)]
+@pytest.mark.parametrize("made", list(MADE))
+def test_r40_an_engine_is_freed_with_its_last_reference(made: str) -> None:
+    engine = MADE[made]()
+    references: list[weakref.ref[Any]] = [weakref.ref(engine), weakref.ref(engine.state)]
     del engine
     assert [reference() for reference in references] == [None, None]
 

@@ -6,7 +6,6 @@ from enum import Enum
 from typing import Any, TypeVar
 
 import torch
-
 from documented_engine.engine import RemovableEventHandle
 
 _F = TypeVar("_F", bound=Callable[..., Any])

@@ -10,7 +10,7 @@ Does not live here: which events a loop knows (`registry`) and when they fire (`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Final, Generic, Never, SupportsIndex, TypeAlias, TypeVar, final
+from typing import Any, Final, Generic, Never, SupportsIndex, TypeAlias, TypeVar, final
 
 import attrs
 from immutables import Map
@@ -27,7 +27,7 @@ from fengine.core.filters import (
 )
 from fengine.core.outcome import Outcome
 
-P_co = TypeVar("P_co", covariant=True)
+P = TypeVar("P")
 
 
 _RESERVED: Final = frozenset(
@@ -136,7 +136,7 @@ class Event:
 
 @final
 @attrs.frozen(repr=False)
-class PayloadEvent(Generic[P_co]):
+class PayloadEvent(Generic[P]):
     """Name a point of the run whose handlers take the state and a value of type `P`.
 
     Args:
@@ -168,7 +168,7 @@ class PayloadEvent(Generic[P_co]):
         after: SupportsIndex | None = None,
         when: Callable[[Never], bool] | None = None,
         of: Span = "run",
-    ) -> FilteredPayloadEvent[P_co]:
+    ) -> FilteredPayloadEvent[P]:
         """Give this event at those firings only that meet all the criteria, as `Event` does."""
         met = criteria(filter, every, once, before, after, when, of)
         return FilteredPayloadEvent(self, _countable(self, met))
@@ -178,15 +178,16 @@ class PayloadEvent(Generic[P_co]):
         return _show(self)
 
 
-AnyEvent: TypeAlias = Event | PayloadEvent[object]
+# Whatever its payload; a handler that takes another one is refused where it is added.
+AnyEvent: TypeAlias = Event | PayloadEvent[Any]
 
 
 @final
 @attrs.frozen(repr=False)
-class FilteredPayloadEvent(Generic[P_co]):
+class FilteredPayloadEvent(Generic[P]):
     """Hold a payload event together with the filter on it; made by calling the event."""
 
-    event: PayloadEvent[P_co]
+    event: PayloadEvent[P]
     filter: Filter
 
     @override
@@ -247,8 +248,8 @@ def _built_in(name: str, attr: str | None = None) -> Event:
     return event
 
 
-def _with_payload(name: str) -> PayloadEvent[P_co]:
-    event: PayloadEvent[P_co] = PayloadEvent("reserved")
+def _with_payload(name: str) -> PayloadEvent[P]:
+    event: PayloadEvent[P] = PayloadEvent("reserved")
     object.__setattr__(event, "name", name)
     return event
 

@@ -14,7 +14,7 @@ import attrs
 from fengine.core.events import Events
 from fengine.core.outcome import Status
 from fengine.core.ports import Box
-from fengine.core.requests import NO_REQUESTS, Recovery
+from fengine.core.requests import NO_REQUESTS, Recovery, RequestError
 from fengine.core.semantics import Semantics
 from fengine.core.state import Batch, Output, State, User, with_requests
 from fengine.core.transitions import at_event, with_failure
@@ -87,24 +87,20 @@ def rank(state: State[Batch, Output, User]) -> int:
 def obey(box: Box[Batch, Output, User], semantics: Semantics, *, no_batch: bool = False) -> None:
     """Jump to where the requests lead; the one place that ranks them.
 
-    A terminate goes before a terminate_epoch, and that before an interrupt. A request that makes no
-    sense is taken out before it is refused, so that it is refused once.
+    A terminate goes before a terminate_epoch, and that before an interrupt.
+
+    Raises:
+        RequestError: a request makes no sense here.
     """
     requests, event = box.state.requests, box.state.event
     name = "" if event is None else event.name
     waits = semantics.finish_iteration and not no_batch and name in _BEFORE_STEP
-    if requests.recovery is not None:
-        box.state = with_requests(box.state, attrs.evolve(requests, recovery=None))
-        raise RuntimeError(
-            f"recover({requests.recovery.name}) was asked for at {event!r}, where nothing had "
-            "failed; recover in a handler of Events.EXCEPTION_RAISED"
-        )
+    refuse_recovery(box)
     if requests.terminate is not None and not waits:
         raise Jump(STOPPED)
     if requests.terminate_epoch is not None and not waits:
         if name in ("started", "epoch_started") and not semantics.finish_iteration:
-            box.state = with_requests(box.state, attrs.evolve(requests, terminate_epoch=None))
-            raise RuntimeError(
+            raise RequestError(
                 f"terminate_epoch() was asked for at {event!r}, before any batch of an epoch; "
                 "ask for it from GET_BATCH_STARTED on"
             )
@@ -112,6 +108,21 @@ def obey(box: Box[Batch, Output, User], semantics: Semantics, *, no_batch: bool 
             raise Jump(EPOCH_CUT)
     if requests.interrupt is not None:
         raise Jump(PAUSED)
+
+
+def refuse_recovery(box: Box[Batch, Output, User]) -> None:
+    """Refuse a recovery where there is nothing to recover from.
+
+    Raises:
+        RequestError: one was asked for; it is taken out first.
+    """
+    requests = box.state.requests
+    if requests.recovery is not None:
+        box.state = with_requests(box.state, attrs.evolve(requests, recovery=None))
+        raise RequestError(
+            f"recover({requests.recovery.name}) was asked for at {box.state.event!r}, where "
+            "nothing had failed; recover in a handler of Events.EXCEPTION_RAISED"
+        )
 
 
 def end_of_epoch(box: Box[Batch, Output, User], semantics: Semantics) -> None:
@@ -123,12 +134,16 @@ def end_of_epoch(box: Box[Batch, Output, User], semantics: Semantics) -> None:
         obey(box, semantics)
 
 
-def after_recovery(box: Box[Batch, Output, User]) -> int:
-    """Take the recovery out of the state, and give the rank from which it goes on."""
+def after_recovery(box: Box[Batch, Output, User], *, refused: bool = False) -> int:
+    """Take the recovery out of the state, and give the rank from which it goes on.
+
+    A request that was refused goes out with it, so that it is not refused again.
+    """
     recovery, at = box.state.requests.recovery, rank(box.state)
-    box.state = with_failure(
-        with_requests(box.state, attrs.evolve(box.state.requests, recovery=None)), at_event=False
-    )
+    requests = attrs.evolve(box.state.requests, recovery=None)
+    if refused:
+        requests = attrs.evolve(requests, terminate_epoch=None)
+    box.state = with_failure(with_requests(box.state, requests), at_event=False)
     if recovery is Recovery.END_RUN:
         return EXIT
     if box.state.status is Status.INTERRUPTED:

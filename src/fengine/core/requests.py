@@ -70,6 +70,17 @@ class Recovery(Enum):
     END_RUN = "end_run"
 
 
+class RequestError(RuntimeError):
+    """Tell that something was asked for where it makes no sense.
+
+    >>> from fengine import SKIP_BATCH, Events, Loop, outputs
+    >>> loop = Loop(outputs(abs)).on(Events.STARTED, lambda state: state.recover(SKIP_BATCH))
+    >>> loop.run([1])
+    Traceback (most recent call last):
+    fengine.core.requests.RequestError: recover(SKIP_BATCH) was asked for at Events.STARTED, ...
+    """
+
+
 SKIP_BATCH: Final = Recovery.SKIP_BATCH
 END_EPOCH: Final = Recovery.END_EPOCH
 END_RUN: Final = Recovery.END_RUN

@@ -47,8 +47,9 @@ from fengine.core.ranks import (
     end_of_epoch,
     obey,
     rank,
+    refuse_recovery,
 )
-from fengine.core.requests import NO_REQUESTS, Terminate, TerminateEpoch
+from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, TerminateEpoch
 from fengine.core.semantics import Semantics
 from fengine.core.state import Batch, Output, State, User, with_requests
 from fengine.core.steps import Stages
@@ -167,14 +168,17 @@ def _run(
         box.state = counted(box.state, Events.TERMINATE)
         if "terminate" in heard:
             yield Events.TERMINATE
+        refuse_recovery(box)
     if at == PAUSED:
         box.state = with_status(counted_aside(box.state, Events.INTERRUPT), Status.INTERRUPTED)
         if "interrupt" in heard:
             yield Events.INTERRUPT
+        refuse_recovery(box)
     elif at < COMPLETED and box.state.requests.terminate is not Terminate.SILENT:
         box.state = at_event(box.state, Events.COMPLETED)
         if "completed" in heard:
             yield Events.COMPLETED
+        refuse_recovery(box)
 
 
 def _iterations(
@@ -343,7 +347,7 @@ def _fail(
             box.payload = None
     if box.state.requests.recovery is None:
         return EXIT, error
-    return after_recovery(box), None
+    return after_recovery(box, refused=isinstance(error, RequestError)), None
 
 
 def _exit(
@@ -359,7 +363,7 @@ def _exit(
     elif limits.max_iters is not None and box.state.iteration >= limits.max_iters:
         status = Status.COMPLETED
     else:
-        stopped = requests.terminate is not None or at == EXIT
+        stopped = Events.TERMINATE.name in box.state.counts or at == EXIT
         status = Status.TERMINATED if stopped else Status.COMPLETED
     box.state = with_status(box.state, status)
     if "exited" in heard:

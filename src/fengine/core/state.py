@@ -32,7 +32,6 @@ from fengine.core.requests import (
 Batch = TypeVar("Batch")
 Output = TypeVar("Output")
 User = DefaultTypeVar("User", default=None)
-Value = TypeVar("Value")
 
 
 @final
@@ -101,8 +100,12 @@ _NOTHING: Final[Map[str, float]] = Map()
 _NO_COUNTS: Final[Map[str, int]] = Map()
 
 
-def _frozen(values: Mapping[str, Value]) -> Map[str, Value]:
-    return values if isinstance(values, Map) else Map(values)
+def _frozen_metrics(metrics: Mapping[str, float]) -> Map[str, float]:
+    return metrics if isinstance(metrics, Map) else Map(metrics)
+
+
+def _frozen_counts(counts: Mapping[str, int]) -> Map[str, int]:
+    return counts if isinstance(counts, Map) else Map(counts)
 
 
 @final
@@ -143,9 +146,9 @@ class State(Generic[Batch, Output, User]):
     _output: Output | Missing = MISSING
     requests: Requests = attrs.field(default=NO_REQUESTS, converter=shared)
     user: User = cast("User", None)
-    metrics: Map[str, float] = attrs.field(default=_NOTHING, converter=_frozen)
+    metrics: Map[str, float] = attrs.field(default=_NOTHING, converter=_frozen_metrics)
     limits: Limits = _NO_LIMITS
-    counts: Map[str, int] = attrs.field(default=_NO_COUNTS, converter=_frozen)
+    counts: Map[str, int] = attrs.field(default=_NO_COUNTS, converter=_frozen_counts)
     ledger: Ledger = _NO_LEDGER
 
     @property

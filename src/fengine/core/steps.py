@@ -20,6 +20,8 @@ from fengine.core.transitions import with_output
 
 Value = TypeVar("Value")
 Next = TypeVar("Next")
+Fed = TypeVar("Fed")
+Made = TypeVar("Made")
 Kept = TypeVar("Kept")
 
 
@@ -97,14 +99,14 @@ class Stages(Generic[Batch, Output, Value, User]):
         return Stages((*self.parts, event))
 
     def __call__(
-        self: Stages[Batch, Output, Output, User], state: State[Batch, Output, User]
-    ) -> State[Batch, Output, User]:
+        self: Stages[Fed, Made, Made, Kept], state: State[Fed, Made, Kept]
+    ) -> State[Fed, Made, Kept]:
         """Give the state with the value of the last stage as its output."""
         value: object = state
         for part in self.parts:
             if not isinstance(part, Event | PayloadEvent):
                 value = part(value)
-        return with_output(state, cast("Output", value))
+        return with_output(state, cast("Made", value))
 
 
 def stages(

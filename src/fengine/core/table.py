@@ -9,7 +9,7 @@ Does not live here: when an event fires (`script`), and who calls `fire` (`runti
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Generic, TypeAlias, final
+from typing import Any, Generic, TypeAlias, final
 
 import attrs
 
@@ -85,7 +85,7 @@ Compiled: TypeAlias = Mapping[str, tuple[Registration[Batch, Output, User], ...]
 
 
 def members(
-    event: AnyEvent | EventSet | FilteredPayloadEvent[object],
+    event: AnyEvent | EventSet | FilteredPayloadEvent[Any],
 ) -> Iterator[tuple[AnyEvent, Filter | None]]:
     """Give the single events of anything a handler can be registered for, with their filters."""
     if isinstance(event, EventSet):

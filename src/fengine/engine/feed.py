@@ -62,7 +62,9 @@ class Feed:
 
     def ran_dry(self, state: Record[Any, Any, Any]) -> None:
         """Warn of an epoch without data; end a run that could never end."""
-        if is_done(state) and state.limits.epoch_length:
+        # A length of 0 was found out just now: the data is empty, and the run is over.
+        empty = state.limits.epoch_length == 0 and self.engine.semantics.empty_data
+        if is_done(state) and not empty:
             return
         warnings.warn(
             f"data gave no batch in epoch {state.epoch}, although the run of "

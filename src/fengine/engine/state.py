@@ -22,16 +22,12 @@ from fengine.core.transitions import with_limit
 Free: TypeAlias = dict[str, Any]
 AnyRecord: TypeAlias = Record[Any, Any, Free]
 
-_SETTERS: Final = {
-    name: copier(Record, field)
-    for name, field in {
-        "iteration": "iteration",
-        "epoch": "epoch",
-        "batch": "_batch",
-        "output": "_output",
-    }.items()
-}
+_set_iteration: Final = copier(Record, "iteration")
+_set_epoch: Final = copier(Record, "epoch")
+_set_batch: Final = copier(Record, "_batch")
+_set_output: Final = copier(Record, "_output")
 _LIMITS: Final = ("epoch_length", "max_epochs", "max_iters")
+_COUNTED: Final = ("iteration", "epoch", "batch", "output")
 
 
 class State:
@@ -128,10 +124,8 @@ class State:
     @override
     def __setattr__(self, name: str, value: Any) -> None:
         box = self._box
-        setter = _SETTERS.get(name)
-        if setter is not None:
-            absent = value is None and name in ("batch", "output")
-            box.state = setter(box.state, MISSING if absent else value)
+        if name in _COUNTED:
+            object.__setattr__(self, name, value)
         elif name in _LIMITS:
             box.state = with_limit(box.state, name, value)
         else:
@@ -148,10 +142,18 @@ class State:
         """Number of iterations begun."""
         return self._box.state.iteration
 
+    @iteration.setter
+    def iteration(self, value: Any) -> None:
+        self._box.state = _set_iteration(self._box.state, value)
+
     @property
     def epoch(self) -> Any:
         """Number of epochs begun."""
         return self._box.state.epoch
+
+    @epoch.setter
+    def epoch(self, value: Any) -> None:
+        self._box.state = _set_epoch(self._box.state, value)
 
     @property
     def batch(self) -> Any:
@@ -159,11 +161,19 @@ class State:
         batch = self._box.state._batch
         return None if batch is MISSING else batch
 
+    @batch.setter
+    def batch(self, value: Any) -> None:
+        self._box.state = _set_batch(self._box.state, MISSING if value is None else value)
+
     @property
     def output(self) -> Any:
         """What the process function returned, or None."""
         output = self._box.state._output
         return None if output is MISSING else output
+
+    @output.setter
+    def output(self, value: Any) -> None:
+        self._box.state = _set_output(self._box.state, MISSING if value is None else value)
 
     @override
     def __dir__(self) -> list[str]:

@@ -17,8 +17,11 @@ from fengine.core.state import Batch, Output, State, User, with_requests
 from fengine.core.table import Compiled, fire, where_in_run
 
 
-class Closable(Protocol):
-    """Anything to close behind a run."""
+class Ending(Protocol):
+    """What a source does at the end of a run."""
+
+    def look_behind(self) -> None:
+        """See whether the data has more than it said, where the run ended well."""
 
     def close(self) -> None:
         """Give up what is held."""
@@ -28,7 +31,7 @@ def drive(
     course: Generator[AnyEvent, None, BaseException | None],
     box: Box[Batch, Output, User],
     table: Compiled[Batch, Output, User],
-    source: Closable,
+    source: Ending,
 ) -> Generator[AnyEvent, None, None]:
     """Fire the events of a script, and yield each behind its handlers.
 
@@ -46,20 +49,21 @@ def drive(
 
     try:
         error = yield from pull(course, answer)
+        if error is None:
+            source.look_behind()
+            return
+        keep_state(error, box.state)
+        try:
+            if isinstance(error, StopIteration):
+                stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box.state)}")
+                keep_state(stopped, box.state)
+                raise stopped from error
+            raise error
+        finally:
+            del error  # its traceback holds this frame
     finally:
         course.close()
         source.close()
-    if error is None:
-        return
-    keep_state(error, box.state)
-    try:
-        if isinstance(error, StopIteration):
-            stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box.state)}")
-            keep_state(stopped, box.state)
-            raise stopped from error
-        raise error
-    finally:
-        del error  # its traceback holds this frame
 
 
 def pull(

@@ -128,7 +128,7 @@ class Loop(Generic[Batch, Output, User]):
         table = self.table.adding(*self._registrations(event, handler))
         return attrs.evolve(self, table=table)
 
-    def register(self, *events: Event | PayloadEvent[object]) -> Loop[Batch, Output, User]:
+    def register(self, *events: AnyEvent) -> Loop[Batch, Output, User]:
         """Give this loop with events of your own known to it.
 
         The events that the stages of the step emit are known already.

@@ -9,6 +9,7 @@ iterable is entered by reading and dropping the batches before that place.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -99,15 +100,24 @@ class DataSource(Generic[Item]):
             wanted = limits.max_epochs * limits.epoch_length
         raise DataExhausted(state.iteration, wanted)
 
+    def look_behind(self) -> None:
+        """Report data that has more batches than it said, where that can be found out."""
+        iterator = self._iterator
+        if iterator is None or iterator is self.data or isinstance(self.data, Sequence):
+            return
+        if self._drawn == self.length:
+            # What this raises is no matter of a run that has all it wanted.
+            with contextlib.suppress(Exception):
+                if next(iterator, EXHAUSTED) is EXHAUSTED:
+                    return
+                self._drawn += 1
+        if self.length is not None and self._drawn > self.length:
+            self._report("it has more")
+
     def close(self) -> None:
         """Give up the iterator, and close it unless it is the user's own."""
         iterator, self._iterator = self._iterator, None
-        if iterator is None or iterator is self.data:
-            return
-        ends_here = self._drawn == self.length and not isinstance(self.data, Sequence)
-        if ends_here and next(iterator, EXHAUSTED) is not EXHAUSTED:
-            self._report("it has more")
-        close = getattr(iterator, "close", None)
+        close = None if iterator is self.data else getattr(iterator, "close", None)
         if callable(close):
             close()
 
@@ -153,6 +163,9 @@ class NoData:
 
     def ran_dry(self, state: State[Batch, Output, User]) -> None:
         """Do nothing: it never runs dry."""
+
+    def look_behind(self) -> None:
+        """Do nothing: there is nothing behind."""
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
