@@ -86,8 +86,8 @@ def with_output(state: State[Batch, Output, User], output: Output) -> State[Batc
 
 
 def learn_epoch_length(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-    """Take the number of batches in one pass over the data as the length of every epoch."""
-    return with_limit(state, "epoch_length", state.drawn)
+    """Take the batches of this epoch, or of the whole pass that it began in, for every epoch."""
+    return with_limit(state, "epoch_length", max(state.batches, state.drawn))
 
 
 def end_epoch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:

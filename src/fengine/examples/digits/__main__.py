@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import math
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -156,4 +157,7 @@ def _positive_number(text: str) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    # To leave takes torch a while, in which Ctrl-C has nothing left to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(code)
