@@ -365,6 +365,11 @@ class Mended(ignite.engine.Engine):
         length, max_epochs = self._known
         if length is None and self.state.epoch_length is not None:
             self.learned = True
+            if self.state.epoch_length == 0:
+                # C-16: the documented engine warns of an epoch that gets nothing.
+                self.result.cut("C-16")
+                if max_epochs is None:
+                    self.result.cut("Q-30")  # nothing ends it but max_iters, which is never reached
             if self.state.max_iters is not None:
                 self.state.max_epochs = max_epochs
 
@@ -737,7 +742,10 @@ class _Recorder:
 
 
 def _error_name(error: object) -> str:
-    return "StopIteration" if type(error) is StandIn else type(error).__name__
+    """Name an exception, and one of our own classes by the built-in one that it stands for."""
+    if type(error) is StandIn:
+        return "StopIteration"
+    return next(kind for kind in type(error).__mro__ if "fengine" not in kind.__module__).__name__
 
 
 def _nothing(engine: Any, error: BaseException) -> None:
@@ -770,8 +778,8 @@ def compare(program: Program, semantics: Semantics) -> tuple[Result, Result]:
     assert ours.seen[:end] == theirs.seen[:end], explain(program, ours, theirs)
     if end is None:
         assert ours.endless == theirs.endless, explain(program, ours, theirs)
-    else:
-        assert theirs.endless or not ours.endless, explain(program, ours, theirs)
+    elif "Q-30" in theirs.rows:
+        assert not ours.endless, explain(program, ours, theirs)
     return ours, theirs
 
 

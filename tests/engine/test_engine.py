@@ -979,7 +979,7 @@ def test_terminate_from_a_signal_handler_is_never_lost(trial: int) -> None:
     assert 1 <= state.iteration <= ENOUGH
 
 
-@pytest.mark.parametrize(("semantics", "iterations"), [(DOCUMENTED, 2), (IGNITE_0_5_5, 1)])
+@pytest.mark.parametrize(("semantics", "iterations"), [(DOCUMENTED, 1), (IGNITE_0_5_5, 1)])
 def test_c14_terminate_asked_for_while_a_run_is_suspended_is_obeyed(
     semantics: Semantics, iterations: int
 ) -> None:
@@ -1034,3 +1034,15 @@ def test_a_length_forgotten_in_a_run_without_data_is_found_out_again() -> None:
 
     state = make(process_function).run(epoch_length=2)
     assert (state.iteration, state.epoch_length) == (2, 2)
+
+
+@BOTH
+def test_c12_a_run_that_replaces_a_suspended_one_takes_its_own_data(semantics: Semantics) -> None:
+    outputs: list[Any] = []
+    engine = make(lambda engine, batch: outputs.append(batch), semantics)
+    engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda engine: engine.interrupt())
+    engine.run([1, 2, 3])
+    engine.state.max_epochs = None
+    engine.run([7, 8])  # is interrupted as well
+    engine.run()
+    assert outputs == [1, 7, 8]

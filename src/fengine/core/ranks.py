@@ -110,6 +110,13 @@ def obey(box: Box[Batch, Output, User], semantics: Semantics, *, no_batch: bool 
         raise Jump(PAUSED)
 
 
+def asked_since(state: State[Batch, Output, User], semantics: Semantics) -> bool:
+    """Tell whether a stop was asked for since a run was paused, too late to wait for the step."""
+    name = "" if state.event is None else state.event.name
+    stops = state.requests.terminate is not None or state.requests.terminate_epoch is not None
+    return semantics.finish_iteration and stops and name not in _BEFORE_STEP
+
+
 def refuse_recovery(box: Box[Batch, Output, User]) -> None:
     """Refuse a recovery where there is nothing to recover from.
 

@@ -44,6 +44,7 @@ from fengine.core.ranks import (
     STOPPED,
     Jump,
     after_recovery,
+    asked_since,
     end_of_epoch,
     obey,
     rank,
@@ -316,12 +317,13 @@ def _enter(
     if state.ledger.failed_at_event and state.event is not None and state.event.name in RANKS:
         yield state.event
         box.state = with_failure(box.state, at_event=False)
+    stands = not paused or asked_since(box.state, semantics)
     if at == EPOCH_COMPLETED:
-        if not paused:
+        if stands:
             end_of_epoch(box, semantics)
         return STARTED
     own = state.event is not None and state.event.name not in RANKS
-    if not paused and not own and at in OBEYED and box.state.requests is not NO_REQUESTS:
+    if stands and not own and at in OBEYED and box.state.requests is not NO_REQUESTS:
         obey(box, semantics)
     return at
 

@@ -33,7 +33,7 @@ class Control(Handling):
         super().__init__()
         self._posts: deque[tuple[str, Any]] = deque()
 
-    def terminate(self, skip_completed: bool = False) -> None:
+    def terminate(self, *, skip_completed: bool = False) -> None:
         """End the run: after the current iteration, or at the next event behind it.
 
         Args:
@@ -46,7 +46,7 @@ class Control(Handling):
         """
         self.should_terminate = "skip_completed" if skip_completed else True
 
-    def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
+    def terminate_epoch(self, *, skip_epoch_completed: bool = False) -> None:
         """End the epoch: after the current iteration, or at the next event behind it.
 
         Args:

@@ -18,7 +18,7 @@ from fengine.core.outcome import Status
 from fengine.core.requests import Recovery
 from fengine.core.script import script
 from fengine.core.semantics import Semantics
-from fengine.core.transitions import with_output
+from fengine.core.transitions import restart_data, with_output
 from fengine.engine.calling import check_signature
 from fengine.engine.checkpointing import Checkpointing
 from fengine.engine.enums import EVENT_OF, Events
@@ -228,8 +228,11 @@ class Engine(Checkpointing):
             within = record.event is not None and record.event.name in _WITHIN_ITERATION
             ends_epoch = within and isinstance(error, Exception)
             del error  # the traceback of what a handler raises holds this frame
-        recovery = Recovery.END_EPOCH if ends_epoch else Recovery.END_RUN
-        self._box.state = self._box.state.recover(recovery)
+        if ends_epoch:
+            # As if the data began here: the next epoch alone says how long an epoch is.
+            self._box.state = restart_data(self._box.state).recover(Recovery.END_EPOCH)
+        else:
+            self._box.state = self._box.state.recover(Recovery.END_RUN)
 
     def _setup_engine(self) -> None:
         """Begin iteration over the data, behind the batches of a resumed epoch."""

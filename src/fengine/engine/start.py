@@ -59,7 +59,9 @@ def begin(
         length = _length(engine, data, epoch_length, resumed=False)
         record = set_counters(set_begin(record, None, 0, NO_REQUESTS, Ledger(), Map()), 0, 0)
         engine._init_iter = None
-        suspended = False
+        if suspended:
+            engine._dataloader_iter = None
+            suspended = False
     else:
         length = _length(engine, data, epoch_length, resumed=True)
         if not suspended:
@@ -68,8 +70,6 @@ def begin(
     engine._box.state = with_limit(record, "epoch_length", length)
     if engine._dataloader_iter is None:
         engine.state.dataloader = data
-    if epoch_length is not None:
-        engine._epoch_length_learned = False
     if suspended:
         # READY at an event: what was asked for there is done, what was asked for since is not.
         engine._box.state = with_status(engine._box.state, Status.READY)
@@ -134,6 +134,7 @@ def _length(
     length = given if given is not None else data_length(data)
     if given is None and length == 0 and engine.semantics.empty_data:
         return None
+    found_out_again = engine._epoch_length_learned and length is None
     if length is None and (data is None or not engine._epoch_length_learned):
         length = known
     if data is None and length is None:
@@ -144,4 +145,5 @@ def _length(
     if length is not None and length < 1:
         what = "epoch_length" if given is not None else f"the length of data {type(data).__name__}"
         raise ValueError(f"{what} is {length}, so an epoch would have no batch; it is at least 1")
+    engine._epoch_length_learned = found_out_again
     return length
