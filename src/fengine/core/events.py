@@ -338,7 +338,8 @@ def criteria(
 
 
 def _countable(event: AnyEvent, met: Filter) -> Filter:
-    fires_often = event.name in _REPEATED or (event.name not in BUILT_IN and event.attr is None)
+    own = event.name not in BUILT_IN
+    fires_often = event.name in _REPEATED or (own and event.attr in (None, "iteration"))
     if not fires_often and counts_within_epoch(met):
         raise ValueError(
             f"{event} is not numbered within an epoch, so of='epoch' says nothing; leave it out"

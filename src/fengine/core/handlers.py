@@ -115,7 +115,7 @@ def compose(*handlers: Handler[Batch, Output, User]) -> Handler[Batch, Output, U
 def when(
     predicate: Callable[[State[Batch, Output, User]], bool],
     handler: Handler[Batch, Output, User],
-) -> When[Batch, Output, User]:
+) -> Handler[Batch, Output, User]:
     """Make a handler that acts only where a predicate of the state holds.
 
     Raises:
@@ -130,7 +130,7 @@ def when(
     return When(predicate, handler)
 
 
-def tap(effect: Callable[[State[Batch, Output, User]], object]) -> Tap[Batch, Output, User]:
+def tap(effect: Callable[[State[Batch, Output, User]], object]) -> Handler[Batch, Output, User]:
     """Make a handler of an effect, such as a print; what it returns cannot change the state.
 
     Raises:

@@ -125,7 +125,7 @@ def count_in_epoch(event: AnyEvent, state: State[Batch, Output, User]) -> int:
     """
     if event.name == "get_batch_started":
         return state.batches + 1
-    if event.name in ("get_batch_completed", "iteration_started", "iteration_completed"):
+    if event.attr == "iteration" or event.name == "get_batch_completed":
         return state.batches
     return count(event, state) - state.ledger.counts_before.get(event.name, 0)
 

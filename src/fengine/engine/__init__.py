@@ -3,6 +3,8 @@
 One import line changes; see the README for the differences.
 """
 
+import logging
+
 from fengine.engine.engine import Engine as Engine
 from fengine.engine.engine import EngineRunningError as EngineRunningError
 from fengine.engine.enums import CallableEventWithFilter as CallableEventWithFilter
@@ -15,6 +17,9 @@ from fengine.engine.supervised import create_supervised_evaluator as create_supe
 from fengine.engine.supervised import create_supervised_trainer as create_supervised_trainer
 from fengine.engine.supervised import supervised_evaluation_step as supervised_evaluation_step
 from fengine.engine.supervised import supervised_training_step as supervised_training_step
+
+# A library says nothing unless its user has set up logging.
+logging.getLogger("fengine.engine").addHandler(logging.NullHandler())
 
 __all__ = [
     "CallableEventWithFilter",

@@ -61,6 +61,11 @@ def drive(
             raise error
         finally:
             del error  # its traceback holds this frame
+    except BaseException as interruption:
+        # Ctrl-C can come between any two lines, these here among them.
+        if _STATE not in interruption.__dict__:
+            keep_state(interruption, box.state)
+        raise
     finally:
         course.close()
         source.close()

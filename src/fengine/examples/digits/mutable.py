@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from torch import Tensor
 
 from fengine.engine import (
@@ -29,7 +27,6 @@ def train(task: Task, options: Options, report: Report) -> Reached:
         task.model, task.optimizer, task.loss_fn, output_transform=loss_on_device
     )
     evaluator = create_supervised_evaluator(task.model)
-    trainer.logger.addHandler(logging.NullHandler())  # Ctrl-C is told by the report
     bar = ProgressBar()
     history: list[Epoch] = []
 
