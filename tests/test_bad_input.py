@@ -100,6 +100,11 @@ def run_with(handler: Any, event: Any = Events.EPOCH_COMPLETED) -> Callable[[], 
 NO_STATE = ("log_loss (test_bad_input.py:", "EPOCH_COMPLETED", "epoch 1, iteration 3")
 
 
+@attrs.frozen
+class Part:
+    limit: float = 1.0
+
+
 @rows(
     H4_none=Row(run_with(returning(None)), TypeError, (*NO_STATE, "None", "forget 'return state'")),
     H4_false=Row(run_with(returning(False)), TypeError, (*NO_STATE, "bool")),
@@ -119,7 +124,7 @@ NO_STATE = ("log_loss (test_bad_input.py:", "EPOCH_COMPLETED", "epoch 1, iterati
         run_with(when(bool_of, returning(3))), TypeError, ("log_loss", "int", "EPOCH_COMPLETED")
     ),
     H4_focus=Row(
-        lambda: LOOP.on(Events.STARTED, focus("real", returning(None))).run([1], user=1.0),
+        lambda: LOOP.on(Events.STARTED, focus("limit", returning(None))).run([1], user=Part()),
         TypeError,
         ("log_loss", "None", "STARTED"),
     ),

@@ -32,7 +32,7 @@ from fengine.core import transitions
 from fengine.core.events import AnyEvent
 from fengine.core.outcome import Status
 from fengine.core.records import copier
-from fengine.core.state import with_requests
+from fengine.core.state import Failure, with_requests
 from fengine.core.table import count, count_in_epoch, members
 from fengine.testing import filtered, handlers, own_events, requests, states
 
@@ -62,7 +62,7 @@ TRANSITIONS: dict[str, Callable[[Any_], Any_]] = {
     "with_requests": lambda state: with_requests(state, State().requests),
     "with_limit": lambda state: transitions.with_limit(state, "epoch_length", 0),
     "with_status": lambda state: transitions.with_status(state, Status.FAILED),
-    "with_failure": lambda state: transitions.with_failure(state, at_event=True),
+    "with_failure": lambda state: transitions.with_failure(state, Failure.AT_EVENT),
     "evolve": lambda state: state.evolve(user=1, output=2, batch=3, metrics={"loss": 4.0}),
     "with_metric": lambda state: state.with_metric("loss", 0.5),
     "with_attribute": lambda state: state.with_attribute("chunk", 2),

@@ -5,7 +5,7 @@ firing with this number? Filters join with `&`, `|` and `~`. Filters over number
 form under `&`, so `every(4) & every(6) == every(12)`, and one that can never hold is refused when
 it is made.
 
-Does not live here: how firings are counted (`handlers.count`).
+Does not live here: how firings are counted (`table.count`).
 """
 
 from __future__ import annotations

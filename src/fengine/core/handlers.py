@@ -9,12 +9,14 @@ Does not live here: who listens to what, and firing (`table`).
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 from typing import Generic, TypeAlias, TypeVar, cast, final
 
 import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
+from typing_extensions import override
 
 from fengine.core.describe import describe, require_callable
 from fengine.core.state import Batch, Output, State, User
@@ -28,11 +30,15 @@ AnyHandler: TypeAlias = Callable[..., State[Batch, Output, User]]
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Compose(Generic[Batch, Output, User]):
     """Call handlers one after the other; made by `compose`."""
 
     handlers: tuple[Handler[Batch, Output, User], ...]
+
+    @override
+    def __repr__(self) -> str:
+        return f"compose({', '.join(map(describe, self.handlers))})"
 
     def __call__(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
         """Give the state as the last handler leaves it."""
@@ -42,12 +48,16 @@ class Compose(Generic[Batch, Output, User]):
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class When(Generic[Batch, Output, User]):
     """Call a handler where a predicate holds; made by `when`."""
 
     predicate: Callable[[State[Batch, Output, User]], bool]
     handler: Handler[Batch, Output, User]
+
+    @override
+    def __repr__(self) -> str:
+        return f"when({describe(self.predicate)}, {describe(self.handler)})"
 
     def __call__(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
         """Give the state as the handler leaves it, or as it is."""
@@ -55,11 +65,15 @@ class When(Generic[Batch, Output, User]):
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Tap(Generic[Batch, Output, User]):
     """Call an effect and keep the state; made by `tap`."""
 
     effect: Callable[[State[Batch, Output, User]], object]
+
+    @override
+    def __repr__(self) -> str:
+        return f"tap({describe(self.effect)})"
 
     def __call__(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
         """Give the state as it is."""
@@ -68,20 +82,25 @@ class Tap(Generic[Batch, Output, User]):
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Focus(Generic[Batch, Output, Part]):
     """Call a handler on one field of the user's record; made by `focus`."""
 
     field: str
     handler: Handler[Batch, Output, Part]
 
+    @override
+    def __repr__(self) -> str:
+        return f"focus({self.field!r}, {describe(self.handler)})"
+
     def __call__(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
         """Give the state with one part of the user's record renewed."""
         whole = state.user
-        if not hasattr(whole, self.field):
+        if self.field not in _fields(whole):
             raise AttributeError(
                 f"focus({self.field!r}): the user's record {whole!r} has no field "
-                f"{self.field!r}; start the run with a record that has: run(..., user=...)"
+                f"{self.field!r}; start the run with an attrs class, a dataclass or a named tuple "
+                "that has: run(..., user=...)"
             )
         on_part = cast("State[Batch, Output, Part]", state.evolve(user=getattr(whole, self.field)))
         result = _stated(self.handler, self.handler(on_part))
@@ -182,25 +201,24 @@ def _stated(handler: object, result: State[Batch, Output, User]) -> State[Batch,
     return result
 
 
-def _replaced(record: object, field: str, value: object) -> object:
+def _fields(record: object) -> tuple[str, ...]:
+    """Name the fields of a record that can be copied with one of them renewed."""
     kind = type(record)
     if attrs.has(kind):
-        return kind(
-            **{
-                f.alias: value if f.name == field else getattr(record, f.name)
-                for f in attrs.fields(kind)
-                if f.init
-            }
-        )
-    replace = getattr(record, "_replace", None)
-    if callable(replace):
+        return tuple(field.name for field in attrs.fields(kind))
+    if dataclasses.is_dataclass(record):
+        return tuple(field.name for field in dataclasses.fields(record))
+    return getattr(kind, "_fields", ())
+
+
+def _replaced(record: object, field: str, value: object) -> object:
+    if isinstance(record, tuple):
+        replace: Callable[..., object] = getattr(record, "_replace")  # noqa: B009 - a named tuple
         return replace(**{field: value})
-    if dataclasses.is_dataclass(record) and not isinstance(record, type):
-        return dataclasses.replace(record, **{field: value})
-    raise TypeError(
-        f"focus({field!r}) cannot replace a field of {record!r}; make the user's record an attrs "
-        "class, a dataclass or a named tuple"
-    )
+    # Not through the constructor: that may leave fields out, and change others.
+    renewed = copy.copy(record)
+    object.__setattr__(renewed, field, value)
+    return renewed
 
 
 def kind_of(result: object) -> str:

@@ -16,7 +16,7 @@ from fengine.core.outcome import Status
 from fengine.core.ports import Box
 from fengine.core.requests import NO_REQUESTS, Recovery, RequestError
 from fengine.core.semantics import Semantics
-from fengine.core.state import Batch, Output, State, User, with_requests
+from fengine.core.state import Batch, Failure, Output, State, User, with_requests
 from fengine.core.transitions import at_event, with_failure
 
 
@@ -141,16 +141,16 @@ def end_of_epoch(box: Box[Batch, Output, User], semantics: Semantics) -> None:
         obey(box, semantics)
 
 
-def after_recovery(box: Box[Batch, Output, User], *, refused: bool = False) -> int:
+def after_recovery(box: Box[Batch, Output, User]) -> int:
     """Take the recovery out of the state, and give the rank from which it goes on.
 
     A request that was refused goes out with it, so that it is not refused again.
     """
     recovery, at = box.state.requests.recovery, rank(box.state)
     requests = attrs.evolve(box.state.requests, recovery=None)
-    if refused:
+    if box.state.ledger.failure is Failure.REFUSED:
         requests = attrs.evolve(requests, terminate_epoch=None)
-    box.state = with_failure(with_requests(box.state, requests), at_event=False)
+    box.state = with_failure(with_requests(box.state, requests), None)
     if recovery is Recovery.END_RUN:
         return EXIT
     if box.state.status is Status.INTERRUPTED:

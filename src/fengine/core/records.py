@@ -2,7 +2,7 @@
 
 `attrs.evolve` looks every field up by name on each call. A copier is compiled once for the fields
 it replaces, into a function that fills a mutable twin of the record and then turns the twin into
-the record. It skips validators and converters, so only the named transitions of `state` use it.
+the record. It skips validators and converters, so only transitions use it.
 
 Law: `copier(kind, *names)(record, *values) == attrs.evolve(record, **dict(zip(names, values)))`.
 """

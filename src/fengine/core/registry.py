@@ -68,7 +68,9 @@ class EventRegistry:
         if event not in self.events:
             raise ValueError(
                 f"{event!r} is not registered with this loop, so it would never fire; known are "
-                f"{', '.join(map(repr, self.events))}. Use loop.register({event.name}) first"
+                f"{', '.join(map(repr, self.events))}. Make it known with "
+                f"loop.register({event.name}), and have a stage of the step emit it: "
+                f"stages(...).emit({event.name})"
             )
 
 

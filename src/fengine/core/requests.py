@@ -1,14 +1,14 @@
 """Requests: what a handler may ask of the loop, as values in the state.
 
 Terminate, terminate_epoch and interrupt are independent; each says how its ending is announced.
-A recovery answers an exception. Which of several requests is obeyed first is decided in `script`.
+A recovery answers an exception. Which of several requests is obeyed first is decided in `ranks`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
-from typing import Final, TypeAlias, final
+from typing import Final, final
 
 import attrs
 from typing_extensions import override
@@ -18,6 +18,8 @@ from typing_extensions import override
 class Terminate(Enum):
     """Ask for the end of the run; SILENT leaves COMPLETED out.
 
+    LIMIT is what the loop itself asks for where `max_iters` is reached.
+
     >>> from fengine import State
     >>> State().terminate(skip_completed=True).requests.terminate is Terminate.SILENT
     True
@@ -25,6 +27,7 @@ class Terminate(Enum):
 
     ANNOUNCED = "announced"
     SILENT = "silent"
+    LIMIT = "limit"
 
 
 @final
@@ -84,8 +87,6 @@ class RequestError(RuntimeError):
 SKIP_BATCH: Final = Recovery.SKIP_BATCH
 END_EPOCH: Final = Recovery.END_EPOCH
 END_RUN: Final = Recovery.END_RUN
-
-Announcement: TypeAlias = Terminate | TerminateEpoch | Interrupt
 
 
 @final

@@ -1,8 +1,8 @@
 """The loop, written once: what comes next in a run.
 
 The script is a generator. It yields each event that somebody listens to, reads from its box the
-state that the handlers left there, and obeys the requests in it. It calls no handler, and raises
-nothing: an exception of the user's comes out as its return value. Whoever pulls the generator fires
+state that the handlers left there, and obeys the requests in it. It calls no handler, and lets no
+exception of the user's through: it comes out as its return value. Whoever pulls the generator fires
 the events; not pulling is a pause, and `Raised` thrown in says that a handler failed.
 
 The state is never held in a local variable while other code runs, so that the box alone decides
@@ -15,7 +15,7 @@ same loop with another `at`.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Generator
-from typing import TypeAlias, cast
+from typing import Final, TypeAlias, cast
 
 import attrs
 
@@ -52,7 +52,7 @@ from fengine.core.ranks import (
 )
 from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, TerminateEpoch
 from fengine.core.semantics import Semantics
-from fengine.core.state import Batch, Output, State, User, with_requests
+from fengine.core.state import Batch, Failure, Output, State, User, with_requests
 from fengine.core.steps import Stages
 from fengine.core.transitions import (
     at_event,
@@ -76,6 +76,10 @@ from fengine.core.transitions import (
 )
 
 Step: TypeAlias = Callable[[State[Batch, Output, User]], State[Batch, Output, User]]
+
+
+# So many recoveries in a row, without an iteration between, are no way on.
+_MOST_RECOVERIES: Final = 1000
 
 
 def script(
@@ -103,6 +107,7 @@ def script(
     if box.state.status.has_ended:
         return None
     at, entering = rank(box.state), True
+    stuck, iteration = 0, box.state.iteration
     while True:
         error: BaseException | None = None
         try:
@@ -118,7 +123,9 @@ def script(
         except BaseException as failure:
             error = failure
         if error is not None:
-            at, error = yield from _fail(box, heard, error)
+            stuck = stuck + 1 if box.state.iteration == iteration else 0
+            iteration = box.state.iteration
+            at, error = yield from _fail(box, heard, error, last=stuck >= _MOST_RECOVERIES)
             entering = True
             if error is not None or at == PAUSED:
                 break
@@ -235,7 +242,8 @@ def _iterations(
         if box.state.batches == limits.epoch_length:
             return EPOCH_OVER
         if limits.max_iters is not None and box.state.iteration >= limits.max_iters:
-            box.state = box.state.terminate()
+            requests = attrs.evolve(box.state.requests, terminate=Terminate.LIMIT)
+            box.state = with_requests(box.state, requests)
             return STOPPED
     return at
 
@@ -249,9 +257,8 @@ def _refetch(
 ) -> Generator[AnyEvent, None, Batch | Exhausted]:
     """Go on where the data gave no batch: start it again, unless the epoch was one pass over it."""
     known = box.state.limits.epoch_length is not None
-    if not known:
-        box.state = learn_epoch_length(box.state)
     if known or box.state.batches < box.state.drawn:
+        box.state = box.state if known else learn_epoch_length(box.state)
         if at != STOP_ITERATION and source.announced:
             box.state = end_of_data(box.state)
             yield from _announce(box, heard, Events.DATALOADER_STOP_ITERATION, semantics)
@@ -260,10 +267,14 @@ def _refetch(
         batch = source.fetch()
         if batch is not EXHAUSTED:
             return batch
+    elif box.state.drawn:
+        box.state = learn_epoch_length(box.state)
     if semantics.finish_iteration and box.state.requests is not NO_REQUESTS:
         obey(box, semantics, no_batch=True)
-    if box.state.drawn == 0:
+    if not box.state.drawn:
         source.ran_dry(box.state)
+        if not known:
+            box.state = learn_epoch_length(box.state)
     return EXHAUSTED
 
 
@@ -280,9 +291,9 @@ def _run_stages(
             continue
         if silent:
             silent = part != stands_at
-            if silent or not box.state.ledger.failed_at_event:
+            if silent or box.state.ledger.failure is not Failure.AT_EVENT:
                 continue
-            box.state = with_failure(box.state, at_event=False)
+            box.state = with_failure(box.state, None)
         else:
             box.state = counted(box.state, part)
         if part.name in heard:
@@ -306,76 +317,90 @@ def _enter(
     box: Box[Batch, Output, User], semantics: Semantics, at: int
 ) -> Generator[AnyEvent, None, int]:
     """Complete the event at which the state stands, and give the rank to go on from."""
-    state = box.state
-    paused = state.status is not Status.RUNNING and state.status is not Status.FAILED
+    event, status, failure = box.state.event, box.state.status, box.state.ledger.failure
     if at > START:
-        box.state = with_status(state, Status.RUNNING)
-    if state.status is Status.INTERRUPTED:
-        box.state = with_requests(box.state, attrs.evolve(state.requests, interrupt=None))
-    if state.requests.recovery is not None:
+        box.state = with_status(box.state, Status.RUNNING)
+    if status is Status.INTERRUPTED:
+        box.state = with_requests(box.state, attrs.evolve(box.state.requests, interrupt=None))
+    if failure is not None and box.state.requests.recovery is not None:
         return (yield from _enter(box, semantics, after_recovery(box)))
-    if state.ledger.failed_at_event and state.event is not None and state.event.name in RANKS:
-        yield state.event
-        box.state = with_failure(box.state, at_event=False)
-    stands = not paused or asked_since(box.state, semantics)
+    emitted = event is not None and event.name not in RANKS
+    if failure is not None and not emitted:
+        if failure is Failure.AT_EVENT and event is not None:
+            yield event
+        box.state = with_failure(box.state, None)
+    # Behind a pause, and before a run, the requests at the event have been looked at already.
+    looked = status not in (Status.RUNNING, Status.FAILED)
+    if looked and not asked_since(box.state, semantics):
+        return STARTED if at == EPOCH_COMPLETED else at
     if at == EPOCH_COMPLETED:
-        if stands:
-            end_of_epoch(box, semantics)
+        end_of_epoch(box, semantics)
         return STARTED
-    own = state.event is not None and state.event.name not in RANKS
-    if stands and not own and at in OBEYED and box.state.requests is not NO_REQUESTS:
+    if not emitted and at in OBEYED and box.state.requests is not NO_REQUESTS:
         obey(box, semantics)
     return at
 
 
 def _fail(
-    box: Box[Batch, Output, User], heard: Container[str], failure: BaseException
+    box: Box[Batch, Output, User], heard: Container[str], failure: BaseException, *, last: bool
 ) -> Generator[AnyEvent, None, tuple[int, BaseException | None]]:
     """Fire EXCEPTION_RAISED once; give the rank to go on from, or the exception that stays."""
     error = failure.error if isinstance(failure, Raised | Leaked) else failure
     # INTERRUPT leaves the state where it stood; the event there is complete.
     at_event = isinstance(failure, Raised) and box.state.status is not Status.INTERRUPTED
-    box.state = with_failure(box.state, at_event=at_event)
+    kind = Failure.REFUSED if isinstance(error, RequestError) else Failure.ELSEWHERE
+    box.state = with_failure(box.state, Failure.AT_EVENT if at_event else kind)
     box.state = counted_aside(box.state, Events.EXCEPTION_RAISED)
     if "exception_raised" in heard:
         box.payload = error
         try:
             yield Events.EXCEPTION_RAISED
         except Raised as again:
-            if again.error is not error and again.error.__context__ is None:
-                again.error.__context__ = error
-            return EXIT, again.error
+            return EXIT, _foremost(error, again.error)
         finally:
             box.payload = None
     if box.state.requests.recovery is None:
         return EXIT, error
-    return after_recovery(box, refused=isinstance(error, RequestError)), None
+    if last:
+        error.add_note(f"recovered {_MOST_RECOVERIES} times in a row, without an iteration between")
+        return EXIT, error
+    return after_recovery(box), None
+
+
+def _foremost(error: BaseException | None, again: BaseException) -> BaseException:
+    """Choose which exception leaves, where a handler of another one raised `again`."""
+    if error is None or again is error:
+        return again
+    if isinstance(again, Exception) and not isinstance(error, Exception):
+        error.add_note(f"a handler of it raised {again!r}")
+        return error
+    if again.__context__ is None:
+        again.__context__ = error
+    return again
 
 
 def _exit(
     box: Box[Batch, Output, User], heard: Container[str], at: int, error: BaseException | None
 ) -> Generator[AnyEvent, None, BaseException | None]:
     """Say how the run ended, and fire EXITED, which is always the last event."""
-    limits, requests = box.state.limits, box.state.requests
+    state, requests = box.state, box.state.requests
     if error is not None:
         status = Status.FAILED
     elif at == PAUSED:
         status = Status.INTERRUPTED
         box.state = with_requests(box.state, attrs.evolve(requests, interrupt=None))
-    elif limits.max_iters is not None and box.state.iteration >= limits.max_iters:
-        status = Status.COMPLETED
     else:
-        stopped = Events.TERMINATE.name in box.state.counts or at == EXIT
+        asked = requests.terminate is not Terminate.LIMIT and Events.TERMINATE.name in state.counts
+        stopped = asked or at == EXIT
         status = Status.TERMINATED if stopped else Status.COMPLETED
     box.state = with_status(box.state, status)
+    del state
     if "exited" in heard:
         box.payload = Outcome(status, error)
         try:
             yield Events.EXITED
         except Raised as raised:
-            if raised.error.__context__ is None:
-                raised.error.__context__ = error
-            return raised.error
+            return _foremost(error, raised.error)
         finally:
             box.payload = None
     return error

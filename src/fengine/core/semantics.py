@@ -21,11 +21,11 @@ class Semantics:
             after that iteration is completed, or at once if no batch comes; requested at STARTED,
             `terminate_epoch` leaves the first epoch one iteration. Otherwise a stop acts at the
             next event, and `terminate_epoch` before the first batch event is an error.
-        any_event: any hashable can be registered as an event of the Engine; otherwise strings and
-            members of an EventEnum only.
-        empty_data: data of length 0 runs as epochs without a batch, with a warning; otherwise it
-            is refused.
-        move_model: the `device` of the supervised factories applies to the model too.
+        any_event: any hashable can be an event of the Engine; otherwise strings and members of an
+            EventEnum only.
+        empty_data: the Engine runs data of length 0 as epochs without a batch, with a warning;
+            otherwise it refuses such data, as a Loop always does.
+        move_model: the `device` of the Engine's supervised factories applies to the model too.
 
     >>> DOCUMENTED.finish_iteration, IGNITE_0_5_5.finish_iteration
     (True, False)

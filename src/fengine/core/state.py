@@ -6,6 +6,7 @@ its argument. Does not live here: what the script does to a state (`transitions`
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from enum import Enum
 from typing import Final, Generic, TypeVar, cast, final
@@ -44,6 +45,12 @@ class Missing(Enum):
 MISSING: Final = Missing.MISSING
 
 
+def _limit(value: int | None) -> int | None:
+    # Integers of numpy and the like count; a bool is left to be refused.
+    index = getattr(type(value), "__index__", None)
+    return value if index is None or isinstance(value, bool) else operator.index(cast(int, value))
+
+
 def _positive(owner: object, field: attrs.Attribute[int | None], value: object) -> None:
     if value is None:
         return
@@ -74,9 +81,18 @@ class Limits:
     Limits(max_epochs=3, max_iters=None, epoch_length=10)
     """
 
-    max_epochs: int | None = attrs.field(default=None, validator=_positive)
-    max_iters: int | None = attrs.field(default=None, validator=_positive)
-    epoch_length: int | None = attrs.field(default=None, validator=_positive)
+    max_epochs: int | None = attrs.field(default=None, converter=_limit, validator=_positive)
+    max_iters: int | None = attrs.field(default=None, converter=_limit, validator=_positive)
+    epoch_length: int | None = attrs.field(default=None, converter=_limit, validator=_positive)
+
+
+@final
+class Failure(Enum):
+    """Say what failed in the state that an exception left."""
+
+    AT_EVENT = "a handler of the event that the state stands at, which is still to be completed"
+    REFUSED = "a request that made no sense"
+    ELSEWHERE = "the step, the data, or a handler of another event"
 
 
 @final
@@ -90,8 +106,10 @@ class Ledger:
     """The counts of events at the start of the epoch."""
     offset: int = 0
     """What to add to `State.batches` for the number of batches drawn from the data's iterator."""
-    failed_at_event: bool = False
-    """Whether a handler of `State.event` failed, so that the event is still to be completed."""
+    failure: Failure | None = None
+    """What failed, as long as nothing has answered it."""
+    has_data: bool = True
+    """Whether the batches come from data, and not from `epoch_length` alone."""
 
 
 _NO_LEDGER: Final = Ledger()

@@ -13,7 +13,7 @@ import attrs
 from fengine.core.events import AnyEvent, Events
 from fengine.core.outcome import Status
 from fengine.core.records import copier
-from fengine.core.state import MISSING, Batch, Limits, Output, State, User
+from fengine.core.state import MISSING, Batch, Failure, Limits, Output, State, User
 
 _LIMIT_SETTERS: Final = {field.name: copier(Limits, field.name) for field in attrs.fields(Limits)}
 _set_limits: Final = copier(State, "limits")
@@ -128,10 +128,10 @@ def with_status(state: State[Batch, Output, User], status: Status) -> State[Batc
 
 
 def with_failure(
-    state: State[Batch, Output, User], *, at_event: bool
+    state: State[Batch, Output, User], failure: Failure | None
 ) -> State[Batch, Output, User]:
-    """Note whether a handler of the event that the state stands at has failed."""
-    return _set_ledger(state, attrs.evolve(state.ledger, failed_at_event=at_event))
+    """Note what has failed, or that it is answered."""
+    return _set_ledger(state, attrs.evolve(state.ledger, failure=failure))
 
 
 def is_done(state: State[Batch, Output, User]) -> bool:

@@ -17,6 +17,7 @@ _FLAGS: Final[dict[Any, Flag]] = {
     None: False,
     Terminate.ANNOUNCED: True,
     Terminate.SILENT: "skip_completed",
+    Terminate.LIMIT: True,
     TerminateEpoch.ANNOUNCED: True,
     TerminateEpoch.SILENT: "skip_epoch_completed",
     Interrupt.ANNOUNCED: True,

@@ -62,9 +62,11 @@ class Feed:
 
     def ran_dry(self, state: Record[Any, Any, Any]) -> None:
         """Warn of an epoch without data; end a run that could never end."""
-        # A length of 0 was found out just now: the data is empty, and the run is over.
-        empty = state.limits.epoch_length == 0 and self.engine.semantics.empty_data
-        if is_done(state) and not empty:
+        if state.limits.epoch_length is None:
+            # The data is empty, and the run is over.
+            if not self.engine.semantics.empty_data:
+                return
+        elif is_done(state):
             return
         warnings.warn(
             f"data gave no batch in epoch {state.epoch}, although the run of "

@@ -13,7 +13,7 @@ import attrs
 
 from fengine.core.events import BUILT_IN, AnyEvent, Events
 from fengine.core.ports import Box, Raised
-from fengine.core.state import Batch, Output, State, User, with_requests
+from fengine.core.state import Batch, Failure, Output, State, User, with_requests
 from fengine.core.table import Compiled, fire, where_in_run
 
 
@@ -100,7 +100,7 @@ def pull(
 def say_where(error: BaseException, state: State[Batch, Output, User]) -> None:
     """Note on an exception that came from no handler what raised it."""
     event = state.event
-    if event is None or state.ledger.failed_at_event:
+    if event is None or state.ledger.failure is not Failure.ELSEWHERE:
         return
     place = _PLACES.get(event.name, None if event.name in BUILT_IN else "the step")
     if place is not None:
@@ -128,7 +128,7 @@ def last_state(error: BaseException) -> State[object, object, object]:
     ...     print(last_state(error).iteration)
     3
     """
-    state = error.__dict__.get(_STATE)
+    state = getattr(error, _STATE, None)
     if not isinstance(state, State):
         raise LookupError(f"{error!r} did not come out of a run, so there is no state of one")
     return state
@@ -142,6 +142,7 @@ _PLACES: Final = {
     "get_batch_started": "fetching a batch from the data",
     "dataloader_stop_iteration": "fetching a batch from the data started again",
     "iteration_started": "the step",
+    "terminate_single_epoch": "starting iteration over the data again",
 }
 
 

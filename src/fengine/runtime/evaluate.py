@@ -24,9 +24,9 @@ Part = DefaultTypeVar("Part", default=None)
 class Evaluate(Generic[Item, Result, Part]):
     """Run a loop over its own data and keep its metrics; made by `evaluate`."""
 
-    loop: Loop[Item, Result, Part]
-    batches: Iterable[Item]
-    user: Part
+    loop: Loop[Item, Result, Part] = attrs.field(repr=False)
+    batches: Iterable[Item] = attrs.field(repr=False, eq=id)
+    user: Part = attrs.field(repr=False)
     prefix: str
 
     def __call__(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:

@@ -24,7 +24,7 @@ from fengine.core.ports import Box
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry, not_an_event
 from fengine.core.script import Step, script
 from fengine.core.semantics import DOCUMENTED, Semantics
-from fengine.core.state import Batch, Limits, Output, State, User
+from fengine.core.state import Batch, Ledger, Limits, Output, State, User
 from fengine.core.steps import Stages
 from fengine.core.table import Registration, Table, members
 from fengine.runtime.driver import drive
@@ -224,7 +224,7 @@ class Loop(Generic[Batch, Output, User]):
         state: State[Batch, Output, User] = _start(
             source, cast("User", user), max_epochs, max_iters, epoch_length
         )
-        return self._finish(state, source)
+        return self._finish(Box(state), source)
 
     @overload
     def iterate(
@@ -298,7 +298,7 @@ class Loop(Generic[Batch, Output, User]):
                 "after= holds the user's record and the limits already, so user=, max_epochs=, "
                 "max_iters= and epoch_length= cannot be given beside it; leave them out"
             )
-        return self._moments(after, source)
+        return self._moments(Box(after), source)
 
     def resume(
         self, state: State[Batch, Output, User], data: Iterable[Batch] | None = None
@@ -324,7 +324,9 @@ class Loop(Generic[Batch, Output, User]):
         >>> all(loop.resume(moment.state, [1, 2, 3]) == moments[-1].state for moment in moments)
         True
         """
-        return self._finish(state, _source_behind(state, data))
+        source, box = _source_behind(state, data), Box(state)
+        del state  # the caller alone decides how long it lives
+        return self._finish(box, source)
 
     def _registrations(
         self,
@@ -342,9 +344,8 @@ class Loop(Generic[Batch, Output, User]):
         return made
 
     def _finish(
-        self, state: State[Batch, Output, User], source: DataSource[Batch] | NoData
+        self, box: Box[Batch, Output, User], source: DataSource[Batch] | NoData
     ) -> State[Batch, Output, User]:
-        box = Box(state)
         table = self.table.compiled()
         heard = {*table, Events.EXCEPTION_RAISED.name}
         for _ in drive(self._script(box, source, heard), box, table, source):
@@ -352,9 +353,8 @@ class Loop(Generic[Batch, Output, User]):
         return box.state
 
     def _moments(
-        self, state: State[Batch, Output, User], source: DataSource[Batch] | NoData
+        self, box: Box[Batch, Output, User], source: DataSource[Batch] | NoData
     ) -> Moments[Batch, Output, User]:
-        box = Box(state)
         every_event = {event.name for event in self.registry.events}
         course = self._script(box, source, every_event)
         for event in drive(course, box, self.table.compiled(), source):
@@ -391,6 +391,10 @@ def _source_behind(
             "the state to go on from has neither max_epochs nor max_iters, so the run would never "
             "end; take it from a run, or give it limits: State(..., limits=Limits(max_epochs=1))"
         )
+    if data is None and state.ledger.has_data:
+        raise TypeError(
+            "data is None, but the state to go on from is that of a run over data; give the data"
+        )
     return _source(data, state.limits.epoch_length)
 
 
@@ -409,4 +413,5 @@ def _start(
         max_epochs = 1
     if epoch_length is None and isinstance(source, DataSource):
         epoch_length = source.length
-    return State(user=user, limits=Limits(max_epochs, max_iters, epoch_length))
+    ledger = Ledger(has_data=isinstance(source, DataSource))
+    return State(user=user, limits=Limits(max_epochs, max_iters, epoch_length), ledger=ledger)

@@ -1,6 +1,6 @@
 """Sources: where the batches of a run come from.
 
-`source_of` reads from any iterable; `nothing` stands for a run without data. A source is an effect:
+`source_of` reads from any iterable; `NoData` stands for a run without data. A source is an effect:
 it alone holds an iterator, and says by warnings what is odd about the data.
 
 A list is entered at any place by its index, and an iterator goes on where it stands. Any other
@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import operator
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar, final
 
 import attrs
+from typing_extensions import override
 
 from fengine.core.ports import EXHAUSTED, Exhausted, Leaked
 from fengine.core.state import Batch, Output, State, User
@@ -43,9 +45,14 @@ class DataExhausted(ValueError):
             amount = f"{got} batches" if wanted is None else f"{got} of {wanted} batches"
             text = (
                 f"data gave {amount}, and nothing when it was started again; give data that can "
-                "be iterated again, or a lower max_epochs"
+                "be iterated again, or a lower max_epochs or max_iters"
             )
         super().__init__(text)
+
+    @override
+    def __reduce__(self) -> tuple[type[DataExhausted], tuple[int, int | None]]:
+        """Give what `copy` and `pickle` make it of."""
+        return DataExhausted, (self.got, self.wanted)
 
 
 @final
@@ -118,21 +125,28 @@ class DataSource(Generic[Item]):
         """Give up the iterator, and close it unless it is the user's own."""
         iterator, self._iterator = self._iterator, None
         close = None if iterator is self.data else getattr(iterator, "close", None)
-        if callable(close):
-            close()
-
-    def _begin(self, skip: int) -> None:
-        self._drawn = skip
-        if skip and isinstance(self.data, Sequence):
-            self._iterator = itertools.islice(self.data, skip, None)
+        if not callable(close):
             return
         try:
-            self._iterator = iter(self.data)
+            close()
+        except Exception as error:
+            # The run is over; its outcome is not to be lost to this.
+            warnings.warn(f"closing the iterator of data raised {error!r}", stacklevel=2)
+
+    def _begin(self, skip: int) -> None:
+        if skip and isinstance(self.data, Sequence):
+            self._iterator = map(self.data.__getitem__, range(skip, len(self.data)))
+            self._drawn = skip
+            return
+        try:
+            iterator = iter(self.data)
         except (StopIteration, GeneratorExit) as error:
             raise Leaked(error) from None
-        if self._iterator is not self.data:
-            for _ in itertools.islice(self._iterator, skip):
+        if iterator is not self.data:
+            for _ in itertools.islice(iterator, skip):
                 pass
+        self._iterator = iterator
+        self._drawn = skip
 
     def _report(self, finding: str) -> None:
         if not self._warned:
@@ -212,10 +226,11 @@ def length_of(data: object) -> int | None:
         length = method(data)
     except TypeError:
         return None
-    if type(length) is not int:
+    if isinstance(length, bool) or not hasattr(length, "__index__"):
         raise TypeError(
             f"the length of data is {length!r} of type {type(length).__name__}, not an int"
         )
+    length = operator.index(length)
     if length < 0:
         raise ValueError(f"the length of data is {length}, which is negative")
     return length
