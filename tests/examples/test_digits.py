@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from fengine.examples.digits import functional, mutable
 from fengine.examples.digits.__main__ import main
 from fengine.examples.digits.options import Options
 from fengine.examples.digits.report import Report
-from fengine.examples.digits.task import Task, best_epoch, make_task
+from fengine.examples.digits.task import Epoch, Reached, Task, best_epoch, make_task
 
 COMMAND = [sys.executable, "-m", "fengine.examples.digits"]
 LINE = re.compile(r"^epoch +(\d+)/60   loss \d\.\d{4}   held-out accuracy +([\d.]+)%", re.MULTILINE)
@@ -177,9 +178,20 @@ def test_help_says_what_can_be_chosen_and_what_comes_of_it(tmp_path: Path) -> No
         (["--epochs", "0"], "argument --epochs: '0' is not a whole number from 1"),
         (["--epochs", "many"], "argument --epochs: 'many' is not a whole number from 1"),
         (["--batch-size", "-1"], "argument --batch-size: '-1' is not a whole number from 1"),
-        (["--learning-rate", "0"], "argument --learning-rate: '0' is not a number above 0"),
-        (["--learning-rate", "nan"], "argument --learning-rate: 'nan' is not a number above 0"),
-        (["--learning-rate", "x"], "argument --learning-rate: 'x' is not a number above 0"),
+        (
+            ["--learning-rate", "0"],
+            "argument --learning-rate: '0' is not a number above 0",
+        ),
+        (
+            ["--learning-rate", "nan"],
+            "argument --learning-rate: 'nan' is not a number above 0",
+        ),
+        (
+            ["--learning-rate", "x"],
+            "argument --learning-rate: 'x' is not a number above 0",
+        ),
+        (["--learning-rate", "1e38"], "argument --learning-rate: '1e38' is not a number above 0"),
+        (["--batch-size", "9" * 20], f"argument --batch-size: '{'9' * 20}' is not a whole number"),
         (["--patience", "1.5"], "argument --patience: '1.5' is not a whole number from 1"),
         (["--seed", "-1"], "argument --seed: '-1' is not a whole number from 0 to "),
         (["--out", "file/folder"], "argument --out: cannot write to file/folder: Not a directory"),
@@ -310,22 +322,43 @@ def test_a_full_disk_is_told_in_one_line(
     assert capsys.readouterr().err == "digits: error: [Errno 28] No space left on device\n"
 
 
-def test_an_interrupted_save_leaves_the_weights_before_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def interrupt(weights: object, path: Path) -> None:
-        path.write_bytes(b"half of it")
-        raise KeyboardInterrupt
+def test_a_folder_that_is_gone_is_told_in_one_line(tmp_path: Path) -> None:
+    task = make_task(Options())
+    with pytest.raises(FileNotFoundError, match="gone"):
+        Report(task.model, 1, tmp_path / "gone").epoch((Epoch(1.0, 0.5),))
 
-    monkeypatch.setattr(torch, "save", interrupt)
-    options = Options(epochs=1)
-    task = make_task(options)
-    report = Report(task.model, 1, tmp_path)
-    report.weights.write_bytes(b"all of it")
-    reached = functional.train(task, options, report)
-    assert (reached.interrupted, reached.epoch) == (True, 1)
-    assert report.weights.read_bytes() == b"all of it"
-    assert list(tmp_path.iterdir()) == [report.weights]
+
+@pytest.mark.parametrize("train", [functional.train, mutable.train], ids=["functional", "engine"])
+@pytest.mark.parametrize("place", ["save", "replace"])
+@pytest.mark.usefixtures("one_thread")
+def test_ctrl_c_while_weights_are_saved_waits_for_them(
+    place: str,
+    train: Callable[[Task, Options, Report], Reached],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    owner: Any = torch if place == "save" else os
+    task, saved = make_task(Options(epochs=3)), list[dict[str, Tensor]]()
+    act = getattr(owner, place)
+
+    def interrupted(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        act(*arguments)
+        saved.append({name: value.clone() for name, value in task.model.state_dict().items()})
+
+    monkeypatch.setattr(owner, place, interrupted)
+    report = Report(task.model, 3, tmp_path)
+    report.end(train(task, Options(epochs=3), report), 1.0)
+    assert len(saved) == 1
+    weights = torch.load(report.weights, weights_only=True)
+    assert all(torch.equal(weights[name], value) for name, value in saved[0].items())
+    output = capsys.readouterr().out
+    best = BEST.search(output)
+    assert best is not None
+    assert best["epoch"] == "1"
+    assert f"held-out accuracy  {best['percent']}%" in output
+    assert report.curves.exists()
 
 
 def test_the_best_epoch_of_none_is_none() -> None:

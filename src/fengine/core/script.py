@@ -325,9 +325,9 @@ def _enter(
     if failure is not None and box.state.requests.recovery is not None:
         return (yield from _enter(box, semantics, after_recovery(box)))
     emitted = event is not None and event.name not in RANKS
-    if failure is not None and not emitted:
-        if failure is Failure.AT_EVENT and event is not None:
-            yield event
+    if failure is Failure.AT_EVENT and event is not None and not emitted:
+        yield event
+    if failure is not None and not (failure is Failure.AT_EVENT and emitted):
         box.state = with_failure(box.state, None)
     # Behind a pause, and before a run, the requests at the event have been looked at already.
     looked = status not in (Status.RUNNING, Status.FAILED)

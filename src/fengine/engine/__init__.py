@@ -1,6 +1,6 @@
 """The documented Engine API on the core: what code written for it imports.
 
-One import line changes; see the README for the differences.
+One import line changes; docs/engine.md says how it differs.
 """
 
 import logging

@@ -130,7 +130,7 @@ def entry(
     check_signature(
         handler, "handler", *(("engine",) if names_engine else ()), *shown, *args, **kwargs
     )
-    raise ValueError(f"handler {handler!r} cannot be called")
+    raise AssertionError("a handler that can be called is found above")
 
 
 def _first_parameter(function: Callable[..., Any]) -> str | None:

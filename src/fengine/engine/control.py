@@ -34,7 +34,7 @@ class Control(Handling):
         super().__init__()
         self._posts: deque[tuple[str, Any]] = deque()
 
-    def terminate(self, *, skip_completed: bool = False) -> None:
+    def terminate(self, skip_completed: bool = False) -> None:
         """End the run: after the current iteration, or at the next event behind it.
 
         Args:
@@ -45,9 +45,10 @@ class Control(Handling):
         >>> engine.run([1, 2, 3]).iteration
         1
         """
-        self.should_terminate = "skip_completed" if skip_completed else True
+        # As a handler, this method is given the engine, which is no wish to skip anything.
+        self.should_terminate = "skip_completed" if skip_completed is True else True
 
-    def terminate_epoch(self, *, skip_epoch_completed: bool = False) -> None:
+    def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
         """End the epoch: after the current iteration, or at the next event behind it.
 
         Args:
@@ -59,7 +60,7 @@ class Control(Handling):
         2
         """
         self.should_terminate_single_epoch = (
-            "skip_epoch_completed" if skip_epoch_completed else True
+            "skip_epoch_completed" if skip_epoch_completed is True else True
         )
 
     def interrupt(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from fengine.engine.table import original
@@ -37,13 +37,20 @@ class RemovableEventHandle:
         self.event_name = event_name
         self.handler = _weak(handler)
         self.engine = weakref.ref(engine)
+        self._registered = [self.handler]
+
+    def _with(self, handlers: Iterable[Callable[..., Any]]) -> Self:
+        """Know the handler by each of its registrations, of which some may go before others."""
+        self._registered = [_weak(handler) for handler in handlers]
+        return self
 
     def remove(self) -> None:
         """Take the handler away; without effect where it is gone, or the engine is."""
-        handler, engine = self.handler(), self.engine()
-        if handler is None or engine is None:
+        engine = self.engine()
+        alive = [handler for ref in self._registered if (handler := ref()) is not None]
+        if not alive or engine is None:
             return
-        handler = original(handler)
+        handler = original(alive[0])
         for event in engine._single_events(self.event_name):
             if engine.has_event_handler(handler, event):
                 engine.remove_event_handler(handler, event)

@@ -6,7 +6,7 @@ Everything is checked before anything is changed, so that a refused call leaves 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar
 
 from fengine.core.ports import Box
@@ -88,6 +88,11 @@ class Handling:
             )
         for event in event_names:
             self._check_kind(event)
+        for attr in (event_to_attr or {}).values():
+            if not isinstance(attr, str):
+                raise TypeError(
+                    f"event_to_attr names the attribute {attr!r}, which is not a string"
+                )
         for event in event_names:
             if event not in self._allowed_events:
                 self._allowed_events.append(event)
@@ -144,7 +149,9 @@ class Handling:
             raise ValueError("the list of events is empty, so the handler would never run")
         for event, added in made:
             self._event_handlers[event].append(added)
-        return RemovableEventHandle(event_name, made[0][1][0], self)
+        return RemovableEventHandle(event_name, made[0][1][0], self)._with(
+            added[0] for _, added in made
+        )
 
     def on(self, event_name: Any, *args: Any, **kwargs: Any) -> Callable[[Function], Function]:
         """Add the decorated function as a handler; see `add_event_handler`.
@@ -268,8 +275,12 @@ class Handling:
 
     def _check_kind(self, event: Any) -> None:
         if self.semantics.any_event:
-            if not isinstance(event, Hashable) or (isinstance(event, type)):
-                raise TypeError(f"{event!r} of type {type(event).__name__} cannot be an event")
+            if isinstance(event, type):
+                raise TypeError(f"{event!r} is a class, not an event; register its members")
+            try:
+                hash(event)
+            except TypeError as error:
+                raise TypeError(f"{event!r} cannot be an event: {error}") from None
         elif not isinstance(event, str | EventEnum) and not is_event(event):
             raise TypeError(
                 f"{event!r} of type {type(event).__name__} cannot be an event; "

@@ -5,6 +5,7 @@ Everything is checked first, and only then is anything changed.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -141,6 +142,10 @@ def _length(
         raise ValueError(
             "data is None and no epoch_length is known; give data, or epoch_length for a run "
             "without data"
+        )
+    if length is not None and not isinstance(length, numbers.Integral):
+        raise ValueError(
+            f"epoch_length={length!r} of type {type(length).__name__} is not an integer"
         )
     if length is not None and length < 1:
         what = "epoch_length" if given is not None else f"the length of data {type(data).__name__}"

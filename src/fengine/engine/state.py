@@ -73,6 +73,15 @@ class State:
     _box: Box[Any, Any, Free]
     _attr_of: dict[Any, str]
 
+    # Read by __getattr__ and written by __setattr__.
+    epoch_length: int | None
+    max_epochs: int | None
+    max_iters: int | None
+    metrics: dict[str, Any]
+    dataloader: Any
+    seed: int | None
+    times: dict[str, float | None]
+
     def __init__(self, **kwargs: Any) -> None:
         free: Free = {
             "metrics": {},
@@ -128,6 +137,10 @@ class State:
             object.__setattr__(self, name, value)
         elif name in _LIMITS:
             box.state = with_limit(box.state, name, value)
+        elif hasattr(type(self), name):
+            raise AttributeError(
+                f"the state needs {name!r} for itself; give your attribute another name"
+            )
         else:
             box.state.user[name] = value
 
@@ -138,21 +151,21 @@ class State:
         del self._box.state.user[name]
 
     @property
-    def iteration(self) -> Any:
+    def iteration(self) -> int:
         """Number of iterations begun."""
         return self._box.state.iteration
 
     @iteration.setter
-    def iteration(self, value: Any) -> None:
+    def iteration(self, value: int) -> None:
         self._box.state = _set_iteration(self._box.state, value)
 
     @property
-    def epoch(self) -> Any:
+    def epoch(self) -> int:
         """Number of epochs begun."""
         return self._box.state.epoch
 
     @epoch.setter
-    def epoch(self, value: Any) -> None:
+    def epoch(self, value: int) -> None:
         self._box.state = _set_epoch(self._box.state, value)
 
     @property
@@ -198,8 +211,8 @@ class State:
 
     def __setstate__(self, kept: Any) -> None:
         record, attr_of = kept
-        object.__setattr__(self, "_box", Box(record))
-        object.__setattr__(self, "_attr_of", attr_of)
+        object.__setattr__(self, "_box", Box(attrs.evolve(record, user=dict(record.user))))
+        object.__setattr__(self, "_attr_of", dict(attr_of))
 
     def _adopt(self, box: Box[Any, Any, Free], attr_of: dict[Any, str]) -> None:
         """Become the view over another box, with the values that this state has."""

@@ -59,5 +59,7 @@ def save_curves(
             )
             panel.legend()
     panels[-1].set_xlabel("epoch")
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    longest = max(map(len, curves.values()), default=1)
+    panels[-1].set_xlim(0.5, max(longest, 1) + 0.5)
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     figure.savefig(path, format="png", dpi=150)

@@ -10,7 +10,9 @@ from typing import Generic, TypeVar, cast, final, overload
 
 import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
+from typing_extensions import override
 
+from fengine.core.equality import same
 from fengine.core.state import Batch, Output, State, User
 from fengine.runtime.loop import Loop
 
@@ -20,12 +22,28 @@ Part = DefaultTypeVar("Part", default=None)
 
 
 @final
+@attrs.frozen(eq=False)
+class _Content:
+    """Compare batches as states do: tensors by their content, and always to a bool."""
+
+    value: object
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Content) and same(self.value, other.value)
+
+    @override
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+@final
 @attrs.frozen
 class Evaluate(Generic[Item, Result, Part]):
     """Run a loop over its own data and keep its metrics; made by `evaluate`."""
 
     loop: Loop[Item, Result, Part] = attrs.field(repr=False)
-    batches: Iterable[Item] = attrs.field(repr=False, eq=id)
+    batches: Iterable[Item] = attrs.field(repr=False, eq=_Content)
     user: Part = attrs.field(repr=False)
     prefix: str
 

@@ -1,7 +1,7 @@
 """The command line of the digits example: arguments in, exit code out.
 
-What takes long to import is imported only once the arguments are known to be good, and where Ctrl-C
-is already answered.
+What takes long to import is imported only once the arguments are known to be good, and within what
+answers Ctrl-C.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _command_line() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
 
-    whole, default = _whole_number(1), DEFAULT
+    whole, default = _whole_number(1, 2**31 - 1), DEFAULT
 
     def add(option: str, kind: Callable[[str], object], value: object, text: str) -> None:
         name, _, metavar = option.partition(" ")
@@ -78,7 +78,7 @@ def _command_line() -> argparse.ArgumentParser:
 
     add("--epochs N", whole, default.epochs, "epochs to train at most")
     add("--batch-size N", whole, default.batch_size, "images in a batch")
-    add("--learning-rate X", _positive_number, default.learning_rate, "of the optimizer, AdamW")
+    add("--learning-rate X", _part_of_one, default.learning_rate, "of the optimizer, AdamW")
     add("--patience N", whole, default.patience, "epochs to wait for a better accuracy")
     add(
         "--seed N", _whole_number(0, 2**63 - 1), default.seed, "decides all that is drawn at random"
@@ -131,28 +131,28 @@ def _require_writable(parser: argparse.ArgumentParser, folder: Path) -> None:
         parser.error(f"argument --out: cannot write to {folder}: {error.strerror}")
 
 
-def _whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
-    limits = f"from {least}" if most is None else f"from {least} to {most}"
-
+def _whole_number(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         try:
             number = int(text)
         except ValueError:
             number = least - 1
-        if number < least or (most is not None and number > most):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number {limits}")
+        if not least <= number <= most:
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is not a whole number from {least} to {most}"
+            )
         return number
 
     return parse
 
 
-def _positive_number(text: str) -> float:
+def _part_of_one(text: str) -> float:
     try:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1")
     return number
 
 

@@ -50,7 +50,7 @@ def train(task: Task, options: Options, report: Report) -> Reached:
         images = len(engine.state.batch[1])
         engine.state.total_loss = engine.state.total_loss + engine.state.output * images
         engine.state.images += images
-        bar.reach((engine.state.iteration - 1) % engine.state.epoch_length + 1)
+        bar.reach((engine.state.iteration - 1) % len(task.batches) + 1)
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def end_epoch(engine: Engine) -> None:

@@ -5,8 +5,13 @@ Everything here is an effect of what it is given; how the training is done it do
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import attrs
 import torch
@@ -16,19 +21,24 @@ from fengine.examples.digits.task import Epoch, Reached, best_epoch
 from fengine.handlers import save_curves
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Report:
     """Print a line for each epoch, and keep the best weights in a file.
+
+    What is printed, what is saved and what is `reported` always agree: an epoch is reported as a
+    whole, and Ctrl-C waits for it.
 
     Args:
         model: whose weights are saved.
         epochs: how many epochs there are at most.
         folder: where the files go.
+        reported: the epochs so far.
     """
 
     model: nn.Module
     epochs: int
     folder: Path
+    reported: tuple[Epoch, ...] = ()
 
     @property
     def weights(self) -> Path:
@@ -44,18 +54,20 @@ class Report:
         """Report the last epoch, and save the weights where it is the best one."""
         number, last = len(history), history[-1]
         is_best = best_epoch(history) == number
-        print(
-            f"epoch {number:{len(str(self.epochs))}}/{self.epochs}"
-            f"   loss {last.loss:.4f}   held-out accuracy {last.accuracy:7.2%}"
-            + ("   best so far" if is_best else ""),
-            flush=True,
-        )
-        if is_best:
-            self._save_weights()
+        with _uninterrupted():
+            if is_best:
+                self._save_weights()
+            self.reported = history
+            print(
+                f"epoch {number:{len(str(self.epochs))}}/{self.epochs}"
+                f"   loss {last.loss:.4f}   held-out accuracy {last.accuracy:7.2%}"
+                + ("   best so far" if is_best else ""),
+                flush=True,
+            )
 
     def end(self, reached: Reached, seconds: float) -> None:
         """Report how far the training came, and save the curves."""
-        history, best = reached.history, best_epoch(reached.history)
+        history, best = self.reported, best_epoch(self.reported)
         print()
         if reached.interrupted:
             print(f"Interrupted in epoch {reached.epoch}, iteration {reached.iteration}.")
@@ -63,6 +75,8 @@ class Report:
             print(f"Stopped early: no better accuracy for {len(history) - best} epochs.")
         if not history:
             print("No epoch was completed, so there is nothing to save.", flush=True)
+            if self.weights.exists():
+                print(f"{self.weights} is of an earlier training.", flush=True)
             return
         best_accuracy = f"{history[best - 1].accuracy:.2%}, in epoch {best}"
         print(f"Best held-out accuracy: {best_accuracy}; {seconds:.1f} s of training.")
@@ -81,7 +95,28 @@ class Report:
         # Written beside it first: whatever happens, there is a whole file under the name.
         unfinished = self.weights.with_suffix(".tmp")
         try:
-            torch.save(self.model.state_dict(), unfinished)
+            # Through memory: torch tells of a full disk as of an error of its own.
+            weights = io.BytesIO()
+            torch.save(self.model.state_dict(), weights)
+            unfinished.write_bytes(weights.getvalue())
             os.replace(unfinished, self.weights)
         finally:
             unfinished.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Have Ctrl-C wait until the block is done."""
+    pressed = False
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        nonlocal pressed
+        pressed = True
+
+    before = signal.signal(signal.SIGINT, wait)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
