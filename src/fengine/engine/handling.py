@@ -311,7 +311,9 @@ class Handling:
         if not is_event(event) or event.filter is None:
             return function, bound, keywords
         takes_engine = bool(bound) and bound[0] is THE_ENGINE
-        filtered = Filtered(self._registered(event), event.filter, function, takes_engine)
+        attr = self._state._attribute_of(event)
+        plain = self._registered(event)
+        filtered = Filtered(plain, attr, event.filter, function, takes_engine)
         return filtered, bound if takes_engine else (THE_ENGINE, *bound), keywords
 
 

@@ -58,9 +58,13 @@ class HandlerTable(dict[Any, list[Entry]]):
 @final
 @attrs.frozen
 class Filtered:
-    """Call a handler where the filter of its event holds; always takes the engine first."""
+    """Call a handler where the filter of its event holds; always takes the engine first.
+
+    `attr` is the counter of the event where it was known when the handler was added.
+    """
 
     event: Any
+    attr: str | None
     filter: Callable[[Any, int], bool]
     handler: Callable[..., Any]
     takes_engine: bool
@@ -70,7 +74,9 @@ class Filtered:
 
     def __call__(self, engine: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the handler, with the engine if it takes it, unless the filter says no."""
-        if not self.filter(engine, engine._count(self.event)):
+        attr = self.attr
+        count = engine._count(self.event) if attr is None else getattr(engine._state, attr)
+        if not self.filter(engine, count):
             return None
         return (
             self.handler(engine, *args, **kwargs)
