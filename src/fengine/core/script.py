@@ -273,7 +273,7 @@ def _refetch(
         obey(box, semantics, no_batch=True)
     if not box.state.drawn:
         source.ran_dry(box.state)
-        if not known:
+        if box.state.limits.epoch_length is None:
             box.state = learn_epoch_length(box.state)
     return EXHAUSTED
 

@@ -213,13 +213,6 @@ def _made(make: Callable[..., Value], *arguments: SearchStrategy[Any]) -> Search
     return cast("SearchStrategy[Value]", made.filter(lambda value: value is not None))
 
 
-def _accepting(
-    make: Callable[[Filter], Value], given: SearchStrategy[Filter]
-) -> SearchStrategy[Value]:
-    made = given.map(functools.partial(_accepted, make)).filter(lambda value: value is not None)
-    return cast("SearchStrategy[Value]", made)
-
-
 def _accepted(make: Callable[..., Value], *given: object) -> Value | None:
     try:
         return make(*given)
