@@ -1,0 +1,130 @@
+"""The random states of a process: those of `random`, torch and numpy, and of CUDA beside them.
+
+Numpy is left out where it is not installed, CUDA where it is not in use.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import random
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+Parameters = ParamSpec("Parameters")
+Returned = TypeVar("Returned")
+
+
+def keep_random_state(func: Callable[Parameters, Returned]) -> Callable[Parameters, Returned]:
+    """Have a function leave all random states as they were, whether it returns or raises.
+
+    Args:
+        func: the function; the result can be a handler wherever it can.
+
+    >>> @keep_random_state
+    ... def draw():
+    ...     return torch.rand(1)
+    >>> torch.equal(draw(), draw())
+    True
+    """
+
+    @functools.wraps(func)
+    def keeping(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Returned:
+        rng_states, cuda_rng_states = _get_rng_states(), get_cuda_rng_states()
+        try:
+            return func(*args, **kwargs)
+        finally:
+            _set_rng_states(rng_states)
+            set_cuda_rng_states(cuda_rng_states)
+
+    return keeping
+
+
+def seed_all(seed: int) -> None:
+    """Seed `random`, torch with its devices, and numpy.
+
+    >>> seed_all(3)
+    >>> first = random.random()
+    >>> seed_all(3)
+    >>> random.random() == first
+    True
+    """
+    random.seed(seed)
+    torch.manual_seed(seed)
+    numpy_random = _numpy_random()
+    if numpy_random is not None:
+        numpy_random.seed(seed)
+
+
+def check_rng_states(rng_states: Any) -> None:
+    """Refuse what cannot be random states; None is none.
+
+    Raises:
+        ValueError: it is refused.
+
+    >>> check_rng_states(_get_rng_states())
+    """
+    if rng_states is None:
+        return
+    if (
+        not isinstance(rng_states, list | tuple)
+        or len(rng_states) < 2
+        or not isinstance(rng_states[1], torch.Tensor)
+    ):
+        raise ValueError(
+            f"rng_states of type {type(rng_states).__name__} are not the states of random, torch "
+            "and numpy in a list; give those that state_dict() wrote, or None"
+        )
+
+
+def get_cuda_rng_states() -> list[torch.Tensor] | None:
+    """Give the state of each CUDA device, or None where CUDA is not in use.
+
+    >>> states = get_cuda_rng_states()
+    >>> states is None or len(states) == torch.cuda.device_count()
+    True
+    """
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch declares no types
+    return torch.cuda.get_rng_state_all() if in_use else None
+
+
+def set_cuda_rng_states(states: list[torch.Tensor] | None) -> None:
+    """Set the state of each CUDA device that there is, and that there was.
+
+    >>> set_cuda_rng_states(get_cuda_rng_states())
+    """
+    for device, state in zip(range(torch.cuda.device_count()), states or (), strict=False):
+        torch.cuda.set_rng_state(state.cpu(), device)
+
+
+def _get_rng_states() -> list[Any]:
+    numpy_random = _numpy_random()
+    numpy_states = [] if numpy_random is None else [numpy_random.get_state()]
+    return [random.getstate(), torch.get_rng_state(), *numpy_states]
+
+
+def _set_rng_states(rng_states: list[Any]) -> None:
+    random.setstate(rng_states[0])
+    torch.set_rng_state(rng_states[1].cpu())  # loading may have put it on a device
+    numpy_random = _numpy_random()
+    if numpy_random is not None and len(rng_states) > 2:
+        numpy_random.set_state(rng_states[2])
+
+
+def _repr_rng_state(rng_states: list[Any]) -> str:
+    """Give a short text for each state, equal where they are."""
+    return " ".join(
+        hashlib.md5(str(list(state)).encode(), usedforsecurity=False).hexdigest()
+        for state in rng_states
+    )
+
+
+def _numpy_random() -> ModuleType | None:
+    try:
+        import numpy
+    except ImportError:
+        return None
+    return numpy.random
