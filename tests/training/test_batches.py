@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, defaultdict
+from collections import OrderedDict, UserList, defaultdict
+from types import MappingProxyType
 from typing import NamedTuple
 
 import pytest
@@ -52,11 +53,13 @@ def test_a_nest_keeps_its_types_keys_and_order() -> None:
         "a": Point(ONE, ONE),
         "c": OrderedDict(z=ONE, y="text"),
         "d": defaultdict(float, n=1.5),
+        "e": MappingProxyType({"f": ONE}),
+        "g": UserList([ONE]),
     }
     result = moved(nest, "meta")
-    assert list(result) == ["b", "a", "c", "d"]
+    assert list(result) == ["b", "a", "c", "d", "e", "g"]
     assert all(type(result[key]) is type(nest[key]) for key in nest)
-    assert str(result).count("device='meta'") == 5
+    assert str(result).count("device='meta'") == 7
     assert not str(nest).count("meta")
 
 

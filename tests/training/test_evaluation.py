@@ -81,6 +81,25 @@ def test_a_part_in_training_mode_is_found_in_a_model_that_is_not() -> None:
     assert torch.equal(final.output.y_pred, model.eval()(BATCHES[-1][0]))
 
 
+class Merging(nn.Linear):
+    """Do more on a change of mode than write a flag."""
+
+    merged = False
+
+    @override
+    def train(self, mode: bool = True) -> Merging:
+        self.merged = not mode
+        return super().train(mode)
+
+
+def test_what_a_module_does_on_a_change_of_mode_is_undone_by_itself() -> None:
+    model = nn.Sequential(Merging(2, 1), nn.Dropout(0.5))
+    model[1].eval()
+    Loop(supervised_evaluation(model)).run(BATCHES)
+    assert not model[0].merged
+    assert flags(model) == [True, True, False]
+
+
 def test_the_device_applies_to_the_model_and_the_batches() -> None:
     model = nn.Linear(2, 1)
     final = Loop(supervised_evaluation(model, device="meta")).run(BATCHES)

@@ -9,7 +9,7 @@ import torch
 from fengine.training.batches import moved
 
 
-def prepare_batch(
+def _prepare_batch(
     batch: Any, device: str | torch.device | int | None = None, non_blocking: bool = False
 ) -> tuple[Any, Any]:
     """Split a batch into inputs and targets, both on the device.
@@ -23,7 +23,7 @@ def prepare_batch(
         TypeError: there is something in it that cannot be moved.
         ValueError: the batch does not unpack into two.
 
-    >>> prepare_batch((torch.ones(1), torch.zeros(1)))
+    >>> _prepare_batch((torch.ones(1), torch.zeros(1)))
     (tensor([1.]), tensor([0.]))
     """
     x, y = batch

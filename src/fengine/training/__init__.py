@@ -1,5 +1,8 @@
 """Steps for the functional API that train and evaluate a model in the usual, supervised way."""
 
+from fengine.training.accumulation import count_samples as count_samples
+from fengine.training.accumulation import supervised_accumulation as supervised_accumulation
+from fengine.training.accumulation import windows as windows
 from fengine.training.accuracy import Accuracy as Accuracy
 from fengine.training.accuracy import count_correct as count_correct
 from fengine.training.accuracy import report_accuracy as report_accuracy
@@ -19,9 +22,12 @@ __all__ = [
     "Prediction",
     "Update",
     "count_correct",
+    "count_samples",
     "moved",
     "prepare_batch",
     "report_accuracy",
     "supervised",
+    "supervised_accumulation",
     "supervised_evaluation",
+    "windows",
 ]

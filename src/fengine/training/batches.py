@@ -7,7 +7,7 @@ knows a model or a loop.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import TypeAlias, TypeVar, cast
 
 import torch
@@ -55,11 +55,11 @@ def prepare_batch(
 def moved(nest: Nested, device: Device, non_blocking: bool = False) -> Nested:
     """Give a nest of tensors with every tensor on a device.
 
-    Laws: tuples, named tuples, lists and dicts keep their type, keys and order; numbers, strings
-    and None stay; the nest itself is not changed.
+    Laws: mappings, named tuples and other sequences keep their type, keys and order; numbers,
+    strings and None stay; the nest itself is not changed.
 
     Args:
-        nest: a tensor, or tuples, named tuples, lists and dicts of tensors, to any depth.
+        nest: a tensor, or mappings and sequences of tensors, to any depth.
         device: where to.
         non_blocking: let a copy between host and accelerator go on in the background.
 
@@ -80,16 +80,19 @@ def _moved(nest: object, device: Device, non_blocking: bool) -> object:
         return nest.to(device, non_blocking=non_blocking)  # type: ignore[arg-type]
     if nest is None or isinstance(nest, bool | int | float | complex | str | bytes):
         return nest
-    if isinstance(nest, tuple | list):
+    kind: Callable[[object], object] = type(nest)
+    if isinstance(nest, Sequence):
         parts = [_moved(part, device, non_blocking) for part in nest]
-        return nest._make(parts) if hasattr(nest, "_make") else type(nest)(parts)
-    if isinstance(nest, MutableMapping):
-        whole = copy.copy(nest)
-        for key, part in nest.items():
-            whole[key] = _moved(part, device, non_blocking)
+        return nest._make(parts) if hasattr(nest, "_make") else kind(parts)
+    if isinstance(nest, Mapping):
+        named = {key: _moved(part, device, non_blocking) for key, part in nest.items()}
+        if not isinstance(nest, MutableMapping):
+            return kind(named)
+        whole = copy.copy(nest)  # it may hold more than its items, as a defaultdict does
+        whole.update(named)
         return whole
     raise TypeError(
-        f"cannot move {_kind(nest)} to {device}: known are tensors, and tuples, lists and dicts of "
+        f"cannot move {_kind(nest)} to {device}: known are tensors, and sequences and mappings of "
         "them; give prepare_batch=function(batch, device, non_blocking) that moves it"
     )
 

@@ -6,7 +6,8 @@ go on meanwhile, without the one noticing the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Generic, TypeVar, final, overload
 
 import attrs
@@ -52,16 +53,35 @@ class _Predict(Generic[Batch, Predicted, Targets]):
 
     def __call__(self, batch: Batch) -> Prediction[Predicted, Targets]:
         x, y = self.prepare_batch(batch, self.device, self.non_blocking)
-        in_training = [module for module in self.model.modules() if module.training]
-        try:
-            if in_training:
-                self.model.eval()
-            with torch.no_grad():
-                y_pred: Predicted = self.model(x)
-        finally:
-            for module in in_training:
-                module.training = True
+        with _evaluation_mode(self.model), torch.no_grad():
+            y_pred: Predicted = self.model(x)
         return Prediction(y_pred, y)
+
+
+@contextmanager
+def _evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Have a model in evaluation mode, and behind that each of its modules in the mode it was in.
+
+    >>> model = nn.Dropout(0.5)
+    >>> with _evaluation_mode(model):
+    ...     model(torch.ones(2))
+    tensor([1., 1.])
+    >>> model.training
+    True
+    """
+    # The modules of a frozen ScriptModule have no flag, and need none.
+    flags = [(module, getattr(module, "training", False)) for module in model.modules()]
+    if not any(training for _, training in flags):
+        yield
+        return
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(flags[0][1])  # a module may do more there than write its flag
+        for module, training in flags:
+            if module.training != training:
+                module.training = training
 
 
 @overload
@@ -92,8 +112,8 @@ def supervised_evaluation(
     Law: it leaves the training flag of every module as it was, whatever the model raises.
 
     Args:
-        model: its modules are visited at each batch; where none is in training mode, no flag is
-            written.
+        model: its modules are visited at each batch; where none is in training mode, none is
+            changed.
         device: where to compute. The model is moved there now, and each batch as it comes; None
             leaves both where they are.
         non_blocking: let copies of batches between host and accelerator go on in the background.

@@ -32,6 +32,8 @@ Predicted = TypeVar("Predicted")
 class ForwardPass(NamedTuple):  # one is made at each iteration, and a tuple is made fastest
     """Hold one batch with what the model and the loss function made of it.
 
+    Of a window of batches it holds the last one, and the loss of the whole window.
+
     Args:
         x: the inputs, as `prepare_batch` gave them.
         y: the targets, as `prepare_batch` gave them.
@@ -53,8 +55,9 @@ class ForwardPass(NamedTuple):  # one is made at each iteration, and a tuple is 
 class Backprop:
     """Name the two sides of backward; the payload of both is the `ForwardPass`.
 
-    At STARTED the gradients are empty; at COMPLETED they are there and not yet used, which is the
-    place to clip or log them. Filters number both by the iteration.
+    At STARTED the gradients are empty, or those of the window but its last batch; at COMPLETED they
+    are there and not yet used, which is the place to clip or log them. Filters number both by the
+    iteration.
 
     >>> Backprop.COMPLETED(every=100)
     PayloadEvent('backprop_completed', attr='iteration')(every(100))
@@ -100,7 +103,8 @@ class _Forward(Generic[Batch]):
         return ForwardPass(x, y, y_pred, self.loss_fn(y_pred, y))
 
 
-def _backward(forward: ForwardPass) -> ForwardPass:
+def backward(forward: ForwardPass) -> ForwardPass:
+    """Add the gradients of a loss to those that are there; an error says why there are none."""
     try:
         forward.loss.backward()  # type: ignore[no-untyped-call]  # so it is in torch
     except Exception as error:
@@ -185,23 +189,36 @@ def supervised(
     >>> final.output.shape, final.output.requires_grad
     (torch.Size([]), False)
     """
-    require_module(model)
-    require_callable(loss_fn, "loss_fn", "y_pred", "y")
-    require_callable(prepare_batch, "prepare_batch", "batch", "device", "non_blocking")
-    require_callable(optimizer.step, "the step of the optimizer")
+    require_trainable(model, optimizer, loss_fn, prepare_batch)
     if device is not None:
         model.to(device)
-    forward: _Forward[Batch] = _Forward(
-        model, optimizer, loss_fn, prepare_batch, device, non_blocking
+    return updating(
+        _Forward(model, optimizer, loss_fn, prepare_batch, device, non_blocking), optimizer
     )
+
+
+def updating(
+    forward: Callable[[State[Batch, Tensor, User]], ForwardPass], optimizer: Optimizer
+) -> Stages[Batch, Tensor, Tensor, User]:
+    """Make a training step of its first stage: go backward and update, with the events between."""
     begun: Stages[Batch, Tensor, ForwardPass, User] = stages(forward)
     return (
         begun.emit(Backprop.STARTED)
-        .then(_backward)
+        .then(backward)
         .emit(Backprop.COMPLETED)
         .then(_Update(optimizer))
         .emit(Update.COMPLETED)
     )
+
+
+def require_trainable(
+    model: object, optimizer: Optimizer, loss_fn: object, prepare_batch: object
+) -> None:
+    """Refuse parts of a training step that are of the wrong kind."""
+    require_module(model)
+    require_callable(loss_fn, "loss_fn", "y_pred", "y")
+    require_callable(prepare_batch, "prepare_batch", "batch", "device", "non_blocking")
+    require_callable(optimizer.step, "the step of the optimizer")
 
 
 def require_module(model: object) -> None:

@@ -1,0 +1,246 @@
+"""The process functions of supervised trainers: plain, in mixed precision, and on XLA devices.
+
+Each is a frozen record. The order of the parameters is that of the documented factory; what is
+newer is keyword-only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from fengine.engine.batch import _prepare_batch
+from fengine.engine.descent import (
+    ApexDescent,
+    Descent,
+    PlainDescent,
+    ScaledDescent,
+    Scaler,
+    XlaDescent,
+)
+from fengine.engine.packages import require, require_torch_amp, require_xla
+from fengine.engine.precision import Autocast, Device
+from fengine.engine.steps import (
+    ClosureStep,
+    ComposedStep,
+    LossFunction,
+    ModelFunction,
+    ModelTransform,
+    PrepareBatch,
+    ProcessFunction,
+    TrainingOutput,
+    TrainingStep,
+    call_model,
+    loss_value,
+    predictor,
+    unchanged,
+)
+
+
+def supervised_training_step(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFunction,
+    device: Device = None,
+    non_blocking: bool = False,
+    prepare_batch: PrepareBatch = _prepare_batch,
+    output_transform: TrainingOutput = loss_value,
+    *,
+    model_transform: ModelTransform = unchanged,
+    gradient_accumulation_steps: int = 1,
+    model_fn: ModelFunction = call_model,
+) -> ProcessFunction:
+    """Make the process function of a supervised trainer.
+
+    Each iteration calls `model.train()`: a part of the model that was set to evaluation mode is in
+    training mode again. `fengine.training.supervised` leaves such a part as it is. An optimizer
+    whose `step` requires a closure, such as LBFGS, gets one.
+
+    Args:
+        model: the model to train.
+        optimizer: anything with `zero_grad` and `step`.
+        loss_fn: called with the prediction and the target.
+        device: where batches are moved to; None: they stay where they are.
+        non_blocking: let a copy from pinned memory to a GPU go on in the background.
+        prepare_batch: called with the batch, `device=` and `non_blocking=`; gives (x, y).
+        output_transform: called with x, y, y_pred and the loss, which is detached; what it returns
+            is `state.output`.
+        model_transform: makes y_pred of what the model gives.
+        gradient_accumulation_steps: the weights are updated where the iteration is a multiple of
+            it, by the gradients since, each of `loss / gradient_accumulation_steps`. What is left
+            at the end of a run is not used; `fengine.training.supervised_accumulation` uses it.
+        model_fn: called with the model and x; gives what the model gives.
+
+    Returns:
+        A function of the engine and the batch.
+
+    Raises:
+        ValueError: `gradient_accumulation_steps` is not positive, or above 1 where the optimizer
+            requires a closure.
+
+    >>> model = nn.Linear(1, 1)
+    >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> step = supervised_training_step(model, sgd, nn.functional.mse_loss)
+    >>> from fengine.engine import Engine
+    >>> Engine(step).run([(torch.ones(1, 1), torch.ones(1, 1))]).iteration
+    1
+    """
+    predict = predictor(model, model_fn, model_transform)
+    task = TrainingStep(
+        model, optimizer, loss_fn, device, non_blocking, prepare_batch, output_transform, predict
+    )
+    if gradient_accumulation_steps != 1:
+        return _composed(task, nullcontext, PlainDescent(optimizer), gradient_accumulation_steps)
+    return ClosureStep(task) if task.needs_closure() else task
+
+
+def supervised_training_step_amp(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFunction,
+    device: Device = None,
+    non_blocking: bool = False,
+    prepare_batch: PrepareBatch = _prepare_batch,
+    output_transform: TrainingOutput = loss_value,
+    *,
+    model_transform: ModelTransform = unchanged,
+    scaler: Scaler | None = None,
+    gradient_accumulation_steps: int = 1,
+    model_fn: ModelFunction = call_model,
+    amp_dtype: torch.dtype | None = None,
+) -> ProcessFunction:
+    """Make the process function of a supervised trainer in mixed precision.
+
+    The model and the loss are computed under `torch.amp.autocast`, on the kind of device that
+    `device` is, else on that of the model, and in `amp_dtype`, else in what torch uses there.
+    Backward and step go through `scaler`, a `torch.amp.GradScaler`, if there is one. All else is as
+    for `supervised_training_step`.
+
+    Returns:
+        A function of the engine and the batch.
+
+    Raises:
+        ImportError: this torch has no `torch.amp.autocast`.
+        ValueError: `gradient_accumulation_steps` is not positive, or the optimizer requires a
+            closure.
+
+    >>> model = nn.Linear(1, 1)
+    >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> step = supervised_training_step_amp(
+    ...     model,
+    ...     sgd,
+    ...     nn.functional.mse_loss,
+    ...     output_transform=lambda x, y, y_pred, loss: y_pred.dtype,
+    ... )
+    >>> from fengine.engine import Engine
+    >>> Engine(step).run([(torch.ones(1, 1), torch.ones(1, 1))]).output
+    torch.bfloat16
+    """
+    require_torch_amp("autocast")
+    predict = predictor(model, model_fn, model_transform)
+    task = TrainingStep(
+        model, optimizer, loss_fn, device, non_blocking, prepare_batch, output_transform, predict
+    )
+    descent = PlainDescent(optimizer) if scaler is None else ScaledDescent(optimizer, scaler)
+    precision = Autocast(model, device, amp_dtype)
+    return _composed(task, precision, descent, gradient_accumulation_steps)
+
+
+def supervised_training_step_apex(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFunction,
+    device: Device = None,
+    non_blocking: bool = False,
+    prepare_batch: PrepareBatch = _prepare_batch,
+    output_transform: TrainingOutput = loss_value,
+    *,
+    model_transform: ModelTransform = unchanged,
+    gradient_accumulation_steps: int = 1,
+    model_fn: ModelFunction = call_model,
+) -> ProcessFunction:
+    """Make the process function of a supervised trainer whose loss apex scales.
+
+    The model and the optimizer are those that `apex.amp.initialize` gave; all else is as for
+    `supervised_training_step`.
+
+    Returns:
+        A function of the engine and the batch.
+
+    Raises:
+        ModuleNotFoundError: apex is not installed.
+        ValueError: as for `supervised_training_step_amp`.
+
+    >>> supervised_training_step_apex(model=None, optimizer=None, loss_fn=None)
+    Traceback (most recent call last):
+    ModuleNotFoundError: amp_mode='apex' needs apex.amp.scale_loss, ...
+    """
+    remedy = "install it from https://github.com/NVIDIA/apex, or use amp_mode='amp'"
+    scale_loss = require("apex.amp", "scale_loss", "amp_mode='apex'", remedy)
+    predict = predictor(model, model_fn, model_transform)
+    task = TrainingStep(
+        model, optimizer, loss_fn, device, non_blocking, prepare_batch, output_transform, predict
+    )
+    descent = ApexDescent(optimizer, scale_loss)
+    return _composed(task, nullcontext, descent, gradient_accumulation_steps)
+
+
+def supervised_training_step_tpu(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFunction,
+    device: Device = None,
+    non_blocking: bool = False,
+    prepare_batch: PrepareBatch = _prepare_batch,
+    output_transform: TrainingOutput = loss_value,
+    *,
+    model_transform: ModelTransform = unchanged,
+    gradient_accumulation_steps: int = 1,
+    model_fn: ModelFunction = call_model,
+) -> ProcessFunction:
+    """Make the process function of a supervised trainer on an XLA device, such as a TPU.
+
+    The optimizer steps through `torch_xla`; all else is as for `supervised_training_step`.
+
+    Returns:
+        A function of the engine and the batch.
+
+    Raises:
+        ModuleNotFoundError: torch_xla is not installed.
+        ValueError: as for `supervised_training_step_amp`.
+
+    >>> supervised_training_step_tpu(model=None, optimizer=None, loss_fn=None)
+    Traceback (most recent call last):
+    ModuleNotFoundError: an XLA device needs torch_xla.core.xla_model.optimizer_step, ...
+    """
+    optimizer_step = require_xla("optimizer_step")
+    predict = predictor(model, model_fn, model_transform)
+    task = TrainingStep(
+        model, optimizer, loss_fn, device, non_blocking, prepare_batch, output_transform, predict
+    )
+    descent = XlaDescent(optimizer, optimizer_step)
+    return _composed(task, nullcontext, descent, gradient_accumulation_steps)
+
+
+def _composed(
+    task: TrainingStep,
+    precision: Callable[[], AbstractContextManager[object]],
+    descent: Descent,
+    gradient_accumulation_steps: int,
+) -> ComposedStep:
+    if gradient_accumulation_steps <= 0:
+        raise ValueError(
+            f"gradient_accumulation_steps={gradient_accumulation_steps} is not positive; 1 updates "
+            "the weights in each iteration"
+        )
+    if task.needs_closure():
+        raise ValueError(
+            f"{type(task.optimizer).__name__}.step requires a closure, which goes forward and "
+            "backward itself; that fits plain training alone, without gradient accumulation, "
+            "amp_mode and XLA"
+        )
+    return ComposedStep(task, precision, descent, gradient_accumulation_steps)

@@ -1,0 +1,215 @@
+"""Gradient accumulation: one update of the weights for a window of several batches.
+
+A window is the batch of an iteration. So it is part of the state, an epoch or a run can only end
+behind a whole update, and the last window of the data is merely shorter. What each batch counts for
+is known before the first of them goes backward, so the gradients are those of one large batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Generic, TypeVar, final, overload
+
+import attrs
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from typing_extensions import TypeVar as DefaultTypeVar
+
+from fengine import Stages, State
+from fengine.core.describe import require_callable
+from fengine.training.batches import Device, PrepareBatch, prepare_batch
+from fengine.training.supervised import ForwardPass, backward, require_trainable, updating
+
+Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
+User = DefaultTypeVar("User", default=None)
+Inputs = TypeVar("Inputs")
+Targets = TypeVar("Targets")
+Predicted = TypeVar("Predicted")
+Item = TypeVar("Item")
+
+
+@final
+@attrs.frozen(eq=False)
+class _Windows(Generic[Item]):
+    data: Iterable[Item]
+    size: int
+
+    def __iter__(self) -> Iterator[tuple[Item, ...]]:
+        return _cut(iter(self.data), self.size)
+
+    def __len__(self) -> int:
+        batches = len(self.data)  # type: ignore[arg-type]  # a TypeError says that it is unknown
+        return (batches + self.size - 1) // self.size
+
+
+def _cut(items: Iterator[Item], size: int) -> Iterator[tuple[Item, ...]]:
+    while window := tuple(islice(items, size)):
+        yield window
+
+
+def windows(data: Iterable[Item], size: int) -> Iterable[tuple[Item, ...]]:
+    """Give the batches of some data in tuples of `size`, the last of which may be shorter.
+
+    Laws: joined, the tuples are the data; there are ceil(len(data) / size) of them.
+
+    Args:
+        data: what can be iterated again, such as a list or a DataLoader, gives what can be, too; an
+            iterator gives each batch once.
+        size: number of batches in a tuple.
+
+    Raises:
+        TypeError: `data` is not iterable, or `size` is not an int.
+        ValueError: `size` is below 1.
+
+    >>> list(windows([1, 2, 3, 4, 5], 2))
+    [(1, 2), (3, 4), (5,)]
+    """
+    if not isinstance(data, Iterable):
+        raise TypeError(
+            f"data={data!r} of type {type(data).__name__} is not an iterable of batches"
+        )
+    if type(size) is not int:
+        raise TypeError(f"size={size!r} of type {type(size).__name__} is not an int")
+    if size < 1:
+        raise ValueError(f"size={size} is below 1; a window holds at least one batch")
+    return _cut(data, size) if isinstance(data, Iterator) else _Windows(data, size)
+
+
+def count_samples(batch: object) -> int:
+    """Give the number of rows of the targets in a pair of inputs and targets.
+
+    Raises:
+        TypeError: `batch` is no pair, or its targets are not one tensor with rows.
+
+    >>> import torch
+    >>> count_samples((torch.ones(3, 2), torch.ones(3)))
+    3
+    """
+    if isinstance(batch, tuple | list) and len(batch) == 2:
+        y = batch[1]
+        if isinstance(y, Tensor) and y.ndim:
+            return len(y)
+    raise TypeError(
+        f"the samples of a {type(batch).__name__} cannot be counted: that takes a pair (x, y) with "
+        "rows of targets in y. Does the data come from windows(data, size)? If so, give "
+        "weight=function(batch) that counts them"
+    )
+
+
+@final
+@attrs.frozen
+class _ForwardWindow(Generic[Batch]):
+    model: nn.Module
+    optimizer: Optimizer
+    loss_fn: Callable[..., Tensor]
+    prepare_batch: PrepareBatch[Batch, object, object]
+    device: Device | None
+    non_blocking: bool
+    weight: Callable[[Batch], float]
+
+    def __call__(self, state: State[tuple[Batch, ...], Tensor, User]) -> ForwardPass:
+        """Go forward and backward with each batch, and leave backward of the last to a stage."""
+        *earlier, (last, part) = self._parts(state.batch)
+        if not self.model.training:
+            self.model.train()
+        self.optimizer.zero_grad()
+        losses = [backward(self._forward(batch, part)).loss.detach() for batch, part in earlier]
+        forward = self._forward(last, part)
+        # Its value is the loss of the window, and its graph that of the last batch.
+        return forward._replace(loss=sum(losses, start=forward.loss))
+
+    def _parts(self, window: tuple[Batch, ...]) -> list[tuple[Batch, float]]:
+        """Give the batches that count, each with the part of the window that it is."""
+        weights = [self.weight(batch) for batch in window]
+        total = sum(weights)
+        if not (total > 0 and all(weight >= 0 for weight in weights)):
+            raise ValueError(
+                f"the batches of a window weigh {weights}, so their mean is unknown; weight gives "
+                "numbers from 0 on, and not 0 for all of them"
+            )
+        # The mean over nothing is not a number, and would remain so with the part 0.
+        return [(batch, w / total) for batch, w in zip(window, weights, strict=True) if w]
+
+    def _forward(self, batch: Batch, part: float) -> ForwardPass:
+        x, y = self.prepare_batch(batch, self.device, self.non_blocking)
+        y_pred = self.model(x)
+        return ForwardPass(x, y, y_pred, self.loss_fn(y_pred, y) * part)
+
+
+@overload
+def supervised_accumulation(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: Callable[[Predicted, Targets], Tensor],
+    *,
+    device: Device | None = None,
+    non_blocking: bool = False,
+    weight: Callable[[Batch], float] = count_samples,
+) -> Stages[tuple[Batch, ...], Tensor, Tensor, User]: ...
+
+
+@overload
+def supervised_accumulation(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: Callable[[Predicted, Targets], Tensor],
+    *,
+    device: Device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: PrepareBatch[Batch, Inputs, Targets],
+    weight: Callable[[Batch], float] = count_samples,
+) -> Stages[tuple[Batch, ...], Tensor, Tensor, User]: ...
+
+
+def supervised_accumulation(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: Callable[[Predicted, Targets], Tensor],
+    *,
+    device: Device | None = None,
+    non_blocking: bool = False,
+    prepare_batch: Callable[..., tuple[object, object]] = prepare_batch,
+    weight: Callable[[Batch], float] = count_samples,
+) -> Stages[tuple[Batch, ...], Tensor, Tensor, User]:
+    """Make the step that trains a model on windows of batches, with one update for each window.
+
+    Of each window, one batch after the other goes to the device, forward and backward. The events
+    are those of `supervised`, fired once for a window, and `state.output` is its loss.
+
+    Law: the gradients are those of one batch that holds the whole window, to rounding, if the model
+    treats each sample by itself and the loss is a mean over what `weight` counts.
+
+    Args:
+        model: trained in place.
+        optimizer: holds the parameters of `model`; its `step` needs no closure.
+        loss_fn: makes a scalar of the model's output and the targets, in this order.
+        device: where to compute. The model is moved there now, and each batch as its turn comes;
+            None leaves both where they are.
+        non_blocking: let copies of batches between host and accelerator go on in the background.
+        prepare_batch: makes the pair (x, y) of `(batch, device, non_blocking)`.
+        weight: counts in a batch, as the data gave it, what the loss is the mean over: by default
+            the rows of its targets; for a loss over tokens, the tokens. A batch of weight 0 is left
+            out.
+
+    Raises:
+        TypeError: an argument is of the wrong kind; or, in the run, a batch cannot be weighed.
+        ValueError: in the run, the weights of a window have no mean.
+
+    >>> import torch
+    >>> from fengine import Loop
+    >>> model = nn.Linear(1, 1)
+    >>> sgd = torch.optim.SGD(model.parameters(), 0.1)
+    >>> loop = Loop(supervised_accumulation(model, sgd, nn.MSELoss()))
+    >>> batches = [(torch.ones(n, 1), torch.zeros(n, 1)) for n in (4, 4, 1)]
+    >>> loop.run(windows(batches, 2), max_epochs=3).iteration
+    6
+    """
+    require_trainable(model, optimizer, loss_fn, prepare_batch)
+    require_callable(weight, "weight", "batch")
+    if device is not None:
+        model.to(device)
+    return updating(
+        _ForwardWindow(model, optimizer, loss_fn, prepare_batch, device, non_blocking, weight),
+        optimizer,
+    )
