@@ -56,10 +56,18 @@ PURE = {
 }
 IMPURE_NAMES = {"input", "open", "print"}
 
-PUBLIC = ("fengine", "fengine.engine", "fengine.training", "fengine.handlers", "fengine.testing")
+PUBLIC = (
+    "fengine",
+    "fengine.engine",
+    "fengine.engine.deterministic",
+    "fengine.training",
+    "fengine.handlers",
+    "fengine.testing",
+)
 
 # Where programs written against the documented package look for the names of `fengine.engine` too.
 COMPATIBLE = {
+    "fengine.engine.deterministic": ("DeterministicEngine",),
     "fengine.engine.engine": ("Engine", "RemovableEventHandle"),
     "fengine.engine.events": (
         "CallableEventWithFilter",

@@ -111,9 +111,12 @@ def obey(box: Box[Batch, Output, User], semantics: Semantics, *, no_batch: bool 
 
 
 def asked_since(state: State[Batch, Output, User], semantics: Semantics) -> bool:
-    """Tell whether a stop was asked for since a run was paused, too late to wait for the step."""
+    """Tell whether a stop that was asked for since a run was paused acts before anything else."""
     name = "" if state.event is None else state.event.name
-    stops = state.requests.terminate is not None or state.requests.terminate_epoch is not None
+    requests = state.requests
+    if name in ("started", "epoch_completed"):
+        return requests.terminate is not None
+    stops = requests.terminate is not None or requests.terminate_epoch is not None
     return semantics.finish_iteration and stops and name not in _BEFORE_STEP
 
 
@@ -144,11 +147,11 @@ def end_of_epoch(box: Box[Batch, Output, User], semantics: Semantics) -> None:
 def after_recovery(box: Box[Batch, Output, User]) -> int:
     """Take the recovery out of the state, and give the rank from which it goes on.
 
-    A request that was refused goes out with it, so that it is not refused again.
+    A request that was refused goes out with it where the run goes on, or it were refused again.
     """
     recovery, at = box.state.requests.recovery, rank(box.state)
     requests = attrs.evolve(box.state.requests, recovery=None)
-    if box.state.ledger.failure is Failure.REFUSED:
+    if box.state.ledger.failure is Failure.REFUSED and recovery is not Recovery.END_RUN:
         requests = attrs.evolve(requests, terminate_epoch=None)
     box.state = with_failure(with_requests(box.state, requests), None)
     if recovery is Recovery.END_RUN:

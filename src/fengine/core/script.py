@@ -205,6 +205,8 @@ def _iterations(
                 yield Events.GET_BATCH_STARTED
             if box.state.requests is not NO_REQUESTS:
                 obey(box, semantics)
+        elif at < GET_BATCH_STARTED:
+            box.state = release_batch(box.state)
         if at < GET_BATCH_COMPLETED:
             batch = EXHAUSTED if at == STOP_ITERATION else source.fetch()
             if batch is EXHAUSTED:

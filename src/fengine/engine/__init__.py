@@ -5,24 +5,41 @@ One import line changes; docs/engine.md says how it differs.
 
 import logging
 
+from fengine.engine.batch import _prepare_batch as _prepare_batch
+from fengine.engine.deterministic import DeterministicEngine as DeterministicEngine
 from fengine.engine.engine import Engine as Engine
 from fengine.engine.engine import EngineRunningError as EngineRunningError
 from fengine.engine.enums import CallableEventWithFilter as CallableEventWithFilter
 from fengine.engine.enums import EventEnum as EventEnum
 from fengine.engine.enums import Events as Events
 from fengine.engine.enums import EventsList as EventsList
+from fengine.engine.evaluation_steps import supervised_evaluation_step as supervised_evaluation_step
+from fengine.engine.evaluation_steps import (
+    supervised_evaluation_step_amp as supervised_evaluation_step_amp,
+)
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
+from fengine.engine.install import install as install
 from fengine.engine.state import State as State
+from fengine.engine.supervised import _check_arg as _check_arg
 from fengine.engine.supervised import create_supervised_evaluator as create_supervised_evaluator
 from fengine.engine.supervised import create_supervised_trainer as create_supervised_trainer
-from fengine.engine.supervised import supervised_evaluation_step as supervised_evaluation_step
-from fengine.engine.supervised import supervised_training_step as supervised_training_step
+from fengine.engine.training_steps import supervised_training_step as supervised_training_step
+from fengine.engine.training_steps import (
+    supervised_training_step_amp as supervised_training_step_amp,
+)
+from fengine.engine.training_steps import (
+    supervised_training_step_apex as supervised_training_step_apex,
+)
+from fengine.engine.training_steps import (
+    supervised_training_step_tpu as supervised_training_step_tpu,
+)
 
 # A library says nothing unless its user has set up logging.
 logging.getLogger("fengine.engine").addHandler(logging.NullHandler())
 
 __all__ = [
     "CallableEventWithFilter",
+    "DeterministicEngine",
     "Engine",
     "EngineRunningError",
     "EventEnum",
@@ -32,6 +49,11 @@ __all__ = [
     "State",
     "create_supervised_evaluator",
     "create_supervised_trainer",
+    "install",
     "supervised_evaluation_step",
+    "supervised_evaluation_step_amp",
     "supervised_training_step",
+    "supervised_training_step_amp",
+    "supervised_training_step_apex",
+    "supervised_training_step_tpu",
 ]

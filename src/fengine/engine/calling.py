@@ -1,8 +1,10 @@
 """How a handler is called: read once from its signature, at registration.
 
 The rules of the Engine API: a handler is tried with the engine as its first argument, then without.
-A first parameter named `engine` always is the engine. What the event adds comes behind the engine
-and before the arguments given at registration; a handler that has no room for it goes without.
+A first parameter named `engine` always is an engine: one given at registration, else the one that
+fires. What the event adds comes behind the engine and before the arguments given at registration; a
+handler that has no room for it goes without. A handler whose signature cannot be read, as of some
+builtins, gets the arguments given at registration and nothing else.
 """
 
 from __future__ import annotations
@@ -58,6 +60,12 @@ class Adapted:
     def _parent(self) -> Callable[..., Any]:
         return self.handler
 
+    def __getattr__(self, name: str) -> str:
+        """Have the name of the handler, which profilers print."""
+        if name == "__qualname__":
+            return qualified_name(self.handler)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
     def __call__(self, *args: Any, iter_counter: Any = None, **kwargs: Any) -> Any:
         """Call the handler with the argument moved into its place, or without it."""
         place = 1 if self.has_engine else 0
@@ -66,6 +74,11 @@ class Adapted:
         else:
             rest = (*args[:place], iter_counter, *args[place:])
         return self.handler(*rest, **kwargs)
+
+
+def qualified_name(handler: Callable[..., Any]) -> str:
+    """Give the name of a handler; of one without, that of its type."""
+    return getattr(handler, "__qualname__", type(handler).__name__)
 
 
 def check_signature(function: Callable[..., Any], role: str, *args: Any, **kwargs: Any) -> None:
@@ -106,25 +119,28 @@ def entry(
     """
     if not callable(handler):
         raise TypeError(f"handler={handler!r} of type {type(handler).__name__} is not callable")
-    code = handler if inspect.isroutine(handler) else getattr(handler, "__call__", handler)  # noqa: B004
-    if inspect.iscoroutinefunction(code) or inspect.isgeneratorfunction(code):
+    if _runs_nothing(handler):
         raise TypeError(
             f"handler {getattr(handler, '__qualname__', handler)!r} is an async or generator "
             "function: calling it would run nothing. Remove 'async', or 'yield'"
         )
-    names_engine = _first_parameter(handler) == "engine"
+    try:
+        signature = inspect.signature(handler)
+    except ValueError:
+        return handler if extra is None else Adapted(handler, False, False), args, dict(kwargs)
+    names_engine = next(iter(signature.parameters), None) == "engine" and not _gives_engine(args)
     for with_engine in (True, False) if not names_engine else (True,):
         first = ("engine",) if with_engine else ()
         given = ((THE_ENGINE, *args) if with_engine else args, dict(kwargs))
         if extra is None:
-            if _binds(handler, *first, *args, **kwargs):
+            if _binds(signature, *first, *args, **kwargs):
                 return handler, *given
             continue
-        if extra.keyword and _binds(handler, *first, *args, **kwargs, **{extra.name: 0}):
+        if extra.keyword and _binds(signature, *first, *args, **{**kwargs, extra.name: 0}):
             return handler, *given
-        if _binds(handler, *first, extra.example, *args, **kwargs):
+        if _binds(signature, *first, extra.example, *args, **kwargs):
             return Adapted(handler, True, with_engine) if extra.keyword else handler, *given
-        if with_engine and names_engine and _binds(handler, *first, *args, **kwargs):
+        if with_engine and names_engine and _binds(signature, *first, *args, **kwargs):
             return Adapted(handler, False, with_engine), *given
     shown = (extra.name,) if extra is not None else ()
     check_signature(
@@ -133,16 +149,24 @@ def entry(
     raise AssertionError("a handler that can be called is found above")
 
 
-def _first_parameter(function: Callable[..., Any]) -> str | None:
-    try:
-        return next(iter(inspect.signature(function).parameters), None)
-    except ValueError:
-        return None
+def _runs_nothing(function: Callable[..., Any]) -> bool:
+    """Tell whether a call would only make something that nobody runs."""
+    return any(
+        inspect.iscoroutinefunction(code)
+        or inspect.isgeneratorfunction(code)
+        or inspect.isasyncgenfunction(code)
+        for code in (function, type(function).__call__)
+    )
 
 
-def _binds(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+def _gives_engine(args: tuple[Any, ...]) -> bool:
+    """Tell whether the first of these arguments is an engine, of this package or alike."""
+    return bool(args) and hasattr(args[0], "fire_event")
+
+
+def _binds(signature: inspect.Signature, *args: Any, **kwargs: Any) -> bool:
     try:
-        inspect.signature(function).bind(*args, **kwargs)
-    except (TypeError, ValueError):
+        signature.bind(*args, **kwargs)
+    except TypeError:
         return False
     return True

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from immutables import Map
 
+from fengine.core.outcome import Status
 from fengine.core.requests import NO_REQUESTS
 from fengine.core.state import Ledger
 from fengine.core.transitions import with_limit
@@ -32,6 +33,8 @@ class Checkpointing(Control):
         self._state_dict_user_keys: list[str] = []
         self._dataloader_iter: Iterator[Any] | None = None
         self._init_iter: int | None = None
+        self._epoch_length_learned = False
+        self._running = False
 
     @property
     def state_dict_user_keys(self) -> list[str]:
@@ -65,7 +68,8 @@ class Checkpointing(Control):
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up progress that `state_dict` wrote; the next `run` goes on from there.
 
-        A run that was interrupted is dropped. Other attributes of the state stay as they are.
+        A run that was interrupted is dropped; one that is under way goes on with what is loaded.
+        Other attributes of the state stay as they are.
 
         Args:
             state_dict: has `epoch_length`, one of `iteration` and `epoch` (how many are done), one
@@ -88,7 +92,7 @@ class Checkpointing(Control):
             )
         if "epoch_length" not in state_dict:
             raise ValueError(f"state_dict has no key 'epoch_length'; it has {list(state_dict)}")
-        limit = _one_of(state_dict, "max_epochs", "max_iters")
+        limit, *_ = [_one_of(state_dict, *group) for group in self._state_dict_one_of_opt_keys]
         iteration, epoch = _progress(state_dict)
         missing = [key for key in self._state_dict_user_keys if key not in state_dict]
         if missing:
@@ -99,18 +103,25 @@ class Checkpointing(Control):
         reached = epoch if limit == "max_epochs" else iteration
         if state_dict[limit] is not None:
             check_progress(limit, state_dict[limit], reached)
-        record = self._box.state
-        record = set_begin(record, None, 0, NO_REQUESTS, Ledger(), Map())
-        record = set_counters(record, iteration, epoch)
+        if not self._running:
+            self._drop()
+        record = set_counters(self._box.state, iteration, epoch)
         record = with_limit(record, "max_epochs", None)
         record = with_limit(record, "max_iters", None)
         record = with_limit(record, limit, state_dict[limit])
         self._box.state = with_limit(record, "epoch_length", state_dict["epoch_length"])
-        self._posts.clear()
-        self._dataloader_iter = None
-        self._init_iter = None
+        self._epoch_length_learned = False
         for key in self._state_dict_user_keys:
             setattr(self.state, key, state_dict[key])
+
+    def _drop(self) -> None:
+        """Forget the run that was suspended, or that failed, and what was asked of it."""
+        self._last_fired = (self.last_event_name, None)  # which the record will not tell any more
+        if self._box.state.status is Status.INTERRUPTED:
+            self._dataloader_iter = None
+        self._box.state = set_begin(self._box.state, None, 0, NO_REQUESTS, Ledger(), Map())
+        self._posts.clear()
+        self._init_iter = None
 
 
 def _one_of(state_dict: Mapping[str, Any], *names: str) -> str:

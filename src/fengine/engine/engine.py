@@ -18,7 +18,7 @@ from fengine.core.outcome import Status
 from fengine.core.requests import Recovery
 from fengine.core.script import script
 from fengine.core.semantics import Semantics
-from fengine.core.transitions import restart_data, with_output
+from fengine.core.transitions import with_output, with_status
 from fengine.engine.calling import check_signature
 from fengine.engine.checkpointing import Checkpointing
 from fengine.engine.enums import EVENT_OF, Events
@@ -80,8 +80,6 @@ class Engine(Checkpointing):
             self.semantics = semantics
         super().__init__()
         self._process_function = process_function
-        self._epoch_length_learned = False
-        self._running = False
         self._heard_by_name = True
         self._began = 0.0
         self._epoch_began = 0.0
@@ -154,7 +152,6 @@ class Engine(Checkpointing):
         if self._box.state.event is None:
             self._began = time.monotonic()
             self._state.times.update(EPOCH_COMPLETED=0.0, COMPLETED=0.0)
-        unsized = self._box.state.limits.epoch_length is None
         self._running = True
         course = script(self._box, self._step, Feed(self), self._heard(), self.semantics)
         try:
@@ -162,9 +159,6 @@ class Engine(Checkpointing):
         finally:
             self._running = False
         record = self._box.state
-        self._epoch_length_learned = (
-            unsized or self._epoch_length_learned
-        ) and record.limits.epoch_length is not None
         if record.status is not Status.INTERRUPTED:
             self._dataloader_iter = None
         if error is not None:
@@ -228,9 +222,11 @@ class Engine(Checkpointing):
             within = record.event is not None and record.event.name in _WITHIN_ITERATION
             ends_epoch = within and isinstance(error, Exception)
             del error  # the traceback of what a handler raises holds this frame
+        if self._box.state.status is Status.INTERRUPTED:
+            # A handler of INTERRUPT failed: there is no pause, and what asked for it stays.
+            self._box.state = with_status(self._box.state, Status.RUNNING)
         if ends_epoch:
-            # As if the data began here: the next epoch alone says how long an epoch is.
-            self._box.state = restart_data(self._box.state).recover(Recovery.END_EPOCH)
+            self._box.state = self._box.state.recover(Recovery.END_EPOCH)
         else:
             self._box.state = self._box.state.recover(Recovery.END_RUN)
 
@@ -244,8 +240,16 @@ class Engine(Checkpointing):
 
     def _setup_dataloader_iter(self) -> None:
         data = self._state.dataloader
+        if data is not None:
+            self._dataloader_iter = iter(data)
+            return
         length = self._box.state.limits.epoch_length
-        self._dataloader_iter = repeat(None, length or 0) if data is None else iter(data)
+        if length is None:
+            raise RuntimeError(
+                "engine.state.epoch_length is None and so is engine.state.dataloader, so how many "
+                "iterations an epoch has is unknown; set one of them"
+            )
+        self._dataloader_iter = repeat(None, length)
 
 
 # Where a taken exception ends the epoch; elsewhere it ends the run.

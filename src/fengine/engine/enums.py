@@ -126,14 +126,14 @@ class CallableEventWithFilter:
         before: int | None = None, after: int | None = None
     ) -> Callable[[Any, int], bool]:
         """Make a filter that holds strictly between two counts."""
-        return Stride(1, before, after)
+        return Stride(1, before, after or 0)
 
     @staticmethod
     def every_before_and_after_event_filter(
         every: int, before: int | None = None, after: int | None = None
     ) -> Callable[[Any, int], bool]:
         """Make a filter that holds at every n-th count behind `after`, below `before`."""
-        return Stride(every, before, 0 if after is None else after)
+        return Stride(every, before, after or 0)
 
     @staticmethod
     def default_event_filter(engine: Any, event: int) -> bool:

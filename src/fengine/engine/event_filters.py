@@ -61,14 +61,10 @@ def stride(every: int | None, before: int | None, after: int | None) -> Stride |
     Raises:
         ValueError: an argument is not an integer, or too small.
     """
-    if every is not None and (not isinstance(every, numbers.Integral) or every <= 0):
-        raise ValueError(f"every={every!r} is not a positive integer")
-    for name, bound in (("before", before), ("after", after)):
-        if bound is not None and (not isinstance(bound, numbers.Integral) or bound < 0):
-            raise ValueError(f"{name}={bound!r} is not an integer from 0")
+    for name, value, least in (("every", every, 1), ("before", before, 0), ("after", after, 0)):
+        if value is not None and (not isinstance(value, numbers.Integral) or value < least):
+            raise ValueError(f"{name}={value!r} is not an integer from {least}")
     if before is None and after is None:
         assert every is not None
         return None if every == 1 else Stride(every)
-    if every is None:
-        return Stride(1, before, after)
-    return Stride(every, before, 0 if after is None else after)
+    return Stride(every or 1, before, after or 0)

@@ -6,14 +6,18 @@ The iterator and the data belong to the engine, because code beside it replaces 
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 import attrs
 
+from fengine.core.events import Events as CoreEvents
 from fengine.core.ports import EXHAUSTED, Exhausted, Leaked
+from fengine.core.ranks import obey
 from fengine.core.records import copier
 from fengine.core.state import State as Record
-from fengine.core.transitions import is_done
+from fengine.core.transitions import is_done, request_batch, restart_data
+from fengine.engine.enums import Events
 
 if TYPE_CHECKING:
     from fengine.engine.engine import Engine
@@ -39,6 +43,9 @@ class Feed:
         if engine._dataloader_iter is None:
             self._guarded(engine._setup_engine)
         state = engine._box.state
+        if state.ledger.offset > 0:
+            # The epoch begins within a pass over the data, and alone says how long an epoch is.
+            state = restart_data(state)
         if engine._init_iter is not None:
             state = _set_batches(state, engine._init_iter)
             engine._init_iter = None
@@ -47,9 +54,17 @@ class Feed:
     def fetch(self) -> Any | Exhausted:
         """Give the next batch, or EXHAUSTED."""
         engine = self.engine
-        assert engine._dataloader_iter is not None
+        if engine._dataloader_iter is None:
+            raise RuntimeError(
+                f"{type(engine).__name__} has no iterator to take a batch from: _dataloader_iter "
+                "is None; _setup_engine has to set it"
+            )
         try:
-            batch = next(engine._dataloader_iter, EXHAUSTED)
+            batch = next(engine._dataloader_iter)
+        except StopIteration:
+            batch = EXHAUSTED
+            if engine._box.state.limits.epoch_length is None:
+                engine._epoch_length_learned = True
         except GeneratorExit as error:
             raise Leaked(error) from None
         if engine._posts:
@@ -57,8 +72,20 @@ class Feed:
         return batch
 
     def restart(self) -> None:
-        """Start iteration over the engine's data, whatever it is now."""
-        self._guarded(self.engine._setup_dataloader_iter)
+        """Start iteration over the engine's data, whatever it is now.
+
+        Where something else was fired behind DATALOADER_STOP_ITERATION, as by a handler of it or by
+        a pause there, the fetch is announced once more; programs written for the documented package
+        may count on it.
+        """
+        engine, box = self.engine, self.engine._box
+        self._guarded(engine._setup_dataloader_iter)
+        stopped = box.state.event is CoreEvents.DATALOADER_STOP_ITERATION
+        if stopped and self.announced and engine.last_event_name != Events.DATALOADER_STOP_ITERATION:
+            box.state = request_batch(box.state)
+            self._guarded(partial(engine._fire_event, Events.GET_BATCH_STARTED))
+            engine._take_posts()
+            obey(box, engine.semantics)
 
     def ran_dry(self, state: Record[Any, Any, Any]) -> None:
         """Warn of an epoch without data; end a run that could never end."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from fengine.core.ports import Box
 from fengine.core.semantics import DOCUMENTED, Semantics
@@ -18,9 +18,6 @@ from fengine.engine.state import AnyRecord, Free, State
 from fengine.engine.table import Entry, Filtered, HandlerTable, original
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-_ENGINE_ONLY: Final = (THE_ENGINE,)
 
 
 class Handling:
@@ -97,10 +94,8 @@ class Handling:
             if event not in self._allowed_events:
                 self._allowed_events.append(event)
             if event_to_attr and event in event_to_attr:
-                attr = event_to_attr[event]
-                self._state._attr_of[event] = attr
-                if not hasattr(self._state, attr):
-                    setattr(self._state, attr, 0)
+                self._state._count_by(event, event_to_attr[event])
+        self._state._update_attrs()
 
     def has_registered_events(self, event: Any) -> bool:
         """Tell whether an event can be fired.
@@ -263,11 +258,12 @@ class Handling:
         self, entries: list[Entry], event_args: tuple[Any, ...], event_kwargs: dict[str, Any]
     ) -> None:
         for handler, args, kwargs in entries:
-            if args == _ENGINE_ONLY and not (event_args or kwargs or event_kwargs):
+            takes_engine = bool(args) and args[0] is THE_ENGINE
+            if takes_engine and len(args) == 1 and not (event_args or kwargs or event_kwargs):
                 handler(self)
                 continue
-            first, rest = ((self,), args[1:]) if args and args[0] is THE_ENGINE else ((), args)
-            handler(*first, *event_args, *rest, **kwargs, **event_kwargs)
+            first, rest = ((self,), args[1:]) if takes_engine else ((), args)
+            handler(*first, *event_args, *rest, **(kwargs | event_kwargs))
 
     def _count(self, event: Any) -> int:
         attr = self._state._attribute_of(event)

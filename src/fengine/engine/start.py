@@ -123,7 +123,7 @@ def _length(
     engine: Engine, data: Iterable[Any] | None, given: int | None, *, resumed: bool
 ) -> int | None:
     """Give the epoch length of a run, or None to find it out."""
-    known = engine._box.state.limits.epoch_length
+    known = engine._box.state.limits.epoch_length or None  # 0 is what empty data has
     if resumed and known is not None:
         if given is not None and given != known:
             raise ValueError(

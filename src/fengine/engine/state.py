@@ -8,7 +8,7 @@ objects in a dict that the record carries as its user's slot; there, and only th
 from __future__ import annotations
 
 import numbers
-from typing import Any, ClassVar, Final, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias, final
 
 import attrs
 from typing_extensions import override
@@ -18,6 +18,7 @@ from fengine.core.records import copier
 from fengine.core.state import MISSING
 from fengine.core.state import State as Record
 from fengine.core.transitions import with_limit
+from fengine.engine.enums import Events
 
 Free: TypeAlias = dict[str, Any]
 AnyRecord: TypeAlias = Record[Any, Any, Free]
@@ -28,6 +29,13 @@ _set_batch: Final = copier(Record, "_batch")
 _set_output: Final = copier(Record, "_output")
 _LIMITS: Final = ("epoch_length", "max_epochs", "max_iters")
 _COUNTED: Final = ("iteration", "epoch", "batch", "output")
+
+
+@final
+class _Mirrored(str):
+    """Name an attribute that counts an event of one engine; for others it decides nothing."""
+
+    __slots__ = ()
 
 
 class State:
@@ -58,15 +66,17 @@ class State:
     """
 
     event_to_attr: ClassVar[dict[Any, str]] = {
-        "GET_BATCH_STARTED": "iteration",
-        "GET_BATCH_COMPLETED": "iteration",
-        "ITERATION_STARTED": "iteration",
-        "ITERATION_COMPLETED": "iteration",
-        "EPOCH_STARTED": "epoch",
-        "EPOCH_COMPLETED": "epoch",
-        "STARTED": "epoch",
-        "COMPLETED": "epoch",
+        Events.GET_BATCH_STARTED: "iteration",
+        Events.GET_BATCH_COMPLETED: "iteration",
+        Events.ITERATION_STARTED: "iteration",
+        Events.ITERATION_COMPLETED: "iteration",
+        Events.EPOCH_STARTED: "epoch",
+        Events.EPOCH_COMPLETED: "epoch",
+        Events.STARTED: "epoch",
+        Events.COMPLETED: "epoch",
     }
+    """Which attribute counts an event, for all states; what `register_events` adds only shows here,
+    since each engine has its own."""
 
     __slots__ = ("__weakref__", "_attr_of", "_box")
 
@@ -93,6 +103,7 @@ class State:
         object.__setattr__(self, "_attr_of", {})
         for name, value in kwargs.items():
             setattr(self, name, value)
+        self._update_attrs()
 
     def get_event_attrib_value(self, event_name: Any) -> int:
         """Give the counter of an event.
@@ -114,7 +125,11 @@ class State:
         return value
 
     def _attribute_of(self, event: Any) -> str | None:
-        return self._attr_of.get(event) or type(self).event_to_attr.get(event)
+        own = self._attr_of.get(event)
+        if own is not None:
+            return own
+        shared = State.event_to_attr.get(event)
+        return None if isinstance(shared, _Mirrored) else shared
 
     def __getattr__(self, name: str) -> Any:
         """Read an attribute from the record of the run, or a free one."""
@@ -228,6 +243,15 @@ class State:
         )
         object.__setattr__(self, "_box", box)
         object.__setattr__(self, "_attr_of", attr_of)
-        for attr in attr_of.values():
-            if not hasattr(self, attr):
+        self._update_attrs()
+
+    def _count_by(self, event: Any, attr: str) -> None:
+        """Have an attribute count an event of the engine of this state."""
+        self._attr_of[event] = str(attr)  # which may have been found in event_to_attr
+        State.event_to_attr.setdefault(event, _Mirrored(attr))
+
+    def _update_attrs(self) -> None:
+        """Have each attribute that counts an event."""
+        for attr in (*State.event_to_attr.values(), *self._attr_of.values()):
+            if not isinstance(attr, _Mirrored) and not hasattr(self, attr):
                 setattr(self, attr, 0)

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, final
 import attrs
 from typing_extensions import override
 
-from fengine.engine.calling import Adapted
+from fengine.engine.calling import Adapted, qualified_name
 from fengine.engine.enums import Events, core_name
 
 Entry: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
@@ -72,6 +72,12 @@ class Filtered:
     def _parent(self) -> Callable[..., Any]:
         return original(self.handler)
 
+    def __getattr__(self, name: str) -> str:
+        """Have the name of the handler, which profilers print."""
+        if name == "__qualname__":
+            return qualified_name(self.handler)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
     def __call__(self, engine: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the handler, with the engine if it takes it, unless the filter says no."""
         attr = self.attr
@@ -87,4 +93,8 @@ class Filtered:
 
 def original(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Give the user's handler behind what the table holds for it."""
-    return handler._parent() if isinstance(handler, Filtered | Adapted) else handler
+    # A profiler of pytorch-ignite puts a wrapper around it.
+    for held in (handler, getattr(handler, "__wrapped__", None)):
+        if isinstance(held, Filtered | Adapted):
+            return held._parent()
+    return handler
