@@ -11,6 +11,7 @@ import gc
 import itertools
 import logging
 import pickle
+import re
 import signal
 import threading
 import time
@@ -1051,3 +1052,17 @@ def test_c12_a_run_that_replaces_a_suspended_one_takes_its_own_data(semantics: S
     engine.run([7, 8])  # is interrupted as well
     engine.run()
     assert outputs == [1, 7, 8]
+
+
+def test_an_engine_logs_its_runs_and_epochs(caplog: pytest.LogCaptureFixture) -> None:
+    engine = Engine(lambda engine, batch: None)
+    engine.add_event_handler(Events.EPOCH_COMPLETED(once=2), Engine.terminate)
+    with caplog.at_level(logging.INFO, engine.logger.name):
+        engine.run([1, 2], max_epochs=5)
+    said = [re.sub(r"\d\d:\d\d:\d\d\.\d{3}", "TIME", one) for one in caplog.messages]
+    assert said == [
+        "Engine, at epoch 0, iteration 0, runs with max_epochs=5, max_iters=None, epoch_length=2",
+        "Engine, at epoch 1, iteration 2, has ended an epoch after TIME",
+        "Engine, at epoch 2, iteration 4, has ended an epoch after TIME",
+        "Engine, at epoch 2, iteration 4, is terminated after TIME",
+    ]

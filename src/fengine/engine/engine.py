@@ -28,6 +28,7 @@ from fengine.engine.handling import Handling
 from fengine.engine.start import begin
 from fengine.engine.state import AnyRecord, State
 from fengine.engine.table import EVERY_ITERATION
+from fengine.engine.utils import _to_hours_mins_secs
 from fengine.runtime.driver import keep_state, pull, say_where
 
 
@@ -152,6 +153,7 @@ class Engine(Checkpointing):
         if self._box.state.event is None:
             self._began = time.monotonic()
             self._state.times.update(EPOCH_COMPLETED=0.0, COMPLETED=0.0)
+        self._say("runs with max_epochs=%s, max_iters=%s, epoch_length=%s", *self._limits())
         self._running = True
         course = script(self._box, self._step, Feed(self), self._heard(), self.semantics)
         try:
@@ -167,8 +169,10 @@ class Engine(Checkpointing):
                 raise error
             finally:
                 del error  # its traceback holds this frame
+        took = time.monotonic() - self._began
         if record.status is not Status.INTERRUPTED:
-            self._state.times["COMPLETED"] = time.monotonic() - self._began
+            self._state.times["COMPLETED"] = took
+        self._say("is %s after %s", record.status.value, _clock(took))
         return self._state
 
     def _heard(self) -> Any:
@@ -205,9 +209,21 @@ class Engine(Checkpointing):
         else:
             self._fire_event(EVENT_OF[name])
         if name in ("epoch_completed", "terminate_single_epoch"):
-            times["EPOCH_COMPLETED"] = time.monotonic() - self._epoch_began
+            took = times["EPOCH_COMPLETED"] = time.monotonic() - self._epoch_began
+            self._say("has ended an epoch after %s", _clock(took))
         if self._posts:
             self._take_posts()
+
+    def _limits(self) -> tuple[int | None, ...]:
+        limits = self._box.state.limits
+        return limits.max_epochs, limits.max_iters, limits.epoch_length
+
+    def _say(self, message: str, *values: object) -> None:
+        """Log what the engine does, and where in the run."""
+        record = self._box.state
+        where = record.epoch, record.iteration
+        name = type(self).__name__
+        self.logger.info(f"%s, at epoch %d, iteration %d, {message}", name, *where, *values)
 
     def _handle_exception(self, error: Any) -> None:
         """Fire EXCEPTION_RAISED; handlers that raise nothing have taken the exception."""
@@ -262,6 +278,10 @@ _WITHIN_ITERATION: Final = frozenset(
         "iteration_completed",
     }
 )
+
+
+def _clock(seconds: float) -> str:
+    return "{:02d}:{:02d}:{:06.3f}".format(*_to_hours_mins_secs(seconds))
 
 
 def _finish(pulling: Generator[AnyEvent, None, BaseException | None]) -> BaseException | None:
