@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import gc
 import itertools
 import logging
@@ -1066,3 +1067,128 @@ def test_an_engine_logs_its_runs_and_epochs(caplog: pytest.LogCaptureFixture) ->
         "Engine, at epoch 2, iteration 4, has ended an epoch after TIME",
         "Engine, at epoch 2, iteration 4, is terminated after TIME",
     ]
+
+
+def test_an_engine_may_be_given_to_a_handler_by_its_name() -> None:
+    seen: list[Any] = []
+
+    def first(engine: Any) -> None:
+        seen.append(engine)
+
+    def by_name_only(*, engine: Any = "none") -> None:
+        seen.append(engine)
+
+    engine, other = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+    engine.add_event_handler(Events.STARTED, functools.partial(first, engine=other))
+    engine.add_event_handler(Events.STARTED, first, engine=other)
+    engine.add_event_handler(Events.STARTED, by_name_only)
+    engine.run([1])
+    assert seen == [other, other, "none"]
+
+
+def test_the_state_of_a_running_engine_is_shared_before_the_run_or_not_at_all() -> None:
+    trainer, evaluator = Engine(lambda engine, batch: None), Engine(lambda engine, batch: None)
+
+    def share() -> None:
+        evaluator.state = trainer.state
+
+    trainer.add_event_handler(Events.EPOCH_STARTED, share)
+    with pytest.raises(ValueError, match="an engine that is running, at epoch 1, iteration 0"):
+        trainer.run([1, 2], max_epochs=2)
+    share()
+    assert evaluator.state is trainer.state
+    running = Engine(lambda engine, batch: None)
+    copies: list[State] = []
+    running.add_event_handler(
+        Events.STARTED, lambda engine: copies.append(copy.deepcopy(engine.state))
+    )
+    running.run([1])
+    evaluator.state = copies[0]
+    assert evaluator.run([1]).iteration == 1
+
+
+class Tuned(State):
+    """A state with attributes of its class."""
+
+    lr = 0.1
+
+    @property
+    def doubled(self) -> float:
+        return 2 * self.lr
+
+    @doubled.setter
+    def doubled(self, value: float) -> None:
+        self.lr = value / 2
+
+
+def test_a_state_of_ones_own_class_has_its_attributes() -> None:
+    engine = Engine(lambda engine, batch: engine.state.lr)
+    engine.state = Tuned()
+    engine.state.doubled = 1.0
+    assert (engine.run([1]).output, Tuned.lr) == (0.5, 0.1)
+    assert pickle.loads(pickle.dumps(engine.state)).lr == 0.5
+
+
+def test_what_holds_memory_can_be_deleted_from_the_state() -> None:
+    engine = Engine(lambda engine, batch: batch)
+    engine.run([1])
+    del engine.state.output, engine.state.batch
+    assert engine.state.output is None
+    assert engine.state.batch is None
+
+
+@pytest.mark.parametrize("attr", ["_box", "get_event_attrib_value", "metrics", "max_epochs"])
+def test_what_the_state_needs_for_itself_counts_and_saves_nothing(attr: str) -> None:
+    engine = Engine(lambda engine, batch: None)
+    with pytest.raises(ValueError, match=repr(attr)):
+        engine.register_events("tick", event_to_attr={"tick": attr})
+    assert not engine.has_registered_events("tick")
+    engine.state_dict_user_keys.append(attr)
+    with pytest.raises(ValueError, match=repr(attr)):
+        engine.load_state_dict({"epoch": 1, "epoch_length": 2, "max_epochs": 3, attr: 1})
+    assert engine.state.epoch == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("iteration", 1.5), ("iteration", "3"), ("epoch_length", 2.5), ("max_epochs", "3")],
+)
+def test_a_state_dict_holds_numbers(key: str, value: object) -> None:
+    engine = Engine(lambda engine, batch: None)
+    good = {"iteration": 4, "epoch_length": 2, "max_epochs": 3}
+    with pytest.raises(TypeError, match=f"{key}={re.escape(repr(value))}"):
+        engine.load_state_dict({**good, key: value})
+    assert (engine.state.iteration, engine.state.max_epochs) == (0, None)
+    with pytest.raises(ValueError, match="epoch_length=-4"):
+        engine.load_state_dict({"iteration": 0, "epoch_length": -4, "max_epochs": 3})
+    engine.load_state_dict({**good, "iteration": np.int64(4)})
+    assert type(engine.state.iteration) is int
+
+
+def test_a_limit_is_a_number() -> None:
+    engine = Engine(lambda engine, batch: None)
+    with pytest.raises(TypeError, match="max_epochs='3' of type str"):
+        engine.run([1], max_epochs="3")  # type: ignore[arg-type]
+    assert engine.state.max_epochs is None
+
+
+def test_a_method_that_stops_is_a_handler_that_skips_nothing() -> None:
+    engine = Engine(lambda engine, batch: None)
+    completed: list[int] = []
+    engine.add_event_handler(Events.ITERATION_COMPLETED, engine.terminate)
+    engine.add_event_handler(Events.COMPLETED, lambda engine: completed.append(engine.state.epoch))
+    engine.run([1, 2])
+    assert completed == [1]
+    wished = Engine(lambda engine, batch: engine.terminate(skip_completed=np.True_))
+    wished.add_event_handler(Events.COMPLETED, lambda engine: completed.append(0))
+    wished.run([1, 2])
+    assert completed == [1]
+
+
+def test_an_exception_that_is_raised_again_says_once_where() -> None:
+    error = ValueError("again and again")
+    engine = Engine(lambda engine, batch: (_ for _ in ()).throw(error))
+    for _ in range(3):
+        with pytest.raises(ValueError, match="again and again"):
+            engine.run([1])
+    assert error.__notes__ == ["in the step at epoch 1, iteration 1"]

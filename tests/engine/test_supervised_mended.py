@@ -1,6 +1,7 @@
 """What goes wrong in the supervised engines of pytorch-ignite 0.5.5 and goes right here, by its id.
 
-The ids E6 to E14 are those of defects; they have no hyphen.
+The ids are those of defects, which have no hyphen. What is kept as it is there, such as E11 and
+E12, is compared with it in `test_supervised_twins`.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ class _TheEngine:
 
 # Not a reference: a table of handlers can be copied and pickled, and keeps no engine alive.
 THE_ENGINE: Final = _TheEngine()
+# The arguments of most handlers, as one object that is quickly known again.
+ENGINE_ONLY: Final = (THE_ENGINE,)
 
 
 @final
@@ -128,10 +130,11 @@ def entry(
         signature = inspect.signature(handler)
     except ValueError:
         return handler if extra is None else Adapted(handler, False, False), args, dict(kwargs)
-    names_engine = next(iter(signature.parameters), None) == "engine" and not _gives_engine(args)
+    names_engine = _names_engine(signature) and "engine" not in kwargs and not _gives_engine(args)
     for with_engine in (True, False) if not names_engine else (True,):
         first = ("engine",) if with_engine else ()
-        given = ((THE_ENGINE, *args) if with_engine else args, dict(kwargs))
+        with_it = (THE_ENGINE, *args) if args else ENGINE_ONLY
+        given = (with_it if with_engine else args, dict(kwargs))
         if extra is None:
             if _binds(signature, *first, *args, **kwargs):
                 return handler, *given
@@ -157,6 +160,15 @@ def _runs_nothing(function: Callable[..., Any]) -> bool:
         or inspect.isasyncgenfunction(code)
         for code in (function, type(function).__call__)
     )
+
+
+def _names_engine(signature: inspect.Signature) -> bool:
+    """Tell whether the first parameter is named `engine`, and can be given by its place."""
+    first = next(iter(signature.parameters.values()), None)
+    return first is not None and first.name == "engine" and first.kind in _BY_PLACE
+
+
+_BY_PLACE: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def _gives_engine(args: tuple[Any, ...]) -> bool:

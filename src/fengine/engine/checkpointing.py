@@ -6,6 +6,7 @@ checked whole before anything of the engine changes.
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
@@ -18,6 +19,7 @@ from fengine.core.state import Ledger
 from fengine.core.transitions import with_limit
 from fengine.engine.control import Control
 from fengine.engine.start import check_progress, set_begin, set_counters
+from fengine.engine.state import State
 
 
 class Checkpointing(Control):
@@ -93,13 +95,18 @@ class Checkpointing(Control):
         if "epoch_length" not in state_dict:
             raise ValueError(f"state_dict has no key 'epoch_length'; it has {list(state_dict)}")
         limit, *_ = [_one_of(state_dict, *group) for group in self._state_dict_one_of_opt_keys]
-        iteration, epoch = _progress(state_dict)
-        missing = [key for key in self._state_dict_user_keys if key not in state_dict]
-        if missing:
-            raise ValueError(
-                f"state_dict has no user key {missing[0]!r}; it has {list(state_dict)}, and "
-                f"state_dict_user_keys is {self._state_dict_user_keys}"
-            )
+        iteration, epoch, length = _progress(state_dict)
+        for key in self._state_dict_user_keys:
+            if key not in state_dict:
+                raise ValueError(
+                    f"state_dict has no user key {key!r}; it has {list(state_dict)}, and "
+                    f"state_dict_user_keys is {self._state_dict_user_keys}"
+                )
+            if State._is_reserved(key):
+                raise ValueError(
+                    f"state_dict_user_keys has {key!r}, which the state needs for itself; give "
+                    "what is to be saved another name"
+                )
         reached = epoch if limit == "max_epochs" else iteration
         if state_dict[limit] is not None:
             check_progress(limit, state_dict[limit], reached)
@@ -109,7 +116,7 @@ class Checkpointing(Control):
         record = with_limit(record, "max_epochs", None)
         record = with_limit(record, "max_iters", None)
         record = with_limit(record, limit, state_dict[limit])
-        self._box.state = with_limit(record, "epoch_length", state_dict["epoch_length"])
+        self._box.state = with_limit(record, "epoch_length", length)
         self._epoch_length_learned = False
         for key in self._state_dict_user_keys:
             setattr(self.state, key, state_dict[key])
@@ -131,20 +138,33 @@ def _one_of(state_dict: Mapping[str, Any], *names: str) -> str:
     return found[0]
 
 
-def _progress(state_dict: Mapping[str, Any]) -> tuple[int, int]:
-    """Give the iteration and the epoch that a dict says are done."""
+def _progress(state_dict: Mapping[str, Any]) -> tuple[int, int, int | None]:
+    """Give the iteration and the epoch that a dict says are done, and the epoch length."""
     counter = _one_of(state_dict, "iteration", "epoch")
-    done, length = state_dict[counter], state_dict["epoch_length"]
-    if done < 0:
-        raise ValueError(f"state_dict has {counter}={done}; it counts from 0")
-    known = length is not None and length > 0
+    done, length = _whole(state_dict, counter), None
+    if state_dict["epoch_length"] is not None:
+        length = _whole(state_dict, "epoch_length")
     if counter == "iteration":
-        if length is not None and length < 1 and done:
-            raise ValueError(f"state_dict has epoch_length={length}; it is at least 1, or None")
-        return done, done // length if known else 0
-    if done and not known:
+        if length == 0 and done:
+            raise ValueError("state_dict has epoch_length=0; it is at least 1, or None")
+        return done, done // length if length else 0, length
+    if done and not length:
         raise ValueError(
             f"state_dict has epoch={done}, but epoch_length={length}, so the iteration is unknown; "
             "save 'iteration' instead"
         )
-    return done * length if known else 0, done
+    return done * length if length else 0, done, length
+
+
+def _whole(state_dict: Mapping[str, Any], key: str) -> int:
+    """Give a number that counts something, as a plain int."""
+    value = state_dict[key]
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(
+            f"state_dict has {key}={value!r} of type {type(value).__name__}; it is an int"
+        ) from None
+    if number < 0:
+        raise ValueError(f"state_dict has {key}={number}; it counts from 0")
+    return number

@@ -45,8 +45,7 @@ class Control(Handling):
         >>> engine.run([1, 2, 3]).iteration
         1
         """
-        # As a handler, this method is given the engine, which is no wish to skip anything.
-        self.should_terminate = "skip_completed" if skip_completed is True else True
+        self.should_terminate = "skip_completed" if _wished(skip_completed) else True
 
     def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
         """End the epoch: after the current iteration, or at the next event behind it.
@@ -60,7 +59,7 @@ class Control(Handling):
         2
         """
         self.should_terminate_single_epoch = (
-            "skip_epoch_completed" if skip_epoch_completed is True else True
+            "skip_epoch_completed" if _wished(skip_epoch_completed) else True
         )
 
     def interrupt(self) -> None:
@@ -125,3 +124,8 @@ class Control(Handling):
         while self._posts:
             name, value = self._posts.popleft()
             box.state = with_requests(box.state, attrs.evolve(box.state.requests, **{name: value}))
+
+
+def _wished(skip: object) -> bool:
+    """Tell whether something is to be skipped: as a handler, a method is given the engine here."""
+    return bool(skip) and not isinstance(skip, Handling)

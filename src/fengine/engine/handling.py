@@ -9,9 +9,10 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from fengine.core.outcome import Status
 from fengine.core.ports import Box
 from fengine.core.semantics import DOCUMENTED, Semantics
-from fengine.engine.calling import EXCEPTION, ITER_COUNTER, THE_ENGINE, entry
+from fengine.engine.calling import ENGINE_ONLY, EXCEPTION, ITER_COUNTER, THE_ENGINE, entry
 from fengine.engine.enums import EVENT_OF, EventEnum, Events, core_name, is_event, is_events_list
 from fengine.engine.handles import RemovableEventHandle
 from fengine.engine.state import AnyRecord, Free, State
@@ -43,12 +44,22 @@ class Handling:
     @state.setter
     def state(self, state: State) -> None:
         if not isinstance(state, State):
-            raise TypeError(f"engine.state={state!r} of type {type(state).__name__} is not a State")
+            kind = type(state)
+            raise TypeError(
+                f"engine.state is given a {kind.__module__}.{kind.__qualname__}, which is not a "
+                "fengine.engine.State; for that of pytorch-ignite call fengine.engine.install() "
+                "before it is imported"
+            )
         if state is not self._state:
+            if state._box.state.status is Status.RUNNING:
+                raise ValueError(
+                    f"this state is that of an engine that is running, at epoch {state.epoch}, "
+                    f"iteration {state.iteration}; share it before the run, or give a copy"
+                )
             replaced = self._state
             kept = replaced._box.state
             state._adopt(replaced._box, replaced._attr_of)
-            replaced.__setstate__((kept, {}))
+            replaced.__setstate__((kept, {}, {}))
             self._state = state
 
     @property
@@ -89,6 +100,11 @@ class Handling:
             if not isinstance(attr, str):
                 raise TypeError(
                     f"event_to_attr names the attribute {attr!r}, which is not a string"
+                )
+            if attr not in ("iteration", "epoch") and State._is_reserved(attr):
+                raise ValueError(
+                    f"event_to_attr names the attribute {attr!r}, which the state needs for "
+                    "itself; give the counter another name"
                 )
         for event in event_names:
             if event not in self._allowed_events:
@@ -257,12 +273,12 @@ class Handling:
     def _call(
         self, entries: list[Entry], event_args: tuple[Any, ...], event_kwargs: dict[str, Any]
     ) -> None:
+        bare = not (event_args or event_kwargs)
         for handler, args, kwargs in entries:
-            takes_engine = bool(args) and args[0] is THE_ENGINE
-            if takes_engine and len(args) == 1 and not (event_args or kwargs or event_kwargs):
+            if args is ENGINE_ONLY and bare and not kwargs:
                 handler(self)
                 continue
-            first, rest = ((self,), args[1:]) if takes_engine else ((), args)
+            first, rest = ((self,), args[1:]) if args and args[0] is THE_ENGINE else ((), args)
             handler(*first, *event_args, *rest, **(kwargs | event_kwargs))
 
     def _count(self, event: Any) -> int:

@@ -83,8 +83,10 @@ def check_limit(record: Record[Any, Any, Any], name: str, value: int) -> None:
     """Refuse a limit that contradicts those of the state, or is behind its progress.
 
     Raises:
+        TypeError: it is no number.
         ValueError: it is refused.
     """
+    check_number(name, value)
     other = "max_iters" if name == "max_epochs" else "max_epochs"
     bound = getattr(record.limits, other)
     if bound is not None:
@@ -96,12 +98,26 @@ def check_limit(record: Record[Any, Any, Any], name: str, value: int) -> None:
         check_progress(name, value, record.epoch if name == "max_epochs" else record.iteration)
 
 
+def check_number(name: str, value: object) -> None:
+    """Refuse a limit that is no number.
+
+    Raises:
+        TypeError: it is refused.
+    """
+    if not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"{name}={value!r} of type {type(value).__name__} is not a number; give an int"
+        )
+
+
 def check_progress(name: str, value: int, reached: int) -> None:
     """Refuse a limit that is too small, or behind what has been reached.
 
     Raises:
+        TypeError: it is no number.
         ValueError: it is refused.
     """
+    check_number(name, value)
     if value < 1:
         raise ValueError(f"{name}={value} is too small; it is at least 1")
     if value < reached:
@@ -123,7 +139,9 @@ def _length(
     engine: Engine, data: Iterable[Any] | None, given: int | None, *, resumed: bool
 ) -> int | None:
     """Give the epoch length of a run, or None to find it out."""
-    known = engine._box.state.limits.epoch_length or None  # 0 is what empty data has
+    known = engine._box.state.limits.epoch_length
+    if known == 0 and not (resumed and engine._box.state.status is Status.INTERRUPTED):
+        known = None  # found out from empty data, it says nothing about other data
     if resumed and known is not None:
         if given is not None and given != known:
             raise ValueError(
@@ -131,6 +149,7 @@ def _length(
                 f"epoch_length={known}; give the same, or set engine.state.max_epochs = None to "
                 "start anew"
             )
+        engine._epoch_length_learned &= given is None
         return known
     length = given if given is not None else data_length(data)
     if given is None and length == 0 and engine.semantics.empty_data:

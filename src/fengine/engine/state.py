@@ -13,11 +13,12 @@ from typing import Any, ClassVar, Final, TypeAlias, final
 import attrs
 from typing_extensions import override
 
+from fengine.core.outcome import Status
 from fengine.core.ports import Box
 from fengine.core.records import copier
 from fengine.core.state import MISSING
 from fengine.core.state import State as Record
-from fengine.core.transitions import with_limit
+from fengine.core.transitions import with_limit, with_status
 from fengine.engine.enums import Events
 
 Free: TypeAlias = dict[str, Any]
@@ -152,15 +153,25 @@ class State:
             object.__setattr__(self, name, value)
         elif name in _LIMITS:
             box.state = with_limit(box.state, name, value)
-        elif hasattr(type(self), name):
+        elif hasattr(State, name):
             raise AttributeError(
                 f"the state needs {name!r} for itself; give your attribute another name"
             )
+        elif hasattr(type(self), name):
+            object.__setattr__(self, name, value)  # of a class of the user's
         else:
             box.state.user[name] = value
 
+    @classmethod
+    def _is_reserved(cls, name: str) -> bool:
+        """Tell whether an attribute is no place for a value of the user's."""
+        return hasattr(State, name) or name in (*_LIMITS, "metrics", "dataloader", "times")
+
     @override
     def __delattr__(self, name: str) -> None:
+        if name in ("batch", "output"):
+            setattr(self, name, None)
+            return
         if name not in self._box.state.user:
             raise AttributeError(f"attribute {name!r} of the state cannot be deleted")
         del self._box.state.user[name]
@@ -222,12 +233,16 @@ class State:
     @override
     def __getstate__(self) -> Any:
         """Give what `copy` and `pickle` keep."""
-        return self._box.state, self._attr_of
+        return self._box.state, self._attr_of, getattr(self, "__dict__", {})
 
     def __setstate__(self, kept: Any) -> None:
-        record, attr_of = kept
+        record, attr_of, others = kept
+        if record.status is Status.RUNNING:
+            record = with_status(record, Status.READY)  # the run is that of the original
         object.__setattr__(self, "_box", Box(attrs.evolve(record, user=dict(record.user))))
         object.__setattr__(self, "_attr_of", dict(attr_of))
+        for name, value in others.items():
+            object.__setattr__(self, name, value)
 
     def _adopt(self, box: Box[Any, Any, Free], attr_of: dict[Any, str]) -> None:
         """Become the view over another box, with the values that this state has."""

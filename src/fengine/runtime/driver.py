@@ -103,8 +103,10 @@ def say_where(error: BaseException, state: State[Batch, Output, User]) -> None:
     if event is None or state.ledger.failure is not Failure.ELSEWHERE:
         return
     place = _PLACES.get(event.name, None if event.name in BUILT_IN else "the step")
-    if place is not None:
-        error.add_note(f"in {place} {where_in_run(state)}")
+    note = f"in {place} {where_in_run(state)}"
+    # An exception object may be raised again, there or in another run.
+    if place is not None and note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
 
 
 def keep_state(error: BaseException, state: State[Batch, Output, User]) -> None:
