@@ -22,6 +22,7 @@ from fengine.core.handlers import tap as tap
 from fengine.core.handlers import when as when
 from fengine.core.outcome import Outcome as Outcome
 from fengine.core.outcome import Status as Status
+from fengine.core.registration import Registration as Registration
 from fengine.core.registry import EventRegistry as EventRegistry
 from fengine.core.requests import END_EPOCH as END_EPOCH
 from fengine.core.requests import END_RUN as END_RUN
@@ -40,13 +41,14 @@ from fengine.core.state import State as State
 from fengine.core.steps import Stages as Stages
 from fengine.core.steps import outputs as outputs
 from fengine.core.steps import stages as stages
-from fengine.core.table import Registration as Registration
 from fengine.core.table import Table as Table
 from fengine.core.table import fire as fire
 from fengine.runtime.driver import last_state as last_state
 from fengine.runtime.evaluate import evaluate as evaluate
 from fengine.runtime.loop import Loop as Loop
 from fengine.runtime.loop import Moment as Moment
+from fengine.runtime.plan import Firing as Firing
+from fengine.runtime.plan import Plan as Plan
 from fengine.runtime.source import DataExhausted as DataExhausted
 
 __all__ = [
@@ -61,12 +63,14 @@ __all__ = [
     "EventSet",
     "Events",
     "Filter",
+    "Firing",
     "Handler",
     "Interrupt",
     "Limits",
     "Loop",
     "Moment",
     "Outcome",
+    "Plan",
     "PayloadEvent",
     "PayloadHandler",
     "Recovery",

@@ -9,8 +9,9 @@ from collections.abc import Callable, Container, Generator, Iterable
 from typing import Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
+from typing_extensions import override
 
-from fengine.core.describe import require_callable
+from fengine.core.describe import describe, require_callable
 from fengine.core.events import (
     AnyEvent,
     Event,
@@ -19,18 +20,23 @@ from fengine.core.events import (
     FilteredPayloadEvent,
     PayloadEvent,
 )
-from fengine.core.handlers import Handler, PayloadHandler
+from fengine.core.handlers import AnyHandler, Handler, PayloadHandler
 from fengine.core.ports import Box
+from fengine.core.registration import Registration
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry, not_an_event
 from fengine.core.script import Step, script
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import Batch, Ledger, Limits, Output, State, User
 from fengine.core.steps import Stages
-from fengine.core.table import Registration, Table, members
+from fengine.core.table import Table, members
 from fengine.runtime.driver import drive
+from fengine.runtime.plan import Plan
+from fengine.runtime.show import described_loop
 from fengine.runtime.source import DataSource, NoData, source_of
 
 P = TypeVar("P")
+# Handlers named by `runs_before` and `runs_after`.
+Others: TypeAlias = AnyHandler[Batch, Output, User] | tuple[AnyHandler[Batch, Output, User], ...]
 
 
 @final
@@ -55,17 +61,19 @@ Moments: TypeAlias = Generator[Moment[Batch, Output, User], None, None]
 class Loop(Generic[Batch, Output, User]):
     """Run a step over data, and handlers at the events of the run.
 
-    A loop is a value: `on`, `register` and `without` give a new one. Loops compare, hash and pickle
-    where their steps and handlers do.
+    A loop is a value: `on`, `register`, `without` and `|` give a new one. Loops compare, hash and
+    pickle where their steps and handlers do; `print(loop)` shows who runs when.
 
     Args:
-        step: makes an output of a batch, `State -> State`; see `outputs` and `stages`.
-        semantics: when a requested stop acts.
+        step: makes an output of a batch, `State -> State`; see `outputs` and `stages`. A loop
+            without one holds handlers, to be joined with others by `|`.
+        semantics: when a requested stop acts; it goes with a step.
         registry: the events that handlers may be registered for; see `register`.
         table: the handlers; see `on`.
 
     Raises:
         TypeError: `step` cannot take one state.
+        ValueError: `semantics` is given without a step.
 
     >>> from fengine import Events, State, outputs
     >>> def stop_at_large(state: State[int, int]) -> State[int, int]:
@@ -76,14 +84,23 @@ class Loop(Generic[Batch, Output, User]):
     3
     """
 
-    step: Step[Batch, Output, User] = attrs.field()
+    step: Step[Batch, Output, User] | None = attrs.field(default=None)
     semantics: Semantics = attrs.field(default=DOCUMENTED, kw_only=True)
     registry: EventRegistry = attrs.field(kw_only=True)
     table: Table[Batch, Output, User] = attrs.field(kw_only=True, factory=Table)
 
     @step.validator
     def _check_step(self, field: object, step: object) -> None:
-        require_callable(step, "a step", "state")
+        if step is not None:
+            require_callable(step, "a step", "state")
+
+    @semantics.validator
+    def _check_semantics(self, field: object, semantics: Semantics) -> None:
+        if self.step is None and semantics != DOCUMENTED:
+            raise ValueError(
+                f"semantics={semantics!r} is given for a loop without a step; give it to the loop "
+                "that has the step"
+            )
 
     @registry.default
     def _known_events(self) -> EventRegistry:
@@ -92,7 +109,12 @@ class Loop(Generic[Batch, Output, User]):
 
     @overload
     def on(
-        self, event: Event | EventSet, handler: Handler[Batch, Output, User]
+        self,
+        event: Event | EventSet,
+        handler: Handler[Batch, Output, User],
+        *,
+        runs_before: Others[Batch, Output, User] = (),
+        runs_after: Others[Batch, Output, User] = (),
     ) -> Loop[Batch, Output, User]: ...
 
     @overload
@@ -100,22 +122,32 @@ class Loop(Generic[Batch, Output, User]):
         self,
         event: PayloadEvent[P] | FilteredPayloadEvent[P],
         handler: PayloadHandler[Batch, Output, User, P],
+        *,
+        runs_before: Others[Batch, Output, User] = (),
+        runs_after: Others[Batch, Output, User] = (),
     ) -> Loop[Batch, Output, User]: ...
 
     def on(
         self,
         event: Event | EventSet | PayloadEvent[P] | FilteredPayloadEvent[P],
         handler: Callable[..., State[Batch, Output, User]],
+        *,
+        runs_before: Others[Batch, Output, User] = (),
+        runs_after: Others[Batch, Output, User] = (),
     ) -> Loop[Batch, Output, User]:
         """Give this loop with a handler more, behind those that it has.
 
         Args:
             event: an event, filtered or not, or several joined by `|`.
             handler: takes the state, at a payload event the payload too, and returns the state.
+            runs_before: a handler, or several in a tuple, that is to run behind this one at the
+                events that both listen to, whichever is registered first.
+            runs_after: likewise, that is to run ahead of this one.
 
         Raises:
-            TypeError: `event` is not an event, or `handler` does not take those arguments.
-            ValueError: the event is not registered with this loop.
+            TypeError: `event` is not an event, or a handler does not take those arguments.
+            ValueError: the event is not registered with this loop, or the handlers cannot be put
+                in order.
 
         >>> from fengine import Events, outputs, tap
         >>> loop = Loop(outputs(abs)).on(
@@ -125,7 +157,16 @@ class Loop(Generic[Batch, Output, User]):
         epoch 1
         epoch 2
         """
-        table = self.table.adding(*self._registrations(event, handler))
+        table = self.table.adding(
+            *(
+                attrs.evolve(
+                    registration,
+                    runs_before=_others("runs_before", runs_before),
+                    runs_after=_others("runs_after", runs_after),
+                )
+                for registration in self._registrations(event, handler)
+            )
+        )
         return attrs.evolve(self, table=table)
 
     def register(self, *events: AnyEvent) -> Loop[Batch, Output, User]:
@@ -167,6 +208,72 @@ class Loop(Generic[Batch, Output, User]):
         for registration in self._registrations(event, handler):
             table = table.without(registration)
         return attrs.evolve(self, table=table)
+
+    def __or__(self, other: Loop[Batch, Output, User]) -> Loop[Batch, Output, User]:
+        """Join with another loop: the step of the one that has one, and the handlers of both.
+
+        Laws: it is associative; `Loop()` changes nothing; handlers keep their order, those of the
+        left loop first.
+
+        Raises:
+            ValueError: the loops have different steps, semantics or events of one name.
+
+        >>> from fengine import Events, outputs
+        >>> stopping = Loop().on(Events.EPOCH_COMPLETED, State.terminate)
+        >>> (Loop(outputs(abs)) | stopping).run([-1, -2], max_epochs=5).epoch
+        1
+        """
+        if not isinstance(other, Loop):
+            return NotImplemented
+        if self.step is not None and other.step is not None:
+            for name in ("step", "semantics"):
+                ours, theirs = getattr(self, name), getattr(other, name)
+                if ours != theirs:
+                    raise ValueError(
+                        f"the loops cannot be joined: one has {name}={describe(ours)}, the other "
+                        f"{describe(theirs)}; leave the step out of one: Loop().on(...)"
+                    )
+        with_step = other if self.step is None else self
+        return attrs.evolve(
+            with_step,
+            registry=self.registry.register(*other.registry.events),
+            table=self.table.adding(*other.table.registrations),
+        )
+
+    @override
+    def __str__(self) -> str:
+        return described_loop(self.step, self.registry, self.table)
+
+    def plan(
+        self,
+        *,
+        epoch_length: int,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        batches: int | None = None,
+    ) -> Plan[Batch, Output, User]:
+        """Say which events a run fires and which handlers it calls, without running anything.
+
+        Args:
+            epoch_length: number of batches in an epoch.
+            max_epochs: as for `run`.
+            max_iters: as for `run`.
+            batches: how many batches the data gives in all, if it gives each once.
+
+        Raises:
+            TypeError: a limit is not an int.
+            ValueError: a limit is below 1, or both limits are given.
+
+        >>> from fengine import Events, outputs
+        >>> loop = Loop(outputs(abs)).on(Events.ITERATION_COMPLETED(every=3), State.interrupt)
+        >>> plan = loop.plan(epoch_length=4, max_epochs=2)
+        >>> [(firing.epoch, firing.iteration) for firing in plan if firing.handlers]
+        [(1, 3), (2, 6)]
+        """
+        state: State[Batch, Output, User] = _start(
+            NoData(), cast("User", None), max_epochs, max_iters, epoch_length
+        )
+        return Plan(state.limits, batches, self.step, self.semantics, self.table)
 
     @overload
     def run(
@@ -366,8 +473,23 @@ class Loop(Generic[Batch, Output, User]):
         source: DataSource[Batch] | NoData,
         heard: Container[str],
     ) -> Generator[AnyEvent, None, BaseException | None]:
+        if self.step is None:
+            raise ValueError(
+                "this loop has handlers only, and no step to run; join it with a loop that has "
+                "one: Loop(outputs(function)) | loop"
+            )
         # Without data, Batch is None, which no type can say.
         return script(box, self.step, cast("DataSource[Batch]", source), heard, self.semantics)
+
+
+def _others(
+    wish: str, others: Others[Batch, Output, User]
+) -> tuple[AnyHandler[Batch, Output, User], ...]:
+    named = others if isinstance(others, tuple) else (others,)
+    for handler in named:
+        if not callable(handler):
+            raise TypeError(f"{wish} names handlers; {handler!r} is not callable")
+    return named
 
 
 def _source(data: Iterable[Batch] | None, epoch_length: int | None) -> DataSource[Batch] | NoData:
