@@ -160,8 +160,8 @@ class State(Generic[Batch, Output, User]):
     epoch: int = 0
     batches: int = 0
     event: AnyEvent | None = None
-    _batch: Batch | Missing = MISSING
-    _output: Output | Missing = MISSING
+    _batch: Batch | Missing = attrs.field(default=MISSING, alias="batch")
+    _output: Output | Missing = attrs.field(default=MISSING, alias="output")
     requests: Requests = attrs.field(default=NO_REQUESTS, converter=shared)
     user: User = cast("User", None)
     metrics: Map[str, float] = attrs.field(default=_NOTHING, converter=_frozen_metrics)

@@ -8,7 +8,7 @@ functions do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar, cast, final
+from typing import Generic, TypeVar, cast, final, overload
 
 import attrs
 from typing_extensions import override
@@ -36,6 +36,13 @@ class Outputs(Generic[Batch, Output]):
     @override
     def __repr__(self) -> str:
         return f"outputs({describe(self.function)})"
+
+    # First for who says nothing of a user's record: then there is none.
+    @overload
+    def __call__(self, state: State[Batch, Output, None]) -> State[Batch, Output, None]: ...
+
+    @overload
+    def __call__(self, state: State[Batch, Output, Kept]) -> State[Batch, Output, Kept]: ...
 
     def __call__(self, state: State[Batch, Output, Kept]) -> State[Batch, Output, Kept]:
         """Give the state with the output of its batch."""

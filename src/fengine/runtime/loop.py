@@ -56,6 +56,11 @@ class Moment(Generic[Batch, Output, User]):
 Moments: TypeAlias = Generator[Moment[Batch, Output, User], None, None]
 
 
+def _known_events(loop: Loop[Batch, Output, User]) -> EventRegistry:
+    emitted = loop.step.events if isinstance(loop.step, Stages) else ()
+    return BUILT_IN_EVENTS.register(*emitted)
+
+
 @final
 @attrs.frozen
 class Loop(Generic[Batch, Output, User]):
@@ -86,7 +91,9 @@ class Loop(Generic[Batch, Output, User]):
 
     step: Step[Batch, Output, User] | None = attrs.field(default=None)
     semantics: Semantics = attrs.field(default=DOCUMENTED, kw_only=True)
-    registry: EventRegistry = attrs.field(kw_only=True)
+    registry: EventRegistry = attrs.field(
+        default=attrs.Factory(_known_events, takes_self=True), kw_only=True
+    )
     table: Table[Batch, Output, User] = attrs.field(kw_only=True, factory=Table)
 
     @step.validator
@@ -101,11 +108,6 @@ class Loop(Generic[Batch, Output, User]):
                 f"semantics={semantics!r} is given for a loop without a step; give it to the loop "
                 "that has the step"
             )
-
-    @registry.default
-    def _known_events(self) -> EventRegistry:
-        emitted = self.step.events if isinstance(self.step, Stages) else ()
-        return BUILT_IN_EVENTS.register(*emitted)
 
     @overload
     def on(
