@@ -16,7 +16,7 @@ import attrs
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent, EventSet, FilteredPayloadEvent, PayloadEvent
 from fengine.core.filters import Filter
-from fengine.core.handlers import kind_of
+from fengine.core.handlers import kind_of, moved
 from fengine.core.order import ordered, require_others
 from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, State, User
@@ -149,6 +149,7 @@ def fire(
 
     Raises:
         TypeError: a handler returned something else than a state.
+        ValueError: a handler returned a state that stands elsewhere in the run.
         BaseException: whatever a handler raised, with a note that says which one and where.
 
     >>> from fengine import Events
@@ -169,9 +170,17 @@ def fire(
                     continue
             role, called = "handler", registration.handler
             result = called(state, payload) if carries else called(state)
-            if type(result) is not State:
-                raise TypeError(_no_state(called, result, event, state))
-            state = result
+            if result is not state:
+                if type(result) is not State:
+                    raise TypeError(_no_state(called, result, event, state))
+                if (
+                    result.iteration != state.iteration
+                    or result.epoch != state.epoch
+                    or result.batches != state.batches
+                    or (result.event is not state.event and result.event != state.event)
+                ):
+                    raise ValueError(f"handler {describe(called)} {moved(state, result)}")
+                state = result
     except BaseException as error:
         error.add_note(f"in {role} {describe(called)} of {event!r} {where_in_run(state)}")
         raise

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Final, TypeAlias
 import attrs
 from typing_extensions import override
 
+from fengine.core.missing import MISSING
 from fengine.core.ports import Box
 from fengine.core.records import copier
-from fengine.core.state import MISSING
 from fengine.core.state import State as Record
 from fengine.core.transitions import with_limit
 

@@ -16,11 +16,12 @@ from typing_extensions import override
 from fengine.core.events import BUILT_IN, AnyEvent, Event, Events, PayloadEvent
 from fengine.core.filters import decided
 from fengine.core.handlers import AnyHandler
+from fengine.core.limits import Limits
 from fengine.core.ports import EXHAUSTED, Box, Exhausted
 from fengine.core.registration import Registration
 from fengine.core.script import Step, script
 from fengine.core.semantics import Semantics
-from fengine.core.state import Batch, Limits, Output, State, User
+from fengine.core.state import Batch, Output, State, User
 from fengine.core.steps import Stages, outputs
 from fengine.core.table import Table, count, count_in_epoch
 from fengine.runtime.show import described_registration
