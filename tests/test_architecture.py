@@ -45,6 +45,7 @@ PURE = {
     "dataclasses",
     "enum",
     "functools",
+    "graphlib",
     "immutables",
     "inspect",
     "itertools",

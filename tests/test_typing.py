@@ -1,4 +1,7 @@
-"""The types accept right programs and reject wrong ones, each at the very line of its mistake."""
+"""The types accept right programs and reject wrong ones, each at the very line of its mistake.
+
+mypy is asked of all of them, pyright of those for the functional API.
+"""
 
 import json
 import re
@@ -8,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from tests.test_readme import Block, blocks
 
 ROOT = Path(__file__).parents[1]
 PROGRAMS = Path(__file__).parent / "typing"
@@ -68,3 +73,71 @@ def test_wrong_programs_are_rejected_where_they_are_wrong(reported: dict[str, se
     mistakes = {program: expected(program) for program in programs("rejected")}
     assert all(mistakes.values()), "a program in the folder of rejected ones expects no error"
     assert reported["rejected"] == set().union(*mistakes.values())
+
+
+class Shown(NamedTuple):
+    """A wrong program of the documentation, with what mypy is said to say of it."""
+
+    program: str
+    complaint: str
+
+
+def shown() -> tuple[str, list[Shown]]:
+    """Read the right program of the guide to types, and the wrong ones that go on from it."""
+    found: list[Block] = list(blocks(ROOT / "docs" / "types.md"))
+    right = "\n".join(block.text for block in found if block.label == "python")
+    wrong = []
+    for block in found:
+        if block.label == "text":
+            program, complaint = block.text.rstrip("\n").rsplit("\n# ", 1)
+            wrong.append(Shown(program + "\n", complaint))
+    return right, wrong
+
+
+def test_the_guide_shows_what_mypy_says(tmp_path: Path) -> None:
+    right, wrong = shown()
+    assert len(wrong) == 10
+    parts = [right, *(one.program for one in wrong)]
+    file = tmp_path / "guide.py"
+    file.write_text("\n\n".join(parts), encoding="utf-8")
+    arguments = ["--cache-dir", str(tmp_path / "mypy"), "--output", "json", "--no-error-summary"]
+    mypy = subprocess.run(
+        [sys.executable, "-m", "mypy", *arguments, "--config-file", "mypy.ini", str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    messages = [json.loads(line) for line in mypy.stdout.splitlines()]
+    said = [f"{one['message']} [{one['code']}]" for one in messages if one["severity"] == "error"]
+    assert said == [one.complaint for one in wrong]
+
+
+def test_pyright_agrees(tmp_path: Path) -> None:
+    right, wrong = shown()
+    names = ("accepted", "rejected")
+    for name in names:
+        program = PROGRAMS.joinpath(name, "functional.py").read_text(encoding="utf-8")
+        tmp_path.joinpath(f"{name}.py").write_text(program, encoding="utf-8")
+    for number, one in enumerate(wrong):
+        tmp_path.joinpath(f"guide_{number}.py").write_text(right + "\n\n" + one.program, "utf-8")
+    settings = {"pythonVersion": "3.11", "extraPaths": [str(ROOT / "src"), str(ROOT / "typings")]}
+    tmp_path.joinpath("pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
+    pyright = subprocess.run(
+        [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    refused: dict[str, set[int]] = {}
+    for one in json.loads(pyright.stdout)["generalDiagnostics"]:
+        if one["severity"] == "error":
+            lines = refused.setdefault(Path(one["file"]).name, set())
+            lines.add(one["range"]["start"]["line"] + 1)
+    mistakes = {error.line for error in expected(PROGRAMS / "rejected" / "functional.py")}
+    assert refused.pop("accepted.py", set()) == set()
+    assert refused.pop("rejected.py") == mistakes
+    first_wrong = right.count("\n") + 2
+    assert len(refused) == len(wrong)
+    assert all(min(lines) > first_wrong for lines in refused.values())

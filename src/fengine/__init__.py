@@ -20,8 +20,10 @@ from fengine.core.handlers import compose as compose
 from fengine.core.handlers import focus as focus
 from fengine.core.handlers import tap as tap
 from fengine.core.handlers import when as when
+from fengine.core.limits import Limits as Limits
 from fengine.core.outcome import Outcome as Outcome
 from fengine.core.outcome import Status as Status
+from fengine.core.registration import Registration as Registration
 from fengine.core.registry import EventRegistry as EventRegistry
 from fengine.core.requests import END_EPOCH as END_EPOCH
 from fengine.core.requests import END_RUN as END_RUN
@@ -35,18 +37,30 @@ from fengine.core.requests import TerminateEpoch as TerminateEpoch
 from fengine.core.semantics import DOCUMENTED as DOCUMENTED
 from fengine.core.semantics import IGNITE_0_5_5 as IGNITE_0_5_5
 from fengine.core.semantics import Semantics as Semantics
-from fengine.core.state import Limits as Limits
+from fengine.core.snapshot import SnapshotError as SnapshotError
 from fengine.core.state import State as State
 from fengine.core.steps import Stages as Stages
 from fengine.core.steps import outputs as outputs
 from fengine.core.steps import stages as stages
-from fengine.core.table import Registration as Registration
 from fengine.core.table import Table as Table
 from fengine.core.table import fire as fire
+from fengine.runtime.blame import Write as Write
+from fengine.runtime.blame import blame as blame
+from fengine.runtime.differences import Difference as Difference
+from fengine.runtime.differences import Differences as Differences
+from fengine.runtime.differences import Divergence as Divergence
+from fengine.runtime.differences import diff as diff
+from fengine.runtime.differences import first_difference as first_difference
 from fengine.runtime.driver import last_state as last_state
 from fengine.runtime.evaluate import evaluate as evaluate
+from fengine.runtime.external import Stateful as Stateful
 from fengine.runtime.loop import Loop as Loop
 from fengine.runtime.loop import Moment as Moment
+from fengine.runtime.plan import Firing as Firing
+from fengine.runtime.plan import Plan as Plan
+from fengine.runtime.recorder import Entry as Entry
+from fengine.runtime.recorder import Recorder as Recorder
+from fengine.runtime.snapshots import Snapshot as Snapshot
 from fengine.runtime.source import DataExhausted as DataExhausted
 
 __all__ = [
@@ -56,11 +70,16 @@ __all__ = [
     "IGNITE_0_5_5",
     "SKIP_BATCH",
     "DataExhausted",
+    "Difference",
+    "Differences",
+    "Divergence",
+    "Entry",
     "Event",
     "EventRegistry",
     "EventSet",
     "Events",
     "Filter",
+    "Firing",
     "Handler",
     "Interrupt",
     "Limits",
@@ -69,23 +88,32 @@ __all__ = [
     "Outcome",
     "PayloadEvent",
     "PayloadHandler",
+    "Plan",
+    "Recorder",
     "Recovery",
     "Registration",
     "RequestError",
     "Requests",
     "Semantics",
+    "Snapshot",
+    "SnapshotError",
     "Stages",
     "State",
+    "Stateful",
     "Status",
     "Table",
     "Terminate",
     "TerminateEpoch",
+    "Write",
     "after",
     "before",
+    "blame",
     "compose",
+    "diff",
     "evaluate",
     "every",
     "fire",
+    "first_difference",
     "focus",
     "last_state",
     "once",

@@ -8,9 +8,7 @@ from typing import TypeAlias
 
 import attrs
 
-from fengine import Loop, Moment, Recovery, Registration, Table
-from fengine.core.events import AnyEvent
-from fengine.testing import Program
+from fengine import Moment
 from fengine.testing.batches import Batch
 from fengine.testing.program import Output, Played, Seen
 
@@ -55,48 +53,3 @@ def record(moments: Iterator[Moment[Batch, Output, Seen]]) -> Recording:
         return Recording(tuple(taken), error)
     assert len(taken) < TOO_LONG, "the run does not end"
     return Recording(tuple(taken), None)
-
-
-@attrs.define
-class Firing:
-    """Note that an event fired, and how the handlers of EXCEPTION_RAISED answered."""
-
-    name: str
-    answer: Recovery | None = None
-
-
-@attrs.frozen(eq=False)
-class _Entry:
-    """Note a firing before other handlers run, or its answer behind them."""
-
-    event: AnyEvent
-    firings: list[Firing]
-    first: bool
-
-    def __call__(self, state: Played, payload: object = None) -> Played:
-        if self.first:
-            assert len(self.firings) < TOO_LONG, "the run does not end"
-            self.firings.append(Firing(self.event.name))
-        else:
-            self.firings[-1].answer = state.requests.recovery
-        return state
-
-
-def firings(program: Program) -> list[Firing]:
-    """Run a program, and give all that fired, firings that failed among them."""
-    found: list[Firing] = []
-    loop: Loop[Batch, Output, Seen] = program.loop()
-    first, last = (
-        tuple(
-            Registration(event, None, _Entry(event, found, first)) for event in loop.registry.events
-        )
-        for first in (True, False)
-    )
-    watched = attrs.evolve(loop, table=Table((*first, *loop.table.registrations, *last)))
-    try:
-        watched.run(program.data.fresh(), user=Seen(), **attrs.asdict(program.limits))
-    except AssertionError:
-        raise
-    except Exception:
-        return found
-    return found

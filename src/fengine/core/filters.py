@@ -284,6 +284,32 @@ def is_impossible_at(filter: Filter, count: int) -> bool:
     return None not in _spans(filter) and not filter.holds(count)
 
 
+def decided(filter: Filter, count: int | None, in_epoch: int | None) -> bool | None:
+    """Tell whether a filter holds for a firing, or None where only a run can tell.
+
+    Args:
+        filter: the filter.
+        count: the number of the firing in the run; None where that is not known.
+        in_epoch: its number in the epoch; None where that is not known.
+
+    >>> decided(every(2), 3, 3), decided(where(lambda state: True) | every(2), 3, 3)
+    (False, None)
+    """
+    if isinstance(filter, Progression | Once):
+        number = count if filter.of == "run" else in_epoch
+        return None if number is None else filter.holds(number, number)
+    if isinstance(filter, Not):
+        part = decided(filter.part, count, in_epoch)
+        return None if part is None else not part
+    if isinstance(filter, AllOf | AnyOf):
+        parts = {decided(part, count, in_epoch) for part in filter.parts}
+        deciding = isinstance(filter, AnyOf)
+        if deciding in parts:
+            return deciding
+        return None if None in parts else not deciding
+    return None
+
+
 def counts_within_epoch(filter: Filter) -> bool:
     """Tell whether some part of a filter numbers the firings anew in each epoch."""
     return "epoch" in _spans(filter)

@@ -221,6 +221,19 @@ def _replaced(record: object, field: str, value: object) -> object:
     return renewed
 
 
+def moved(before: State[Batch, Output, User], after: State[Batch, Output, User]) -> str:
+    """Say which counters of the loop's somebody has changed in a state."""
+    changes = [
+        f"{name} from {getattr(before, name)} to {getattr(after, name)}"
+        for name in ("iteration", "epoch", "batches", "event")
+        if getattr(before, name) != getattr(after, name)
+    ]
+    return (
+        f"returned a State of another place in the run: {', '.join(changes)}. Only the loop moves "
+        "a run; return the state that was given, with evolve() for what changes in it"
+    )
+
+
 def kind_of(result: object) -> str:
     """Say what a handler returned instead of a state."""
     if result is None:

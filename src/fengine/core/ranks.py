@@ -12,11 +12,12 @@ from typing import Final, final
 import attrs
 
 from fengine.core.events import Events
+from fengine.core.ledger import Failure
 from fengine.core.outcome import Status
 from fengine.core.ports import Box
 from fengine.core.requests import NO_REQUESTS, Recovery, RequestError
 from fengine.core.semantics import Semantics
-from fengine.core.state import Batch, Failure, Output, State, User, with_requests
+from fengine.core.state import Batch, Output, State, User, with_requests
 from fengine.core.transitions import at_event, with_failure
 
 

@@ -21,6 +21,8 @@ import attrs
 
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent, Event, Events, PayloadEvent
+from fengine.core.handlers import moved
+from fengine.core.ledger import Failure
 from fengine.core.outcome import Outcome, Status
 from fengine.core.ports import EXHAUSTED, Box, Exhausted, Leaked, Raised, Source
 from fengine.core.ranks import (
@@ -52,7 +54,7 @@ from fengine.core.ranks import (
 )
 from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, TerminateEpoch
 from fengine.core.semantics import Semantics
-from fengine.core.state import Batch, Failure, Output, State, User, with_requests
+from fengine.core.state import Batch, Output, State, User, with_requests
 from fengine.core.steps import Stages
 from fengine.core.transitions import (
     at_event,
@@ -423,6 +425,12 @@ def _stepped(
         )
     if result.event is Events.ITERATION_COMPLETED:
         return result
+    if (
+        result.iteration != state.iteration
+        or result.epoch != state.epoch
+        or result.batches != state.batches
+    ):
+        raise ValueError(f"step {describe(step)} {moved(state, result)}")
     return at_event(result, Events.ITERATION_COMPLETED)
 
 

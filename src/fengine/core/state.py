@@ -1,25 +1,28 @@
 """State: everything a run knows between two events, as one frozen record.
 
-Lives here: the record, its limits, and what a user's handler may do with it; nothing here changes
-its argument. Does not live here: what the script does to a state (`transitions`).
+Lives here: the record, and what a user may do with it; nothing here changes its argument. Does not
+live here: what the script does to a state (`transitions`).
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Mapping
-from enum import Enum
-from typing import Final, Generic, TypeVar, cast, final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Generic, TypeVar, cast, final
 
 import attrs
 from immutables import Map
 from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
+from fengine.core import snapshot
 from fengine.core.equality import same
-from fengine.core.events import AnyEvent
+from fengine.core.events import AnyEvent, Events
+from fengine.core.ledger import Ledger
+from fengine.core.limits import Limits
+from fengine.core.missing import MISSING, Missing
 from fengine.core.outcome import Status
 from fengine.core.records import copier
+from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.requests import (
     NO_REQUESTS,
     Interrupt,
@@ -33,89 +36,29 @@ from fengine.core.requests import (
 Batch = TypeVar("Batch")
 Output = TypeVar("Output")
 User = DefaultTypeVar("User", default=None)
-
-
-@final
-class Missing(Enum):
-    """Stand for a batch or an output that is not there."""
-
-    MISSING = "none yet"
-
-
-MISSING: Final = Missing.MISSING
-
-
-def _limit(value: int | None) -> int | None:
-    # Integers of numpy and the like count; a bool is left to be refused.
-    index = getattr(type(value), "__index__", None)
-    return value if index is None or isinstance(value, bool) else operator.index(cast(int, value))
-
-
-def _positive(owner: object, field: attrs.Attribute[int | None], value: object) -> None:
-    if value is None:
-        return
-    if type(value) is not int:
-        raise TypeError(
-            f"{field.name}={value!r} of type {type(value).__name__} is not an int; "
-            f"{field.name} is a number from 1 or None"
-        )
-    if value < 1:
-        raise ValueError(f"{field.name}={value} is too small; {field.name} is a number from 1")
-
-
-@final
-@attrs.frozen(weakref_slot=False)
-class Limits:
-    """Say how long a run is.
-
-    Args:
-        max_epochs: the number of epochs.
-        max_iters: the number of iterations, instead of `max_epochs`.
-        epoch_length: the number of batches in an epoch; None until it is known.
-
-    Raises:
-        TypeError: a limit is neither an int nor None.
-        ValueError: a limit is below 1.
-
-    >>> Limits(max_epochs=3, epoch_length=10)
-    Limits(max_epochs=3, max_iters=None, epoch_length=10)
-    """
-
-    max_epochs: int | None = attrs.field(default=None, converter=_limit, validator=_positive)
-    max_iters: int | None = attrs.field(default=None, converter=_limit, validator=_positive)
-    epoch_length: int | None = attrs.field(default=None, converter=_limit, validator=_positive)
-
-
-@final
-class Failure(Enum):
-    """Say what failed in the state that an exception left."""
-
-    AT_EVENT = "a handler of the event that the state stands at, which is still to be completed"
-    REFUSED = "a request that made no sense"
-    ELSEWHERE = "the step, the data, or a handler of another event"
-
-
-@final
-@attrs.frozen
-class Ledger:
-    """Keep what the script writes down beside the counters, and users rarely read."""
-
-    status: Status = Status.READY
-    attributes: Map[str, int] = Map()
-    counts_before: Map[str, int] = Map()
-    """The counts of events at the start of the epoch."""
-    offset: int = 0
-    """What to add to `State.batches` for the number of batches drawn from the data's iterator."""
-    failure: Failure | None = None
-    """What failed, as long as nothing has answered it."""
-    has_data: bool = True
-    """Whether the batches come from data, and not from `epoch_length` alone."""
+# Of a state that is read; those of the class stand for a state that is there.
+ReadBatch = TypeVar("ReadBatch")
+ReadOutput = TypeVar("ReadOutput")
+ReadUser = TypeVar("ReadUser")
 
 
 _NO_LEDGER: Final = Ledger()
 _NO_LIMITS: Final = Limits()
 _NOTHING: Final[Map[str, float]] = Map()
 _NO_COUNTS: Final[Map[str, int]] = Map()
+
+
+# At these the next iteration is under way, but not counted yet.
+_BEFORE_ITERATION: Final = frozenset(
+    {"epoch_started", "get_batch_started", "dataloader_stop_iteration", "get_batch_completed"}
+)
+
+
+def _count(owner: object, field: attrs.Attribute[int], value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{field.name}={value!r} of type {type(value).__name__} is not an int")
+    if value < 0:
+        raise ValueError(f"{field.name}={value} is negative; it counts from 0")
 
 
 def _frozen_metrics(metrics: Mapping[str, float]) -> Map[str, float]:
@@ -148,6 +91,10 @@ class State(Generic[Batch, Output, User]):
         counts: the firings so far of events without a counter attribute, by name.
         ledger: the script's own notes.
 
+    Raises:
+        TypeError: a counter is not an int.
+        ValueError: a counter is negative.
+
     >>> before = State(epoch=2, iteration=7, output=0.25)
     >>> after = before.evolve(output=0.5).terminate()
     >>> before.output, after.output, after.requests.terminate
@@ -156,12 +103,12 @@ class State(Generic[Batch, Output, User]):
     True
     """
 
-    iteration: int = 0
-    epoch: int = 0
-    batches: int = 0
+    iteration: int = attrs.field(default=0, validator=_count)
+    epoch: int = attrs.field(default=0, validator=_count)
+    batches: int = attrs.field(default=0, validator=_count)
     event: AnyEvent | None = None
-    _batch: Batch | Missing = MISSING
-    _output: Output | Missing = MISSING
+    _batch: Batch | Missing = attrs.field(default=MISSING, alias="batch")
+    _output: Output | Missing = attrs.field(default=MISSING, alias="output")
     requests: Requests = attrs.field(default=NO_REQUESTS, converter=shared)
     user: User = cast("User", None)
     metrics: Map[str, float] = attrs.field(default=_NOTHING, converter=_frozen_metrics)
@@ -319,6 +266,102 @@ class State(Generic[Batch, Output, User]):
             raise TypeError(f"recover({recovery!r}): give one of SKIP_BATCH, END_EPOCH and END_RUN")
         return with_requests(self, attrs.evolve(self.requests, recovery=recovery))
 
+    def with_limits(
+        self, *, max_epochs: int | None = None, max_iters: int | None = None
+    ) -> State[Batch, Output, User]:
+        """Give this state with another end of the run: a number of epochs, or of iterations.
+
+        If limits have ended the run, the state stands where it did before they did. A run that was
+        asked to end stays ended.
+
+        Law: going on from here equals a run that had these limits from its start, as long as no
+        handler of the events at the end changes the state.
+
+        Raises:
+            TypeError: a limit is not an int.
+            ValueError: both or none are given, or the run is beyond the limit already.
+
+        >>> from fengine import Loop, outputs
+        >>> loop = Loop(outputs(lambda batch: 2 * batch))
+        >>> short = loop.run([1, 2, 3], max_epochs=2)
+        >>> loop.resume(short.with_limits(max_epochs=5), [1, 2, 3]).epoch
+        5
+        """
+        if (max_epochs is None) == (max_iters is None):
+            raise ValueError(
+                f"with_limits(max_epochs={max_epochs}, max_iters={max_iters}): give one of them"
+            )
+        limits = attrs.evolve(self.limits, max_epochs=max_epochs, max_iters=max_iters)
+        state = _before_end(self)
+        next_one = state.event is not None and state.event.name in _BEFORE_ITERATION
+        for name, limit, reached in (
+            ("max_epochs", limits.max_epochs, state.epoch),
+            ("max_iters", limits.max_iters, state.iteration + next_one),
+        ):
+            if limit is not None and limit < reached:
+                raise ValueError(
+                    f"{name}={limit} is behind the run, which is at number {reached}; give a "
+                    "larger one, or an earlier state"
+                )
+        return attrs.evolve(state, limits=limits)
+
+    def to_dict(
+        self,
+        *,
+        user: Callable[[User], object] | None = None,
+        output: Callable[[Output], object] | None = None,
+        batch: Callable[[Batch], object] | None = None,
+    ) -> dict[str, Any]:
+        """Give this state as plain data, to be read by `from_dict`, in another process too.
+
+        It is what JSON knows as long as the slots are written so.
+
+        Args:
+            user: writes the user's record; None leaves it as it is.
+            output: writes the output; None leaves it as it is.
+            batch: writes the batch. None leaves it out: a run that goes on from the state that is
+                read fetches it again, so that what a handler has changed in it is lost.
+
+        Raises:
+            SnapshotError: a metric is not a number.
+
+        >>> plain = State(epoch=2, iteration=7, output=0.25).to_dict()
+        >>> plain["schema"], plain["iteration"], plain["output"]
+        (1, 7, {'value': 0.25})
+        """
+        state = without_batch(self) if batch is None else self
+        fields = attrs.asdict(state, recurse=False)
+        return snapshot.write(fields, user=user, output=output, batch=batch)
+
+    @staticmethod
+    def from_dict(
+        plain: object,
+        *,
+        events: EventRegistry = BUILT_IN_EVENTS,
+        user: Callable[[Any], ReadUser] | None = None,
+        output: Callable[[Any], ReadOutput] | None = None,
+        batch: Callable[[Any], ReadBatch] | None = None,
+    ) -> State[ReadBatch, ReadOutput, ReadUser]:
+        """Read a state from what `to_dict` gave.
+
+        Law: `from_dict(to_dict(state)) == state`, but for a batch that is to be fetched again.
+
+        Args:
+            plain: the data; it is checked whole before anything is made of it.
+            events: knows the events of your own, as `loop.registry` does.
+            user: reads the user's record; None leaves it as it is.
+            output: reads the output; None leaves it as it is.
+            batch: reads the batch; None leaves it as it is.
+
+        Raises:
+            SnapshotError: the data is not what `to_dict` gives; the error names the place.
+
+        >>> state = State(epoch=2, iteration=7, output=0.25).terminate()
+        >>> State.from_dict(state.to_dict()) == state
+        True
+        """
+        return State(**snapshot.read(plain, events, user=user, output=output, batch=batch))
+
     @override
     def __eq__(self, other: object) -> bool:
         """Compare every field; tensors by shape, dtype and content. Always a bool."""
@@ -348,3 +391,29 @@ def with_requests(
 ) -> State[Batch, Output, User]:
     """Hold exactly these requests."""
     return _set_requests(state, shared(requests))
+
+
+def without_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Hold no batch, and have the one that was there fetched again where the run goes on."""
+    if not state.has_batch:
+        return state
+    return attrs.evolve(state, batch=MISSING, ledger=attrs.evolve(state.ledger, batch_due=True))
+
+
+def _before_end(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Give the state of a run before its limits ended it; the state itself where they have not."""
+    requests, counts = state.requests, state.counts
+    if state.event not in (Events.TERMINATE, Events.COMPLETED):
+        return state
+    if state.status is Status.TERMINATED:
+        return state
+    if requests.terminate is Terminate.LIMIT:
+        event = Events.ITERATION_COMPLETED
+        requests = attrs.evolve(requests, terminate=None)
+        counts = counts.delete(Events.TERMINATE.name)
+    elif Events.TERMINATE.name in counts:
+        return state
+    else:
+        event = Events.EPOCH_COMPLETED
+    ledger = attrs.evolve(state.ledger, status=Status.RUNNING, failure=None)
+    return attrs.evolve(state, event=event, requests=requests, counts=counts, ledger=ledger)

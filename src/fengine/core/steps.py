@@ -8,11 +8,12 @@ functions do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar, cast, final
+from typing import Generic, TypeVar, cast, final, overload
 
 import attrs
+from typing_extensions import override
 
-from fengine.core.describe import require_callable
+from fengine.core.describe import describe, require_callable
 from fengine.core.events import BUILT_IN, AnyEvent, Event, PayloadEvent
 from fengine.core.registry import not_an_event
 from fengine.core.state import Batch, Output, State, User
@@ -26,11 +27,22 @@ Kept = TypeVar("Kept")
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Outputs(Generic[Batch, Output]):
     """Make the output of the batch alone; made by `outputs`."""
 
     function: Callable[[Batch], Output]
+
+    @override
+    def __repr__(self) -> str:
+        return f"outputs({describe(self.function)})"
+
+    # First for who says nothing of a user's record: then there is none.
+    @overload
+    def __call__(self, state: State[Batch, Output, None]) -> State[Batch, Output, None]: ...
+
+    @overload
+    def __call__(self, state: State[Batch, Output, Kept]) -> State[Batch, Output, Kept]: ...
 
     def __call__(self, state: State[Batch, Output, Kept]) -> State[Batch, Output, Kept]:
         """Give the state with the output of its batch."""
@@ -54,7 +66,7 @@ def outputs(function: Callable[[Batch], Output]) -> Outputs[Batch, Output]:
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Stages(Generic[Batch, Output, Value, User]):
     """Chain functions with events between them into a step; made by `stages`.
 
@@ -68,6 +80,16 @@ class Stages(Generic[Batch, Output, Value, User]):
     """
 
     parts: tuple[Callable[..., object] | AnyEvent, ...]
+
+    @override
+    def __repr__(self) -> str:
+        shown = [
+            f"emit({part!r})"
+            if isinstance(part, Event | PayloadEvent)
+            else f"then({describe(part)})"
+            for part in self.parts[1:]
+        ]
+        return ".".join([f"stages({describe(self.parts[0])})", *shown])
 
     @property
     def events(self) -> Iterator[AnyEvent]:

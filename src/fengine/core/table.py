@@ -16,23 +16,10 @@ import attrs
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent, EventSet, FilteredPayloadEvent, PayloadEvent
 from fengine.core.filters import Filter
-from fengine.core.handlers import AnyHandler, kind_of
+from fengine.core.handlers import kind_of, moved
+from fengine.core.order import ordered, require_others
+from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, State, User
-
-
-@final
-@attrs.frozen
-class Registration(Generic[Batch, Output, User]):
-    """Hold one handler with the event that it listens to, and the filter on it or None.
-
-    >>> from fengine import Events, State
-    >>> Registration(Events.STARTED, None, State.terminate).event
-    Events.STARTED
-    """
-
-    event: AnyEvent
-    filter: Filter | None
-    handler: AnyHandler[Batch, Output, User]
 
 
 @final
@@ -40,7 +27,8 @@ class Registration(Generic[Batch, Output, User]):
 class Table(Generic[Batch, Output, User]):
     """Hold registrations in their order.
 
-    Laws: `table.adding(r).without(r) == table`; neither changes the table.
+    Laws: `table.adding(r).without(r) == table`; neither changes the table. Within one event,
+    handlers run in the order of registration, as far as `runs_before` and `runs_after` allow.
 
     >>> from fengine import Events, State, compose
     >>> table = Table().adding(Registration(Events.STARTED, None, compose()))
@@ -53,19 +41,26 @@ class Table(Generic[Batch, Output, User]):
     def adding(
         self, *registrations: Registration[Batch, Output, User]
     ) -> Table[Batch, Output, User]:
-        """Give this table with registrations behind those it has."""
-        return Table(self.registrations + registrations)
+        """Give this table with registrations behind those it has.
+
+        Raises:
+            ValueError: `runs_before` and `runs_after` of its handlers go round in a circle.
+        """
+        table = Table(self.registrations + registrations)
+        for name in {registration.event.name for registration in registrations}:
+            ordered([one for one in table.registrations if one.event.name == name])
+        return table
 
     def without(
         self, registration: Registration[Batch, Output, User]
     ) -> Table[Batch, Output, User]:
-        """Give this table without the latest registration equal to the given one.
+        """Give this table without the latest registration of the same event, filter and handler.
 
         Raises:
             ValueError: there is none.
         """
         for place in reversed(range(len(self.registrations))):
-            if self.registrations[place] == registration:
+            if self.registrations[place].is_alike(registration):
                 return Table(self.registrations[:place] + self.registrations[place + 1 :])
         raise ValueError(
             f"{describe(registration.handler)} is not registered for {registration.event!r}"
@@ -74,11 +69,16 @@ class Table(Generic[Batch, Output, User]):
         )
 
     def compiled(self) -> Compiled[Batch, Output, User]:
-        """Sort the registrations by the name of their event, each kept in its order."""
+        """Give, by the name of their event, the registrations in the order in which they run.
+
+        Raises:
+            ValueError: one is to run before or after a handler that is not registered.
+        """
         found: dict[str, list[Registration[Batch, Output, User]]] = {}
         for registration in self.registrations:
             found.setdefault(registration.event.name, []).append(registration)
-        return {name: tuple(registrations) for name, registrations in found.items()}
+        require_others(self.registrations)
+        return {name: ordered(registrations) for name, registrations in found.items()}
 
 
 Compiled: TypeAlias = Mapping[str, tuple[Registration[Batch, Output, User], ...]]
@@ -149,6 +149,7 @@ def fire(
 
     Raises:
         TypeError: a handler returned something else than a state.
+        ValueError: a handler returned a state that stands elsewhere in the run.
         BaseException: whatever a handler raised, with a note that says which one and where.
 
     >>> from fengine import Events
@@ -169,9 +170,17 @@ def fire(
                     continue
             role, called = "handler", registration.handler
             result = called(state, payload) if carries else called(state)
-            if type(result) is not State:
-                raise TypeError(_no_state(called, result, event, state))
-            state = result
+            if result is not state:
+                if type(result) is not State:
+                    raise TypeError(_no_state(called, result, event, state))
+                if (
+                    result.iteration != state.iteration
+                    or result.epoch != state.epoch
+                    or result.batches != state.batches
+                    or (result.event is not state.event and result.event != state.event)
+                ):
+                    raise ValueError(f"handler {describe(called)} {moved(state, result)}")
+                state = result
     except BaseException as error:
         error.add_note(f"in {role} {describe(called)} of {event!r} {where_in_run(state)}")
         raise

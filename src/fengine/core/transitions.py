@@ -11,9 +11,12 @@ from typing import Final
 import attrs
 
 from fengine.core.events import AnyEvent, Events
+from fengine.core.ledger import Failure
+from fengine.core.limits import Limits
+from fengine.core.missing import MISSING
 from fengine.core.outcome import Status
 from fengine.core.records import copier
-from fengine.core.state import MISSING, Batch, Failure, Limits, Output, State, User
+from fengine.core.state import Batch, Output, State, User
 
 _LIMIT_SETTERS: Final = {field.name: copier(Limits, field.name) for field in attrs.fields(Limits)}
 _set_limits: Final = copier(State, "limits")
@@ -58,7 +61,25 @@ def end_of_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]
 
 def restart_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
     """Note that iteration over the data starts again, so that nothing is drawn from it."""
-    return _set_ledger(state, attrs.evolve(state.ledger, offset=-state.batches))
+    ledger = attrs.evolve(
+        state.ledger,
+        offset=-state.batches,
+        passes=state.ledger.passes + 1,
+        drawn_before=state.drawn,
+    )
+    return _set_ledger(state, ledger)
+
+
+def with_batch_again(state: State[Batch, Output, User], batch: Batch) -> State[Batch, Output, User]:
+    """Hold the batch that was set aside by `without_batch`, fetched again."""
+    return attrs.evolve(without_due_batch(state), batch=batch)
+
+
+def without_due_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Have no batch fetched again, where the data is past it and the step is done with it."""
+    if not state.ledger.batch_due:
+        return state
+    return _set_ledger(state, attrs.evolve(state.ledger, batch_due=False))
 
 
 def with_batch(state: State[Batch, Output, User], batch: Batch) -> State[Batch, Output, User]:

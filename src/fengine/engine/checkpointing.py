@@ -13,9 +13,9 @@ from typing import Any, ClassVar
 
 from immutables import Map
 
+from fengine.core.ledger import Ledger
 from fengine.core.outcome import Status
 from fengine.core.requests import NO_REQUESTS
-from fengine.core.state import Ledger
 from fengine.core.transitions import with_limit
 from fengine.engine.control import Control
 from fengine.engine.start import check_progress, set_begin, set_counters

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from immutables import Map
 
+from fengine.core.ledger import Ledger
 from fengine.core.outcome import Status
 from fengine.core.records import copier
 from fengine.core.requests import NO_REQUESTS
-from fengine.core.state import Ledger
 from fengine.core.state import State as Record
 from fengine.core.transitions import is_done, with_limit, with_status
 

@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Final, TypeAlias, final
 import attrs
 from typing_extensions import override
 
+from fengine.core.missing import MISSING
 from fengine.core.outcome import Status
 from fengine.core.ports import Box
 from fengine.core.records import copier
-from fengine.core.state import MISSING
 from fengine.core.state import State as Record
 from fengine.core.transitions import with_limit, with_status
 from fengine.engine.enums import Events

@@ -12,8 +12,9 @@ from typing import Final, Protocol, cast
 import attrs
 
 from fengine.core.events import BUILT_IN, AnyEvent, Events
+from fengine.core.ledger import Failure
 from fengine.core.ports import Box, Raised
-from fengine.core.state import Batch, Failure, Output, State, User, with_requests
+from fengine.core.state import Batch, Output, State, User, with_requests
 from fengine.core.table import Compiled, fire, where_in_run
 
 
@@ -32,8 +33,16 @@ def drive(
     box: Box[Batch, Output, User],
     table: Compiled[Batch, Output, User],
     source: Ending,
+    begin: Callable[[], None],
 ) -> Generator[AnyEvent, None, None]:
     """Fire the events of a script, and yield each behind its handlers.
+
+    Args:
+        course: the script.
+        box: what the script and its driver pass to each other.
+        table: the handlers.
+        source: what the script fetches batches from.
+        begin: called before anything else.
 
     Raises:
         BaseException: what ended the run, with notes on where; see `last_state`.
@@ -48,6 +57,7 @@ def drive(
             _let_leave(box, error)
 
     try:
+        begin()
         error = yield from pull(course, answer)
         if error is None:
             source.look_behind()

@@ -5,12 +5,15 @@ A loop holds nothing of a run, so one loop can run twice at once, or inside its 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator, Iterable
+from collections.abc import Callable, Container, Generator, Iterable, Mapping
+from functools import partial
 from typing import Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
+from immutables import Map
+from typing_extensions import override
 
-from fengine.core.describe import require_callable
+from fengine.core.describe import describe, require_callable
 from fengine.core.events import (
     AnyEvent,
     Event,
@@ -19,18 +22,26 @@ from fengine.core.events import (
     FilteredPayloadEvent,
     PayloadEvent,
 )
-from fengine.core.handlers import Handler, PayloadHandler
+from fengine.core.handlers import AnyHandler, Handler, PayloadHandler
 from fengine.core.ports import Box
+from fengine.core.registration import Registration
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry, not_an_event
 from fengine.core.script import Step, script
 from fengine.core.semantics import DOCUMENTED, Semantics
-from fengine.core.state import Batch, Ledger, Limits, Output, State, User
+from fengine.core.state import Batch, Output, State, User
 from fengine.core.steps import Stages
-from fengine.core.table import Registration, Table, members
+from fengine.core.table import Table, members
+from fengine.runtime.begin import AnySource, go_on, source_for, start
 from fengine.runtime.driver import drive
-from fengine.runtime.source import DataSource, NoData, source_of
+from fengine.runtime.external import Stateful, identities, joined, named, restore
+from fengine.runtime.plan import Plan
+from fengine.runtime.show import described_loop
+from fengine.runtime.snapshots import Snapshot, is_within_step, taken
+from fengine.runtime.source import DataSource, NoData
 
 P = TypeVar("P")
+# Handlers named by `runs_before` and `runs_after`.
+Others: TypeAlias = AnyHandler[Batch, Output, User] | tuple[AnyHandler[Batch, Output, User], ...]
 
 
 @final
@@ -50,22 +61,31 @@ class Moment(Generic[Batch, Output, User]):
 Moments: TypeAlias = Generator[Moment[Batch, Output, User], None, None]
 
 
+def _known_events(loop: Loop[Batch, Output, User]) -> EventRegistry:
+    emitted = loop.step.events if isinstance(loop.step, Stages) else ()
+    return BUILT_IN_EVENTS.register(*emitted)
+
+
 @final
 @attrs.frozen
 class Loop(Generic[Batch, Output, User]):
     """Run a step over data, and handlers at the events of the run.
 
-    A loop is a value: `on`, `register` and `without` give a new one. Loops compare, hash and pickle
-    where their steps and handlers do.
+    A loop is a value: `on`, `register`, `without` and `|` give a new one. Loops compare, hash and
+    pickle where their steps and handlers do; `print(loop)` shows who runs when.
 
     Args:
-        step: makes an output of a batch, `State -> State`; see `outputs` and `stages`.
-        semantics: when a requested stop acts.
+        step: makes an output of a batch, `State -> State`; see `outputs` and `stages`. A loop
+            without one holds handlers, to be joined with others by `|`.
+        semantics: when a requested stop acts; it goes with a step.
         registry: the events that handlers may be registered for; see `register`.
         table: the handlers; see `on`.
+        external: what the run changes outside the state, by name, such as a model and an optimizer;
+            snapshots hold copies of it. It is compared by identity.
 
     Raises:
-        TypeError: `step` cannot take one state.
+        TypeError: `step` cannot take one state, or something in `external` has no state_dict.
+        ValueError: `semantics` is given without a step.
 
     >>> from fengine import Events, State, outputs
     >>> def stop_at_large(state: State[int, int]) -> State[int, int]:
@@ -76,23 +96,37 @@ class Loop(Generic[Batch, Output, User]):
     3
     """
 
-    step: Step[Batch, Output, User] = attrs.field()
+    step: Step[Batch, Output, User] | None = attrs.field(default=None)
     semantics: Semantics = attrs.field(default=DOCUMENTED, kw_only=True)
-    registry: EventRegistry = attrs.field(kw_only=True)
+    registry: EventRegistry = attrs.field(
+        default=attrs.Factory(_known_events, takes_self=True), kw_only=True
+    )
     table: Table[Batch, Output, User] = attrs.field(kw_only=True, factory=Table)
+    external: Mapping[str, Stateful] = attrs.field(
+        kw_only=True, factory=Map, converter=named, eq=identities
+    )
 
     @step.validator
     def _check_step(self, field: object, step: object) -> None:
-        require_callable(step, "a step", "state")
+        if step is not None:
+            require_callable(step, "a step", "state")
 
-    @registry.default
-    def _known_events(self) -> EventRegistry:
-        emitted = self.step.events if isinstance(self.step, Stages) else ()
-        return BUILT_IN_EVENTS.register(*emitted)
+    @semantics.validator
+    def _check_semantics(self, field: object, semantics: Semantics) -> None:
+        if self.step is None and semantics != DOCUMENTED:
+            raise ValueError(
+                f"semantics={semantics!r} is given for a loop without a step; give it to the loop "
+                "that has the step"
+            )
 
     @overload
     def on(
-        self, event: Event | EventSet, handler: Handler[Batch, Output, User]
+        self,
+        event: Event | EventSet,
+        handler: Handler[Batch, Output, User],
+        *,
+        runs_before: Others[Batch, Output, User] = (),
+        runs_after: Others[Batch, Output, User] = (),
     ) -> Loop[Batch, Output, User]: ...
 
     @overload
@@ -100,22 +134,32 @@ class Loop(Generic[Batch, Output, User]):
         self,
         event: PayloadEvent[P] | FilteredPayloadEvent[P],
         handler: PayloadHandler[Batch, Output, User, P],
+        *,
+        runs_before: Others[Batch, Output, User] = (),
+        runs_after: Others[Batch, Output, User] = (),
     ) -> Loop[Batch, Output, User]: ...
 
     def on(
         self,
         event: Event | EventSet | PayloadEvent[P] | FilteredPayloadEvent[P],
         handler: Callable[..., State[Batch, Output, User]],
+        *,
+        runs_before: Others[Batch, Output, User] = (),
+        runs_after: Others[Batch, Output, User] = (),
     ) -> Loop[Batch, Output, User]:
         """Give this loop with a handler more, behind those that it has.
 
         Args:
             event: an event, filtered or not, or several joined by `|`.
             handler: takes the state, at a payload event the payload too, and returns the state.
+            runs_before: a handler, or several in a tuple, that is to run behind this one at the
+                events that both listen to, whichever is registered first.
+            runs_after: likewise, that is to run ahead of this one.
 
         Raises:
-            TypeError: `event` is not an event, or `handler` does not take those arguments.
-            ValueError: the event is not registered with this loop.
+            TypeError: `event` is not an event, or a handler does not take those arguments.
+            ValueError: the event is not registered with this loop, or the handlers cannot be put
+                in order.
 
         >>> from fengine import Events, outputs, tap
         >>> loop = Loop(outputs(abs)).on(
@@ -125,7 +169,16 @@ class Loop(Generic[Batch, Output, User]):
         epoch 1
         epoch 2
         """
-        table = self.table.adding(*self._registrations(event, handler))
+        table = self.table.adding(
+            *(
+                attrs.evolve(
+                    registration,
+                    runs_before=_others("runs_before", runs_before),
+                    runs_after=_others("runs_after", runs_after),
+                )
+                for registration in self._registrations(event, handler)
+            )
+        )
         return attrs.evolve(self, table=table)
 
     def register(self, *events: AnyEvent) -> Loop[Batch, Output, User]:
@@ -167,6 +220,74 @@ class Loop(Generic[Batch, Output, User]):
         for registration in self._registrations(event, handler):
             table = table.without(registration)
         return attrs.evolve(self, table=table)
+
+    def __or__(self, other: Loop[Batch, Output, User]) -> Loop[Batch, Output, User]:
+        """Join with another loop: the step of the one that has one, and the handlers of both.
+
+        Laws: it is associative; `Loop()` changes nothing; handlers keep their order, those of the
+        left loop first.
+
+        Raises:
+            ValueError: the loops have different steps or semantics, or different events or
+                external things of one name.
+
+        >>> from fengine import Events, outputs
+        >>> stopping = Loop().on(Events.EPOCH_COMPLETED, State.terminate)
+        >>> (Loop(outputs(abs)) | stopping).run([-1, -2], max_epochs=5).epoch
+        1
+        """
+        if not isinstance(other, Loop):
+            return NotImplemented
+        if self.step is not None and other.step is not None:
+            for name in ("step", "semantics"):
+                ours, theirs = getattr(self, name), getattr(other, name)
+                if ours != theirs:
+                    raise ValueError(
+                        f"the loops cannot be joined: one has {name}={describe(ours)}, the other "
+                        f"{describe(theirs)}; leave the step out of one: Loop().on(...)"
+                    )
+        with_step = other if self.step is None else self
+        return attrs.evolve(
+            with_step,
+            registry=self.registry.register(*other.registry.events),
+            table=self.table.adding(*other.table.registrations),
+            external=joined(self.external, other.external),
+        )
+
+    @override
+    def __str__(self) -> str:
+        return described_loop(self.step, self.registry, self.table)
+
+    def plan(
+        self,
+        *,
+        epoch_length: int,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        batches: int | None = None,
+    ) -> Plan[Batch, Output, User]:
+        """Say which events a run fires and which handlers it calls, without running anything.
+
+        Args:
+            epoch_length: number of batches in an epoch.
+            max_epochs: as for `run`.
+            max_iters: as for `run`.
+            batches: how many batches the data gives in all, if it gives each once.
+
+        Raises:
+            TypeError: a limit is not an int.
+            ValueError: a limit is below 1, or both limits are given.
+
+        >>> from fengine import Events, outputs
+        >>> loop = Loop(outputs(abs)).on(Events.ITERATION_COMPLETED(every=3), State.interrupt)
+        >>> plan = loop.plan(epoch_length=4, max_epochs=2)
+        >>> [(firing.epoch, firing.iteration) for firing in plan if firing.handlers]
+        [(1, 3), (2, 6)]
+        """
+        state: State[Batch, Output, User] = start(
+            NoData(), cast("User", None), max_epochs, max_iters, epoch_length
+        )
+        return Plan(state.limits, batches, self.step, self.semantics, self.table)
 
     @overload
     def run(
@@ -220,11 +341,11 @@ class Loop(Generic[Batch, Output, User]):
         >>> final.iteration, final.epoch, final.output, final.status.value
         (6, 2, 6, 'completed')
         """
-        source = _source(data, epoch_length)
-        state: State[Batch, Output, User] = _start(
+        source = source_for(data, epoch_length)
+        state: State[Batch, Output, User] = start(
             source, cast("User", user), max_epochs, max_iters, epoch_length
         )
-        return self._finish(Box(state), source)
+        return self._finish(Box(state), source, Map())
 
     @overload
     def iterate(
@@ -249,7 +370,11 @@ class Loop(Generic[Batch, Output, User]):
 
     @overload
     def iterate(
-        self, data: Iterable[Batch] | None = None, *, after: State[Batch, Output, User]
+        self,
+        data: Iterable[Batch] | None = None,
+        *,
+        after: State[Batch, Output, User] | Snapshot[Batch, Output, User],
+        replay: bool = False,
     ) -> Moments[Batch, Output, User]: ...
 
     def iterate(
@@ -260,7 +385,8 @@ class Loop(Generic[Batch, Output, User]):
         max_epochs: int | None = None,
         max_iters: int | None = None,
         epoch_length: int | None = None,
-        after: State[Batch, Output, User] | None = None,
+        after: State[Batch, Output, User] | Snapshot[Batch, Output, User] | None = None,
+        replay: bool = False,
     ) -> Moments[Batch, Output, User] | Moments[Batch, Output, None]:
         """Run step by step: give one `Moment` for each event, after its handlers have run.
 
@@ -275,10 +401,11 @@ class Loop(Generic[Batch, Output, User]):
             max_epochs: as for `run`.
             max_iters: as for `run`.
             epoch_length: as for `run`.
-            after: a state to go on from, as for `resume`, instead of all the others but `data`.
+            after: what to go on from, as for `resume`, instead of all the others but `data`.
+            replay: as for `resume`, beside `after` only.
 
         Raises:
-            TypeError: `after` is given beside the others.
+            TypeError: `after` is given beside the others, or `replay` without it.
             BaseException: as `run` and `resume` do.
 
         >>> from fengine import Events, outputs
@@ -288,34 +415,51 @@ class Loop(Generic[Batch, Output, User]):
         1 2
         2 4
         """
-        if after is None:
-            source = _source(data, epoch_length)
-            after = _start(source, cast("User", user), max_epochs, max_iters, epoch_length)
+        saved: Map[str, object] = Map()
+        if after is None and not replay:
+            source = source_for(data, epoch_length)
+            after = start(source, cast("User", user), max_epochs, max_iters, epoch_length)
+        elif after is None:
+            raise TypeError(
+                "replay=True says how the data gets behind the batches of after=; without that, "
+                "leave it out"
+            )
         elif user is None and max_epochs is None and max_iters is None and epoch_length is None:
-            source = _source_behind(after, data)
+            after, source, saved = go_on(after, data, self.external, replay=replay)
         else:
             raise TypeError(
                 "after= holds the user's record and the limits already, so user=, max_epochs=, "
                 "max_iters= and epoch_length= cannot be given beside it; leave them out"
             )
-        return self._moments(Box(after), source)
+        return self._moments(Box(after), source, saved)
 
     def resume(
-        self, state: State[Batch, Output, User], data: Iterable[Batch] | None = None
+        self,
+        after: State[Batch, Output, User] | Snapshot[Batch, Output, User],
+        data: Iterable[Batch] | None = None,
+        *,
+        replay: bool = False,
     ) -> State[Batch, Output, User]:
         """Go on right after the event that a state stands at, and give the final state.
 
         Law: for the state of every moment of a run, the events that follow and the final state are
-        those of that run, as long as `data` gives the same batches again. It is exact for a list;
-        an iterator goes on where it stands; of another iterable, the batches that are behind are
-        read and dropped. The state of a run that has ended comes back as it is.
+        those of that run, as long as `data` gives the same batches again. It enters a list, and a
+        DataLoader in a known order, where the state stands, without reading what is behind; an
+        iterator goes on where it stands; other data is refused unless `replay` is given.
+
+        The state of a run that has ended comes back as it is; see `State.with_limits`.
 
         Args:
-            state: of a moment, of an interrupted run, or `last_state` of an exception.
+            after: the state of a moment, of an interrupted run, or `last_state` of an exception; or
+                a snapshot, whose `external` is restored, and whose data is told its place.
             data: as for `run`.
+            replay: read the batches that are behind again, and drop them, where the data can only
+                be read from its start.
 
         Raises:
-            ValueError: the state has no limit, so the run would never end.
+            TypeError: there is nothing to go on from.
+            ValueError: the state has no limit, so the run would never end; the place where it
+                stands cannot be found in the data; or the snapshot has other names in `external`.
             BaseException: as `run` does.
 
         >>> from fengine import Loop, outputs
@@ -324,9 +468,47 @@ class Loop(Generic[Batch, Output, User]):
         >>> all(loop.resume(moment.state, [1, 2, 3]) == moments[-1].state for moment in moments)
         True
         """
-        source, box = _source_behind(state, data), Box(state)
-        del state  # the caller alone decides how long it lives
-        return self._finish(box, source)
+        state, source, saved = go_on(after, data, self.external, replay=replay)
+        box = Box(state)
+        del state, after  # the caller alone decides how long it lives
+        return self._finish(box, source, saved)
+
+    def snapshot(
+        self, state: State[Batch, Output, User], data: Iterable[Batch] | None = None
+    ) -> Snapshot[Batch, Output, User]:
+        """Take a snapshot of a run that stands at a state, to go on from later.
+
+        It holds the state, copies of what `external` names, and the place of data that has
+        `state_dict` and `load_state_dict`, such as torchdata's StatefulDataLoader. What is not
+        named, such as a random generator, is not in it.
+
+        Args:
+            state: where the run stands now.
+            data: the data of the run, if it knows its own place.
+
+        Raises:
+            TypeError: `state` is not a State.
+            ValueError: the state stands within the step, and the loop names something outside.
+
+        >>> from fengine import Events, outputs
+        >>> loop = Loop(outputs(lambda batch: 2 * batch))
+        >>> moments = loop.iterate([1, 2, 3], max_epochs=2)
+        >>> first = next(moment for moment in moments if moment.event is Events.EPOCH_COMPLETED)
+        >>> snapshot = loop.snapshot(first.state)
+        >>> loop.resume(snapshot, [1, 2, 3]).iteration
+        6
+        """
+        if not isinstance(state, State):
+            raise TypeError(
+                f"{state!r} of type {type(state).__name__} is not a State to take a snapshot of"
+            )
+        if self.external and is_within_step(state):
+            raise ValueError(
+                f"the state stands at {state.event!r}, within the step, which has changed external "
+                f"{sorted(self.external)} and is done again where a run goes on; take the snapshot "
+                "at an event ahead of the step or behind it"
+            )
+        return taken(self.external, state, data)
 
     def _registrations(
         self,
@@ -344,74 +526,60 @@ class Loop(Generic[Batch, Output, User]):
         return made
 
     def _finish(
-        self, box: Box[Batch, Output, User], source: DataSource[Batch] | NoData
+        self,
+        box: Box[Batch, Output, User],
+        source: AnySource[Batch],
+        saved: Map[str, object],
     ) -> State[Batch, Output, User]:
         table = self.table.compiled()
         heard = {*table, Events.EXCEPTION_RAISED.name}
-        for _ in drive(self._script(box, source, heard), box, table, source):
+        begin = partial(self._begin, box, source, saved)
+        for _ in drive(self._script(box, source, heard), box, table, source, begin):
             pass
         return box.state
 
     def _moments(
-        self, box: Box[Batch, Output, User], source: DataSource[Batch] | NoData
+        self,
+        box: Box[Batch, Output, User],
+        source: AnySource[Batch],
+        saved: Map[str, object],
     ) -> Moments[Batch, Output, User]:
         every_event = {event.name for event in self.registry.events}
         course = self._script(box, source, every_event)
-        for event in drive(course, box, self.table.compiled(), source):
+        begin = partial(self._begin, box, source, saved)
+        for event in drive(course, box, self.table.compiled(), source, begin):
             yield Moment(event, box.state)
+
+    def _begin(
+        self,
+        box: Box[Batch, Output, User],
+        source: AnySource[Batch],
+        saved: Map[str, object],
+    ) -> None:
+        box.state = source.enter(box.state)
+        # Last, since beginning to read data may draw from a random generator among them.
+        restore(self.external, saved)
 
     def _script(
         self,
         box: Box[Batch, Output, User],
-        source: DataSource[Batch] | NoData,
+        source: AnySource[Batch],
         heard: Container[str],
     ) -> Generator[AnyEvent, None, BaseException | None]:
+        if self.step is None:
+            raise ValueError(
+                "this loop has handlers only, and no step to run; join it with a loop that has "
+                "one: Loop(outputs(function)) | loop"
+            )
         # Without data, Batch is None, which no type can say.
         return script(box, self.step, cast("DataSource[Batch]", source), heard, self.semantics)
 
 
-def _source(data: Iterable[Batch] | None, epoch_length: int | None) -> DataSource[Batch] | NoData:
-    if data is not None:
-        return source_of(data)
-    if epoch_length is None:
-        raise TypeError(
-            "data is None and there is no epoch_length, so the length of an epoch is unknown; "
-            "give data, or epoch_length for a run without data"
-        )
-    return NoData()
-
-
-def _source_behind(
-    state: State[Batch, Output, User], data: Iterable[Batch] | None
-) -> DataSource[Batch] | NoData:
-    if not isinstance(state, State):
-        raise TypeError(f"{state!r} of type {type(state).__name__} is not a State to go on from")
-    if state.limits.max_epochs is None and state.limits.max_iters is None:
-        raise ValueError(
-            "the state to go on from has neither max_epochs nor max_iters, so the run would never "
-            "end; take it from a run, or give it limits: State(..., limits=Limits(max_epochs=1))"
-        )
-    if data is None and state.ledger.has_data:
-        raise TypeError(
-            "data is None, but the state to go on from is that of a run over data; give the data"
-        )
-    return _source(data, state.limits.epoch_length)
-
-
-def _start(
-    source: DataSource[Batch] | NoData,
-    user: User,
-    max_epochs: int | None,
-    max_iters: int | None,
-    epoch_length: int | None,
-) -> State[Batch, Output, User]:
-    if max_epochs is not None and max_iters is not None:
-        raise ValueError(
-            f"both max_epochs={max_epochs} and max_iters={max_iters} are given; give one of them"
-        )
-    if max_epochs is None and max_iters is None:
-        max_epochs = 1
-    if epoch_length is None and isinstance(source, DataSource):
-        epoch_length = source.length
-    ledger = Ledger(has_data=isinstance(source, DataSource))
-    return State(user=user, limits=Limits(max_epochs, max_iters, epoch_length), ledger=ledger)
+def _others(
+    wish: str, others: Others[Batch, Output, User]
+) -> tuple[AnyHandler[Batch, Output, User], ...]:
+    named = others if isinstance(others, tuple) else (others,)
+    for handler in named:
+        if not callable(handler):
+            raise TypeError(f"{wish} names handlers; {handler!r} is not callable")
+    return named

@@ -3,24 +3,26 @@
 `source_of` reads from any iterable; `NoData` stands for a run without data. A source is an effect:
 it alone holds an iterator, and says by warnings what is odd about the data.
 
-A list is entered at any place by its index, and an iterator goes on where it stands. Any other
-iterable is entered by reading and dropping the batches before that place.
+A run that goes on enters its data at a place; `positions` says how, and where that is impossible.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
+import copy
 import operator
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Generic, TypeVar, final
+from typing import Any, Generic, TypeVar, cast, final
 
 import attrs
 from typing_extensions import override
 
 from fengine.core.ports import EXHAUSTED, Exhausted, Leaked
 from fengine.core.state import Batch, Output, State, User
+from fengine.core.table import where_in_run
+from fengine.core.transitions import with_batch_again, without_due_batch
+from fengine.runtime.positions import begin_pass, entered, is_under_way
 
 Item = TypeVar("Item")
 
@@ -62,15 +64,44 @@ class DataSource(Generic[Item]):
 
     data: Iterable[Item]
     length: int | None
+    position: object = None
+    """What the data itself said of its place when a snapshot was taken, to go on from there."""
     announced: bool = True
     _iterator: Iterator[Item] | None = None
     _drawn: int = 0
+    _passes: int = 0
     _warned: bool = False
+
+    def enter(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+        """Get to the place where a state stands, and give the state with the batch that is due.
+
+        Raises:
+            ValueError: the data does not have that batch.
+            BaseException: whatever the data raises.
+        """
+        self._passes = state.ledger.passes
+        if state.status.has_ended:
+            return state
+        try:
+            if self.position is not None:
+                self._take_position(state)
+            elif state.ledger.batch_due and not isinstance(self.data, Iterator):
+                return self._with_due_batch(state)
+            elif is_under_way(state):
+                self._begin(state.drawn, self._passes)
+        except Leaked as leaked:
+            raise RuntimeError(
+                f"data raised {type(leaked.error).__name__} on the way to its place"
+            ) from leaked.error
+        except Exception as error:
+            error.add_note(f"on the way of the data to its place {where_in_run(state)}")
+            raise
+        return without_due_batch(state)
 
     def open(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
         """Get ready to give the batch behind those that the state has drawn."""
         if self._iterator is None:
-            self._begin(state.drawn)
+            self._begin(state.drawn, self._passes)
         return state
 
     def fetch(self) -> Item | Exhausted:
@@ -93,7 +124,7 @@ class DataSource(Generic[Item]):
                 self._report(f"it gave {self._drawn}")
             elif (length := length_of(self.data)) != self.length:
                 self._report(f"it now says {length}")
-        self._begin(0)
+        self._begin(0, self._passes + 1)
 
     def ran_dry(self, state: State[Batch, Output, User]) -> None:
         """Refuse to go on without data.
@@ -133,20 +164,36 @@ class DataSource(Generic[Item]):
             # The run is over; its outcome is not to be lost to this.
             warnings.warn(f"closing the iterator of data raised {error!r}", stacklevel=2)
 
-    def _begin(self, skip: int) -> None:
-        if skip and isinstance(self.data, Sequence):
-            self._iterator = map(self.data.__getitem__, range(skip, len(self.data)))
-            self._drawn = skip
-            return
-        try:
-            iterator = iter(self.data)
-        except (StopIteration, GeneratorExit) as error:
-            raise Leaked(error) from None
-        if iterator is not self.data:
-            for _ in itertools.islice(iterator, skip):
-                pass
-        self._iterator = iterator
-        self._drawn = skip
+    def _begin(self, behind: int, number: int) -> None:
+        """Begin a pass over the data, behind the first batches of it."""
+        begin_pass(self.data, number)
+        self._iterator = entered(self.data, behind)
+        self._drawn, self._passes = behind, number
+
+    def _take_position(self, state: State[Batch, Output, User]) -> None:
+        begin_pass(self.data, self._passes)
+        cast("Any", self.data).load_state_dict(copy.deepcopy(self.position))
+        self._iterator, self._drawn = iter(self.data), state.drawn
+        if self.length is None and state.drawn == state.limits.epoch_length:
+            # Data that stood at its end may begin anew by itself; that is for `restart` to do.
+            self._iterator = iter(())
+
+    def _with_due_batch(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+        """Fetch the last batch again: of this pass, or of the one before if this has given none."""
+        drawn, number = state.drawn, self._passes
+        if drawn:
+            self._begin(drawn - 1, number)
+        else:
+            self._begin(state.ledger.drawn_before - 1, number - 1)
+        batch = self.fetch()
+        if batch is EXHAUSTED:
+            raise ValueError(
+                f"data has no batch {self._drawn + 1}, though the state has had it; go on with the "
+                "data that the run had, or write the state with its batch: to_dict(batch=...)"
+            )
+        if not drawn:
+            self._begin(0, number)
+        return with_batch_again(state, cast("Any", batch))
 
     def _report(self, finding: str) -> None:
         if not self._warned:
@@ -164,6 +211,10 @@ class NoData:
     """Give None for ever, unannounced: the source of a run without data."""
 
     announced: bool = False
+
+    def enter(self, state: State[Any, Output, User]) -> State[Any, Output, User]:
+        """Give the state with the batch that is due, which was None."""
+        return with_batch_again(state, None) if state.ledger.batch_due else state
 
     def open(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
         """Do nothing: there is nothing to get ready."""

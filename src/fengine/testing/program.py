@@ -21,9 +21,10 @@ from fengine.core.events import (
     FilteredPayloadEvent,
     PayloadEvent,
 )
+from fengine.core.limits import Limits
 from fengine.core.requests import Recovery, Requests
 from fengine.core.semantics import DOCUMENTED, Semantics
-from fengine.core.state import Limits, State
+from fengine.core.state import State
 from fengine.core.steps import stages
 from fengine.runtime.loop import Loop, Moment
 from fengine.testing.batches import Batch, Data
@@ -238,7 +239,7 @@ class Program:
         """Run step by step on fresh data, from the start or from behind a state."""
         loop, batches = self.loop(), self.data.fresh()
         if after is not None:
-            return loop.iterate(batches, after=after)
+            return loop.iterate(batches, after=after, replay=True)
         return loop.iterate(batches, user=Map(), **attrs.asdict(self.limits))
 
     def _stage(self, number: int) -> _Stage:

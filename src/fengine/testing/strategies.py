@@ -26,9 +26,12 @@ from fengine.core.events import (
 )
 from fengine.core.filters import Filter, Span, after, before, every, once, where
 from fengine.core.handlers import Handler, compose, when
+from fengine.core.ledger import Ledger
+from fengine.core.limits import Limits
+from fengine.core.missing import MISSING
 from fengine.core.outcome import Status
 from fengine.core.requests import Interrupt, Requests, Terminate, TerminateEpoch
-from fengine.core.state import MISSING, Ledger, Limits, State
+from fengine.core.state import State
 from fengine.testing.program import Ask
 
 Batch = TypeVar("Batch")
@@ -71,7 +74,6 @@ def requests() -> SearchStrategy[Requests]:
     )
 
 
-_COUNTS = st.integers(0, 20)
 _EVENTS = st.none() | st.sampled_from(Events.all())
 _LIMITS = limits(20)
 _REQUESTS = requests()
@@ -88,20 +90,22 @@ def _states(
     outputs: SearchStrategy[Any],
     users: SearchStrategy[Any],
 ) -> State[Any, Any, Any]:
-    iteration = draw(_COUNTS)
+    limited = draw(_LIMITS)
+    iteration = draw(st.integers(0, limited.max_iters or 20))
+    epoch = draw(st.integers(min(iteration, 1), limited.max_epochs or 20))
     metrics: Any = draw(_MEASURED)
     counts: Any = Map(draw(_COUNTED))
     return State(
         iteration=iteration,
-        epoch=draw(_COUNTS) + min(iteration, 1),
-        batches=min(iteration, draw(_COUNTS)),
+        epoch=epoch,
+        batches=draw(st.integers(0, min(iteration, limited.epoch_length or 20))),
         event=draw(_EVENTS),
         batch=draw(batches),
         output=draw(outputs),
         requests=draw(_REQUESTS),
         user=draw(users),
         metrics=metrics,
-        limits=draw(_LIMITS),
+        limits=limited,
         counts=counts,
         ledger=Ledger(status=draw(_STATUSES), attributes=counts),
     )

@@ -10,6 +10,7 @@ from fengine.training.batches import moved as moved
 from fengine.training.batches import prepare_batch as prepare_batch
 from fengine.training.evaluation import Prediction as Prediction
 from fengine.training.evaluation import supervised_evaluation as supervised_evaluation
+from fengine.training.shuffling import Shuffled as Shuffled
 from fengine.training.supervised import Backprop as Backprop
 from fengine.training.supervised import ForwardPass as ForwardPass
 from fengine.training.supervised import Update as Update
@@ -20,6 +21,7 @@ __all__ = [
     "Backprop",
     "ForwardPass",
     "Prediction",
+    "Shuffled",
     "Update",
     "count_correct",
     "count_samples",

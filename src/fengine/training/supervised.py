@@ -218,7 +218,10 @@ def require_trainable(
     require_module(model)
     require_callable(loss_fn, "loss_fn", "y_pred", "y")
     require_callable(prepare_batch, "prepare_batch", "batch", "device", "non_blocking")
-    require_callable(optimizer.step, "the step of the optimizer")
+    # A scheduler puts a function over it that says of itself to take the optimizer, too.
+    own_step = getattr(type(optimizer), "step", None)
+    step = optimizer.step if own_step is None else own_step.__get__(optimizer)
+    require_callable(step, "the step of the optimizer")
 
 
 def require_module(model: object) -> None:

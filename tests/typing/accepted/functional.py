@@ -193,7 +193,7 @@ handler: Handler[Batch, float, Best] = compose(keep_best, when(is_late, stop_whe
 on_error: PayloadHandler[Batch, float, Best, BaseException] = answer
 on_loss: PayloadHandler[Batch, float, Best, float] = clip
 bound: Callable[[Mine], Mine] = handler
-joined = loop.on(Events.COMPLETED, handler).on(Events.STARTED, State.interrupt)
+joined = loop.on(Events.COMPLETED, handler).on(Events.STARTED, Mine.interrupt)
 
 # A handler is tested without a run.
 

@@ -12,8 +12,7 @@ from hypothesis import given
 
 from fengine import testing
 from fengine.testing import Data, Program, data, programs
-
-from .laws.recording import record
+from tests.laws.recording import record
 
 
 def test_without_hypothesis_the_import_names_the_extra() -> None:
@@ -34,7 +33,7 @@ def test_it_does_not_import_torch() -> None:
 @pytest.mark.parametrize("name", testing.__all__)
 def test_its_names_are_documented_by_example(name: str) -> None:
     value = getattr(testing, name)
-    assert inspect.isclass(value) or inspect.isroutine(value)
+    value = value if inspect.isclass(value) or inspect.isroutine(value) else type(value)
     assert doctest.DocTestParser().get_examples(value.__doc__ or "")
 
 

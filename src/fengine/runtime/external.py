@@ -1,0 +1,131 @@
+"""External: what a run changes outside its state, by name, and how it is saved and restored.
+
+A model that is trained in place is in no state. What is named here is saved with a snapshot and
+restored where a run goes on from one; what is not named is as the program left it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from immutables import Map
+
+from fengine.core.equality import same
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Give one's state as a dict, and take it up again; models, optimizers and the like do.
+
+    >>> class Counter:
+    ...     number = 0
+    ...     def state_dict(self):
+    ...         return {"number": self.number}
+    ...     def load_state_dict(self, state_dict):
+    ...         self.number = state_dict["number"]
+    >>> isinstance(Counter(), Stateful)
+    True
+    """
+
+    def state_dict(self) -> Any:
+        """Give the state."""
+
+    def load_state_dict(self, state_dict: Any, /) -> Any:
+        """Take up a state that `state_dict` gave."""
+
+
+def named(external: Mapping[str, Stateful]) -> Map[str, Stateful]:
+    """Give a map of things outside the state, and refuse what cannot be saved and restored.
+
+    Raises:
+        TypeError: it is no mapping from names to such things.
+    """
+    if not isinstance(external, Mapping):
+        raise TypeError(
+            f"external={external!r} is not a mapping from names, such as "
+            'external={"model": model, "optimizer": optimizer}'
+        )
+    for name, thing in external.items():
+        if not isinstance(name, str):
+            raise TypeError(f"external has the key {name!r}; give each thing a string as its name")
+        if not _is_stateful(thing):
+            what = f"the class {thing.__name__}" if isinstance(thing, type) else f"{thing!r}"
+            raise TypeError(
+                f"external[{name!r}] is {what}, which has no state_dict() and load_state_dict() "
+                "to be saved and restored with"
+            )
+    return Map(external)
+
+
+def identities(external: Mapping[str, Stateful]) -> Map[str, int]:
+    """Give what tells things outside the state apart: which objects they are."""
+    return Map({name: id(thing) for name, thing in external.items()})
+
+
+def joined(ours: Mapping[str, Stateful], theirs: Mapping[str, Stateful]) -> Map[str, Stateful]:
+    """Give the things of both.
+
+    Raises:
+        ValueError: a name stands for different things.
+    """
+    for name in ours:
+        if name in theirs and ours[name] is not theirs[name]:
+            raise ValueError(
+                f"the loops cannot be joined: external[{name!r}] of one is {ours[name]!r}, of the "
+                f"other {theirs[name]!r}; give one of them another name"
+            )
+    return Map({**ours, **theirs})
+
+
+def saved(
+    external: Mapping[str, Stateful], before: Mapping[str, object] | None = None
+) -> Map[str, object]:
+    """Give copies of the states, which later training does not change.
+
+    Args:
+        external: the things.
+        before: earlier copies; of what has not changed since, they are given again.
+    """
+    states = {}
+    for name, thing in external.items():
+        state = thing.state_dict()
+        known = before is not None and name in before and same(before[name], state)
+        states[name] = before[name] if before is not None and known else copy.deepcopy(state)
+    return Map(states)
+
+
+def require_names(external: Mapping[str, Stateful], states: Mapping[str, object]) -> None:
+    """Refuse states of other things than these.
+
+    Raises:
+        ValueError: a name is missing or too many.
+    """
+    if set(states) != set(external):
+        raise ValueError(
+            f"the snapshot holds external {sorted(states)}, but the loop names "
+            f"{sorted(external)}; give Loop(..., external=...) the names of the snapshot"
+        )
+
+
+def restore(external: Mapping[str, Stateful], states: Mapping[str, object]) -> None:
+    """Have each thing take up its state; all of them, or none where one refuses.
+
+    Raises:
+        Exception: whatever a thing raises, with a note that names it.
+    """
+    before = saved(external) if states else Map[str, object]()
+    for name, state in states.items():
+        try:
+            # A copy, since some keep what they are given, and change it.
+            external[name].load_state_dict(copy.deepcopy(state))
+        except Exception as error:
+            error.add_note(f"in restoring external[{name!r}]; nothing is changed")
+            for touched, state_before in before.items():
+                external[touched].load_state_dict(state_before)
+            raise
+
+
+def _is_stateful(thing: object) -> bool:
+    return isinstance(thing, Stateful) and not isinstance(thing, type)

@@ -1,0 +1,51 @@
+"""Show a loop in a terminal: its step, and at each event the handlers in the order they run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fengine.core.describe import describe
+from fengine.core.events import AnyEvent, Events
+from fengine.core.registration import Registration
+from fengine.core.registry import EventRegistry
+from fengine.core.script import Step
+from fengine.core.state import Batch, Output, User
+from fengine.core.steps import Stages
+from fengine.core.table import Table
+
+
+def described_loop(
+    step: Step[Batch, Output, User] | None,
+    registry: EventRegistry,
+    table: Table[Batch, Output, User],
+) -> str:
+    """Give the lines of a loop; events that nobody listens to are left out."""
+    compiled = table.compiled()
+    lines = ["Loop without a step" if step is None else f"Loop of {describe(step)}"]
+    for event in in_order(registry, step):
+        registrations = compiled.get(event.name, ())
+        if registrations:
+            lines.append(f"  {event!r}")
+        lines.extend(
+            f"    {place}. {described_registration(one)}"
+            for place, one in enumerate(registrations, start=1)
+        )
+    return "\n".join(lines)
+
+
+def described_registration(registration: Registration[Any, Any, Any]) -> str:
+    """Name a handler with the filter on it."""
+    handler = describe(registration.handler)
+    return handler if registration.filter is None else f"{handler}, {registration.filter}"
+
+
+def in_order(registry: EventRegistry, step: Step[Batch, Output, User] | None) -> Iterator[AnyEvent]:
+    """Give the events of a loop in the order of a run: those of the step within the iteration."""
+    own = [event for event in registry.events if event not in Events.all()]
+    emitted = list(step.events) if isinstance(step, Stages) else []
+    for event in Events.all():
+        yield event
+        if event is Events.ITERATION_STARTED:
+            yield from emitted
+    yield from (event for event in own if event not in emitted)

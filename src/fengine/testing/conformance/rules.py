@@ -1,0 +1,192 @@
+"""The rules: what must hold of every run of every Engine, whatever its handlers do.
+
+A rule looks at what was seen of one call of `run`, and says what is wrong with it, if anything is.
+None of them knows another engine: what may fire, the reference automaton says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Set
+from typing import Final, final
+
+import attrs
+
+from fengine.core.requests import NO_REQUESTS
+from fengine.testing.automaton import AUTOMATON, Standing
+from fengine.testing.conformance.player import MOST_EVENTS, Played, Progress, Ran
+from fengine.testing.conformance.programs import Call
+from fengine.testing.traces import Fired, follow
+
+
+@final
+@attrs.frozen
+class Rule:
+    """Hold a rule.
+
+    Args:
+        name: a short name.
+        holds: what must hold, in words.
+        wrong: says what is wrong with one call of a played program; nothing if it is right.
+
+    >>> [rule.name for rule in RULES][:3]
+    ['ends', 'returns', 'raises']
+    """
+
+    name: str
+    holds: str
+    wrong: Callable[[Ran, Played], str]
+
+
+def _ends(ran: Ran, played: Played) -> str:
+    if not ran.endless:
+        return ""
+    last = ran.progress[-1]
+    return (
+        f"after {MOST_EVENTS} events it is at epoch {last.epoch}, iteration {last.iteration}, "
+        "and goes on"
+    )
+
+
+def _returns(ran: Ran, played: Played) -> str:
+    if ran.endless or ran.error is not None:
+        return ""
+    if ran.returned is not played.state:
+        return f"it returned {ran.returned!r}, and {len(ran.fired)} events had fired"
+    return "" if ran.fired else "no event had fired when it returned"
+
+
+def _raises(ran: Ran, played: Played) -> str:
+    takes = played.program.listener == "takes"
+    for error in () if ran.endless else ran.raised:
+        if takes and ran.error is error:
+            return f"{error!r} left it, though a handler had taken it"
+        if not takes and ran.error is not error:
+            left = "nothing" if ran.error is None else repr(ran.error)
+            return f"{error!r} was raised and not taken, but {left} left it"
+    return ""
+
+
+def _handles_once(ran: Ran, played: Played) -> str:
+    due = 1 if played.program.listener in ("takes", "raises") else 0
+    for error in ran.raised:
+        calls = sum(handled is error for handled in ran.handled)
+        if calls != due:
+            return f"the handler of EXCEPTION_RAISED was called {calls} times with {error!r}"
+    return ""
+
+
+def _fires(ran: Ran, played: Played) -> str:
+    if ran.endless or not ran.fired or played.program.listener == "removed":
+        return ""  # other rules speak of these
+    trace = list(ran.fired)
+    if ran.error is not None and trace[-1].event != "exception_raised":
+        trace.append(Fired("exception_raised", requests=NO_REQUESTS))
+    try:
+        _followed(ran, played, [*trace, Fired("exited")])
+    except AssertionError as refusal:
+        return str(refusal)
+    return ""
+
+
+def _followed(ran: Ran, played: Played, trace: list[Fired]) -> Set[Standing]:
+    """Follow a trace from where the run began or was paused."""
+    known: dict[str, bool] = {}
+    if played.semantics is not None:
+        known["at once"] = not played.semantics.finish_iteration
+    if ran.previous is None or not ran.previous.interrupted:
+        known["data"] = ran.call.data.kind != "none"
+        return follow(AUTOMATON, {Standing()}, trace, known)
+    paused = _followed(ran.previous, played, ran.previous.fired)
+    resumed = {attrs.evolve(standing, paused=False) for standing in paused}
+    return follow(AUTOMATON, resumed, trace, known)
+
+
+def _keeps_limits(ran: Ran, played: Played) -> str:
+    given = ran.call.limits
+    if ran.refused or given.max_epochs is given.max_iters:
+        return ""
+    for progress in ran.progress:
+        if (progress.max_epochs, progress.max_iters) != (given.max_epochs, given.max_iters):
+            return (
+                f"max_epochs is {progress.max_epochs} and max_iters is {progress.max_iters} at "
+                f"epoch {progress.epoch}, iteration {progress.iteration}"
+            )
+        if given.epoch_length not in (None, progress.epoch_length):
+            return f"epoch_length is {progress.epoch_length} at epoch {progress.epoch}"
+    return ""
+
+
+def _runs_again(ran: Ran, played: Played) -> str:
+    before = ran.previous
+    if before is None or before.call != ran.call or not ran.refused:
+        return ""
+    if before.raised or before.interrupted or before.returned is not played.state:
+        return ""
+    return f"the same call again is refused: {ran.error!r}"
+
+
+def _refuses_whole(ran: Ran, played: Played) -> str:
+    after = ran.progress[-1]
+    if not ran.refused or after == ran.before:
+        return ""
+    changes = ", ".join(
+        f"{field.name} from {getattr(ran.before, field.name)} to {getattr(after, field.name)}"
+        for field in attrs.fields(Progress)
+        if getattr(ran.before, field.name) != getattr(after, field.name)
+    )
+    return f"it was refused ({ran.error!r}), and changed {changes}"
+
+
+def _reaches(ran: Ran, played: Played) -> str:
+    undisturbed = all(fired.requests == NO_REQUESTS for fired in ran.fired) and not ran.raised
+    new = bool(ran.fired) and (ran.progress[0].epoch, ran.progress[0].iteration) == (0, 0)
+    if not undisturbed or not new or ran.endless:
+        return ""
+    data, limits = ran.call.data, ran.call.limits
+    if not _knows_length(ran.call) and any(map(_knows_length, _calls_before(ran))):
+        return ""  # which may still hold
+    wanted = limits.max_iters or (limits.max_epochs or 1) * (limits.epoch_length or data.size)
+    reached = ran.progress[-1].iteration
+    if reached == wanted or (wanted > data.size and not data.replays):
+        return ""
+    return f"nothing stopped it, and it is at iteration {reached} in the end, not at {wanted}"
+
+
+def _knows_length(call: Call) -> bool:
+    return call.limits.epoch_length is not None or call.data.kind in ("list", "sized")
+
+
+def _calls_before(ran: Ran) -> Iterator[Call]:
+    while ran.previous is not None:
+        ran = ran.previous
+        yield ran.call
+
+
+def _feeds(ran: Ran, played: Played) -> str:
+    data = ran.call.data
+    if ran.raised or not ran.fired or ran.fired[0].event != "started" or data.kind == "none":
+        return ""
+    expected, seen = {0}, 0
+    for batch, fired in ran.batches:
+        cut = "terminate_single_epoch" in [one.event for one in ran.fired[seen:fired]]
+        if cut:
+            expected = {0} if data.replays else set(range(data.size))
+        if batch not in expected:
+            return f"the step got batch {batch!r}, where {sorted(expected)} was to come"
+        last = batch == data.size - 1
+        expected, seen = {0} if last else {batch + 1}, fired
+    return ""
+
+
+RULES: Final = (
+    Rule("ends", "a run ends", _ends),
+    Rule("returns", "a run fires events, and returns the state or raises", _returns),
+    Rule("raises", "an exception leaves the run, unless a handler is there that takes it", _raises),
+    Rule("once", "EXCEPTION_RAISED fires once for an exception", _handles_once),
+    Rule("fires", "what fires, and how the counters grow, is in the automaton", _fires),
+    Rule("limits", "a run has the limits that it was given, and no others", _keeps_limits),
+    Rule("again", "what has run can be run again in the same way", _runs_again),
+    Rule("refusal", "a call that is refused changes nothing", _refuses_whole),
+    Rule("reaches", "a run that nothing stops reaches its limits", _reaches),
+    Rule("batches", "the step gets the batches of the data, in their order", _feeds),
+)
