@@ -19,7 +19,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -1179,7 +1179,7 @@ def test_a_method_that_stops_is_a_handler_that_skips_nothing() -> None:
     engine.add_event_handler(Events.COMPLETED, lambda engine: completed.append(engine.state.epoch))
     engine.run([1, 2])
     assert completed == [1]
-    wished = Engine(lambda engine, batch: engine.terminate(skip_completed=np.True_))
+    wished = Engine(lambda engine, batch: engine.terminate(skip_completed=cast("bool", np.True_)))
     wished.add_event_handler(Events.COMPLETED, lambda engine: completed.append(0))
     wished.run([1, 2])
     assert completed == [1]
