@@ -3,51 +3,45 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import get_args
+from typing import Final, Literal, get_args
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from fengine import DOCUMENTED, IGNITE_0_5_5
-from tests.engine.differential import (
-    CUSTOM,
-    LOOP_EVENTS,
-    PROCESS,
-    Act,
-    Answer,
-    Data,
-    Deed,
-    Give,
-    IgniteSide,
-    Kind,
-    Program,
-    Put,
-    Run,
-    Stop,
-    Throw,
-    compare,
-    play,
-    programs,
-)
+from tests.engine.differential.batches import Data, Kind
+from tests.engine.differential.comparing import compare
+from tests.engine.differential.deeds import Deed, Give, Stop, Throw
+from tests.engine.differential.player import play
+from tests.engine.differential.program import EVENTS, PROCESS, Act, Answer, Program, Run
+from tests.engine.differential.rows import MENDED, STAND, Difference
+from tests.engine.differential.sides import IgniteSide, MendedSide
+from tests.engine.differential.strategies import programs
+
+MANY: Final = settings(max_examples=max(1000, settings().max_examples))
 
 
+@MANY
 @given(programs())
 def test_the_engine_of_0_5_5_runs_like_pytorch_ignite(program: Program) -> None:
     compare(program, IGNITE_0_5_5)
 
 
+@MANY
 @given(programs())
 def test_the_documented_engine_runs_like_pytorch_ignite(program: Program) -> None:
     compare(program, DOCUMENTED)
 
 
 def test_the_programs_reach_everything() -> None:
-    deeds: Counter[str] = Counter()
+    done: Counter[object] = Counter()
+    acts: set[tuple[str, object]] = set()
     seen: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
+    filters: set[str] = set()
 
     @settings(
-        max_examples=400,
+        max_examples=600,
         derandomize=True,
         database=None,
         phases=[Phase.generate],
@@ -55,52 +49,51 @@ def test_the_programs_reach_everything() -> None:
     )
     @given(programs())
     def collect(program: Program) -> None:
-        result = play(program, IgniteSide())
-        deeds.update(result.deeds.keys())
+        result = play(program, MendedSide(IGNITE_0_5_5))
+        done.update(result.done.keys())
+        acts.update((act.place, act.deed) for act in program.acts if act.deed in result.done)
         seen.update({one.what for one in result.seen})
         kinds.update({run.data.kind for run in program.runs})
+        filters.update(name for listener in program.listeners for name, _ in listener.filter)
         paused = [number for number, one in enumerate(result.seen) if one.last_event == "interrupt"]
         if paused and any(one.what == PROCESS for one in result.seen[paused[0] :]):
             seen["went on"] += 1
 
     collect()
     assert kinds.keys() == set(get_args(Kind))
-    assert {*LOOP_EVENTS, CUSTOM, PROCESS, "returned", "raised", "went on"} <= seen.keys()
+    assert filters == {"every", "once", "before", "after", "event_filter"}
+    others = {"returned", "raised", "refused", "warning", "went on", "saved", "asked", "filter"}
+    assert {*EVENTS, PROCESS, *others, "listener 0", "listener 1"} <= seen.keys()
     # Each event and the process function has acted, and each kind of deed and answer occurred.
-    assert {*LOOP_EVENTS, CUSTOM, PROCESS} <= deeds.keys()
-    assert {kind.__name__ for kind in get_args(Deed)} <= deeds.keys()
-    assert {f"answer {answer}" for answer in get_args(Answer)} <= deeds.keys()
-    stops = {f"{method} {skip}" for method in ("terminate", "terminate_epoch") for skip in (0, 1)}
-    assert {stop.replace(" 0", " False").replace(" 1", " True") for stop in stops} <= deeds.keys()
-    assert {f"throw {kind}" for kind in ("error", "keyboard", "exit", "stop")} <= deeds.keys()
+    assert {*EVENTS, PROCESS} <= {place for place, _ in acts}
+    assert set(get_args(Deed)) <= {type(deed) for deed in done}
+    assert set(get_args(Answer)) <= done.keys()
+    methods: tuple[Literal["terminate", "terminate_epoch"], ...] = ("terminate", "terminate_epoch")
+    assert {Stop(method, skip) for method in methods for skip in (False, True)} <= done.keys()
+    assert {Throw("error"), Throw("keyboard"), Throw("exit"), Throw("stop")} <= done.keys()
     # What is rare by nature is still met often enough to be worth anything.
     often = {"interrupt": 30, "exception_raised": 30, "warning": 5, "went on": 4, "raised": 100}
     assert {name: seen[name] for name in often if seen[name] < often[name]} == {}
 
 
-# Where the comparison finds what it must: each is a difference that stands, by its row.
+def named(difference: Difference) -> str:
+    return difference.row
 
 
-@pytest.mark.parametrize(
-    ("row", "program"),
-    [
-        ("Q-30", Program((Run(Data("iterator", 3), max_iters=9, epoch_length=4),))),
-        ("Q-08", Program((Run(Data("unsized", 0), max_iters=1),))),
-        (
-            "R-21",
-            Program(
-                (Run(Data("none"), max_iters=5, epoch_length=4),),
-                (Act("iteration_completed", 2, Put("max_iters", 1)),),
-            ),
-        ),
-    ],
-    ids=["Q-30", "Q-08", "R-21"],
-)
-def test_a_difference_that_stands_is_met_by_its_row(row: str, program: Program) -> None:
-    ours, theirs = compare(program, IGNITE_0_5_5)
-    assert row in theirs.rows
-    assert ours.seen != theirs.seen
-    assert not ours.endless
+@pytest.mark.parametrize("difference", STAND, ids=named)
+def test_a_difference_that_stands_is_met_by_its_row(difference: Difference) -> None:
+    here, there = compare(difference.program, difference.semantics)
+    assert there.rows.keys() == {difference.row}
+    assert here.seen != there.seen
+    assert not here.endless
+
+
+@pytest.mark.parametrize("difference", MENDED, ids=named)
+def test_a_difference_that_is_mended_is_one(difference: Difference) -> None:
+    here, mended = compare(difference.program, difference.semantics)
+    assert mended.rows == {}
+    assert here.seen != play(difference.program, IgniteSide()).seen
+    assert not here.endless
 
 
 @pytest.mark.parametrize(

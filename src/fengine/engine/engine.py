@@ -238,13 +238,11 @@ class Engine(Checkpointing):
             within = record.event is not None and record.event.name in _WITHIN_ITERATION
             ends_epoch = within and isinstance(error, Exception)
             del error  # the traceback of what a handler raises holds this frame
-        if self._box.state.status is Status.INTERRUPTED:
+        record = self._box.state
+        if record.status is Status.INTERRUPTED:
             # A handler of INTERRUPT failed: there is no pause, and what asked for it stays.
-            self._box.state = with_status(self._box.state, Status.RUNNING)
-        if ends_epoch:
-            self._box.state = self._box.state.recover(Recovery.END_EPOCH)
-        else:
-            self._box.state = self._box.state.recover(Recovery.END_RUN)
+            record = with_status(record, Status.RUNNING)
+        self._box.state = record.recover(Recovery.END_EPOCH if ends_epoch else Recovery.END_RUN)
 
     def _setup_engine(self) -> None:
         """Begin iteration over the data, behind the batches of a resumed epoch."""
