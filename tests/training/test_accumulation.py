@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
+from torch.utils.data import DataLoader
 from typing_extensions import override
 
 from fengine import Events, Loop, State, outputs
 from fengine.training import (
     Backprop,
     ForwardPass,
+    Shuffled,
     Update,
     supervised,
     supervised_accumulation,
@@ -165,6 +167,27 @@ def test_a_run_over_windows_resumes_at_each_of_its_events() -> None:
     moments = list(loop.iterate(data, max_epochs=2))
     for moment in moments:
         assert loop.resume(moment.state, data) == moments[-1].state
+
+
+def test_windows_of_a_shuffled_loader_are_shuffled_in_each_pass() -> None:
+    shuffled = Shuffled(6, seed=0)
+    loader: DataLoader[int] = DataLoader(
+        range(6),  # type: ignore[arg-type]  # torch takes any sequence
+        batch_size=1,
+        sampler=shuffled,
+        collate_fn=list,
+    )
+    seen: list[object] = []
+
+    def note(window: tuple[int, ...]) -> None:
+        seen.extend(window)
+
+    Loop(outputs(note)).run(windows(loader, 3), max_epochs=2)
+    shuffled.set_epoch(0)
+    first = list(loader)
+    shuffled.set_epoch(1)
+    assert seen == [*first, *loader]
+    assert first != list(loader)
 
 
 def test_a_run_that_ends_within_an_epoch_leaves_no_gradient_unused() -> None:

@@ -7,7 +7,7 @@ is known before the first of them goes backward, so the gradients are those of o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Generic, TypeVar, final, overload
 
@@ -15,9 +15,11 @@ import attrs
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import TypeVar as DefaultTypeVar
+from typing_extensions import override
 
 from fengine import Stages, State
 from fengine.core.describe import require_callable
+from fengine.runtime.positions import begin_pass
 from fengine.training.batches import Device, PrepareBatch, prepare_batch
 from fengine.training.supervised import ForwardPass, backward, require_trainable, updating
 
@@ -41,6 +43,36 @@ class _Windows(Generic[Item]):
     def __len__(self) -> int:
         batches = len(self.data)  # type: ignore[arg-type]  # a TypeError says that it is unknown
         return (batches + self.size - 1) // self.size
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell whatever shuffles the batches which pass over them begins."""
+        begin_pass(self.data, epoch)
+
+
+@final
+@attrs.frozen(eq=False)
+class _ListOfWindows(Sequence[tuple[Item, ...]]):
+    """Give the windows of a list at any place, so that a run can go on there."""
+
+    data: Sequence[Item]
+    size: int
+
+    @overload
+    def __getitem__(self, place: int) -> tuple[Item, ...]: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[tuple[Item, ...]]: ...
+
+    @override
+    def __getitem__(self, place: int | slice) -> tuple[Item, ...] | list[tuple[Item, ...]]:
+        starts = range(0, len(self.data), self.size)
+        if isinstance(place, slice):
+            return [tuple(self.data[start : start + self.size]) for start in starts[place]]
+        return tuple(self.data[starts[place] : starts[place] + self.size])
+
+    @override
+    def __len__(self) -> int:
+        return len(range(0, len(self.data), self.size))
 
 
 def _cut(items: Iterator[Item], size: int) -> Iterator[tuple[Item, ...]]:
@@ -73,7 +105,9 @@ def windows(data: Iterable[Item], size: int) -> Iterable[tuple[Item, ...]]:
         raise TypeError(f"size={size!r} of type {type(size).__name__} is not an int")
     if size < 1:
         raise ValueError(f"size={size} is below 1; a window holds at least one batch")
-    return _cut(data, size) if isinstance(data, Iterator) else _Windows(data, size)
+    if isinstance(data, Iterator):
+        return _cut(data, size)
+    return _ListOfWindows(data, size) if isinstance(data, Sequence) else _Windows(data, size)
 
 
 def count_samples(batch: object) -> int:
