@@ -75,6 +75,17 @@ def test_H5_a_step_cannot_move_the_run() -> None:
         Loop(stuck).run([1, 2], max_iters=10)
 
 
+def test_H5_a_step_cannot_give_an_old_state() -> None:
+    kept: list[AnyState] = []
+
+    def step(state: AnyState) -> AnyState:
+        kept.append(outputs(len)(state))
+        return kept[0]
+
+    with pytest.raises(ValueError, match="iteration from 2 to 1"):
+        Loop(step).run(["a", "b", "c"])
+
+
 @pytest.mark.parametrize("name", ["iteration", "epoch", "batches"])
 def test_H5_a_counter_is_a_number_from_0(name: str) -> None:
     wrong: Any = State

@@ -110,3 +110,18 @@ def test_it_prints_what_is_called_how_often() -> None:
 def test_limits_that_make_no_sense_are_refused(limits: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="max_epochs"):
         AnyLoop(outputs(abs)).plan(epoch_length=2, **limits)
+
+
+def test_a_loop_joined_with_itself_calls_each_handler_twice() -> None:
+    loop = AnyLoop().on(Events.EPOCH_COMPLETED, note).on(Events.EPOCH_COMPLETED(every=9), note)
+    plan = (AnyLoop(outputs(abs)) | loop | loop).plan(epoch_length=2, max_epochs=3)
+    assert [line for line in str(plan).splitlines() if line.endswith(": 3")] != []
+    assert len(plan.never()) == 2
+
+
+@pytest.mark.parametrize(
+    ("batches", "error"), [(-1, ValueError), (True, TypeError), ("x", TypeError)]
+)
+def test_the_number_of_batches_is_one(batches: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match="batches="):
+        AnyLoop(outputs(abs)).plan(epoch_length=2, batches=batches)

@@ -249,7 +249,7 @@ def test_the_batch_of_an_iterator_is_gone() -> None:
 def test_a_batch_that_the_data_no_longer_has_is_named() -> None:
     state = through_text(moments_of([1, 2, 3])[12].state)
     assert state.drawn == 3
-    with pytest.raises(ValueError, match="data has no batch 3, though the state has had it"):
+    with pytest.raises(ValueError, match="3 batches into its data, but this list has 2 only"):
         LOOP.resume(state, [1, 2])
 
 
@@ -414,3 +414,54 @@ def test_a_shuffled_training_goes_on_exactly_in_a_new_process() -> None:
     whole = [moment.state.to_dict(batch=plain) for moment in moments_of(loader, max_epochs=3)]
     rests = [json.loads(line) for line in done.stdout.splitlines()]
     assert rests == [whole[number:] for number in range(1, len(texts) + 1)]
+
+
+class Backwards(list[int]):
+    """A list that is iterated from its end."""
+
+    @override
+    def __iter__(self) -> Iterator[int]:
+        return reversed(self)
+
+
+def test_a_sequence_with_an_order_of_its_own_is_not_entered_by_index() -> None:
+    loop: Loop[Any, Any, None] = Loop(outputs(int))
+    data = Backwards([1, 2, 3, 4])
+    moments = list(loop.iterate(data))
+    third = next(m.state for m in moments if m.state.iteration == 3)
+    with pytest.raises(ValueError, match="Backwards can only be read again"):
+        loop.resume(third, data)
+    assert loop.resume(third, data, replay=True) == moments[-1].state
+
+
+def test_data_that_is_shorter_than_the_run_is_refused() -> None:
+    loop: Loop[Any, Any, None] = Loop(outputs(int))
+    third = next(m.state for m in loop.iterate([1, 2, 3, 4]) if m.state.iteration == 3)
+    loader: DataLoader[int] = DataLoader([1, 2], batch_size=None)  # type: ignore[arg-type]
+    for data in ([1, 2], loader):
+        with pytest.raises(ValueError, match=r"3 batches into its data, but this \w+ has 2 only"):
+            loop.resume(third, data)
+
+
+class Twice(DataLoader[int]):
+    """A loader that gives each batch twice."""
+
+    @override
+    def __iter__(self) -> Any:
+        for batch in super().__iter__():
+            yield batch
+            yield batch
+
+    @override
+    def __len__(self) -> int:
+        return 2 * super().__len__()
+
+
+def test_a_loader_that_is_iterated_in_a_way_of_its_own_is_not_entered_in_its_sampler() -> None:
+    loop: Loop[Any, Any, None] = Loop(outputs(int))
+    loader = Twice([1, 2, 3], batch_size=None)  # type: ignore[arg-type]
+    moments = list(loop.iterate(loader))
+    third = next(m.state for m in moments if m.state.iteration == 3)
+    with pytest.raises(ValueError, match="Twice can only be read again"):
+        loop.resume(third, loader)
+    assert loop.resume(third, loader, replay=True) == moments[-1].state

@@ -308,7 +308,9 @@ def test_nothing_is_restored_where_one_thing_refuses() -> None:
     before = copy.deepcopy({name: thing.state_dict() for name, thing in other.external.items()})
     with pytest.raises(RuntimeError, match="size mismatch") as raised:
         other.resume(snapshot, [1, 2])
-    assert any("external['second']; nothing is changed" in n for n in raised.value.__notes__)
+    assert any(
+        "external['second']; all of external is put back" in n for n in raised.value.__notes__
+    )
     assert not diff(before, {name: thing.state_dict() for name, thing in other.external.items()})
 
 
@@ -355,3 +357,12 @@ def test_snapshots_compare_by_what_they_hold() -> None:
     )
     with pytest.raises(TypeError, match="unhashable"):
         hash(one)
+
+
+def test_a_recorder_is_for_one_run() -> None:
+    recorder = Recorder(LOOP)
+    recorder.loop.run([1])
+    before = recorder.entries
+    with pytest.raises(RuntimeError, match="holds a run already"):
+        recorder.loop.run([1])
+    assert recorder.entries[: len(before)] == before

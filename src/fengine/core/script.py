@@ -236,7 +236,7 @@ def _iterations(
             if isinstance(step, Stages):
                 yield from _run_stages(box, step, heard)
             else:
-                box.state = _stepped(step, box.state)
+                box.state = _stepped(step, box)
             if "iteration_completed" in heard:
                 yield Events.ITERATION_COMPLETED
             if box.state.requests is not NO_REQUESTS:
@@ -411,11 +411,11 @@ def _exit(
 
 
 def _stepped(
-    step: Step[Batch, Output, User], state: State[Batch, Output, User]
+    step: Step[Batch, Output, User], box: Box[Batch, Output, User]
 ) -> State[Batch, Output, User]:
     """Call a step, and stand at ITERATION_COMPLETED with what it returned."""
     try:
-        result = step(state)
+        result = step(box.state)
     except (StopIteration, GeneratorExit) as error:
         raise Leaked(error) from None
     if type(result) is not State:
@@ -423,14 +423,16 @@ def _stepped(
             f"step {describe(step)} returned {type(result).__name__}; a step returns a State. "
             "For a function of the batch write Loop(outputs(function))"
         )
-    if result.event is Events.ITERATION_COMPLETED:
-        return result
+    # Not with the state that it was called with: the Engine's program writes counters.
+    state = box.state
     if (
         result.iteration != state.iteration
         or result.epoch != state.epoch
         or result.batches != state.batches
     ):
         raise ValueError(f"step {describe(step)} {moved(state, result)}")
+    if result.event is Events.ITERATION_COMPLETED:
+        return result
     return at_event(result, Events.ITERATION_COMPLETED)
 
 

@@ -68,17 +68,21 @@ class Table(Generic[Batch, Output, User]):
             + ", so there is nothing to take away"
         )
 
+    def in_order(self) -> Compiled[Batch, Output, User]:
+        """Give, by the name of their event, the registrations in the order in which they run."""
+        found: dict[str, list[Registration[Batch, Output, User]]] = {}
+        for registration in self.registrations:
+            found.setdefault(registration.event.name, []).append(registration)
+        return {name: ordered(registrations) for name, registrations in found.items()}
+
     def compiled(self) -> Compiled[Batch, Output, User]:
-        """Give, by the name of their event, the registrations in the order in which they run.
+        """Give `in_order()` for a run.
 
         Raises:
             ValueError: one is to run before or after a handler that is not registered.
         """
-        found: dict[str, list[Registration[Batch, Output, User]]] = {}
-        for registration in self.registrations:
-            found.setdefault(registration.event.name, []).append(registration)
         require_others(self.registrations)
-        return {name: ordered(registrations) for name, registrations in found.items()}
+        return self.in_order()
 
 
 Compiled: TypeAlias = Mapping[str, tuple[Registration[Batch, Output, User], ...]]

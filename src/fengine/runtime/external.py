@@ -6,6 +6,7 @@ restored where a run goes on from one; what is not named is as the program left 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
@@ -110,20 +111,22 @@ def require_names(external: Mapping[str, Stateful], states: Mapping[str, object]
 
 
 def restore(external: Mapping[str, Stateful], states: Mapping[str, object]) -> None:
-    """Have each thing take up its state; all of them, or none where one refuses.
+    """Have each thing take up its state, in the order of their names; all, or none.
 
     Raises:
         Exception: whatever a thing raises, with a note that names it.
     """
     before = saved(external) if states else Map[str, object]()
-    for name, state in states.items():
+    for name in sorted(states):
         try:
             # A copy, since some keep what they are given, and change it.
-            external[name].load_state_dict(copy.deepcopy(state))
-        except Exception as error:
-            error.add_note(f"in restoring external[{name!r}]; nothing is changed")
+            external[name].load_state_dict(copy.deepcopy(states[name]))
+        except BaseException as error:
+            error.add_note(f"in restoring external[{name!r}]; all of external is put back")
             for touched, state_before in before.items():
-                external[touched].load_state_dict(state_before)
+                # What is to be known is what went wrong first.
+                with contextlib.suppress(Exception):
+                    external[touched].load_state_dict(state_before)
             raise
 
 

@@ -268,6 +268,8 @@ class Loop(Generic[Batch, Output, User]):
     ) -> Plan[Batch, Output, User]:
         """Say which events a run fires and which handlers it calls, without running anything.
 
+        The run is one over data of `epoch_length` batches, of which no handler asks anything.
+
         Args:
             epoch_length: number of batches in an epoch.
             max_epochs: as for `run`.
@@ -275,8 +277,8 @@ class Loop(Generic[Batch, Output, User]):
             batches: how many batches the data gives in all, if it gives each once.
 
         Raises:
-            TypeError: a limit is not an int.
-            ValueError: a limit is below 1, or both limits are given.
+            TypeError: a limit or `batches` is not an int.
+            ValueError: a limit is below 1, or both limits are given, or `batches` is below 0.
 
         >>> from fengine import Events, outputs
         >>> loop = Loop(outputs(abs)).on(Events.ITERATION_COMPLETED(every=3), State.interrupt)
@@ -287,6 +289,9 @@ class Loop(Generic[Batch, Output, User]):
         state: State[Batch, Output, User] = start(
             NoData(), cast("User", None), max_epochs, max_iters, epoch_length
         )
+        if batches is not None and (type(batches) is not int or batches < 0):
+            kind = ValueError if type(batches) is int else TypeError
+            raise kind(f"batches={batches!r} is not the number of batches that data gives, from 0")
         return Plan(state.limits, batches, self.step, self.semantics, self.table)
 
     @overload
@@ -578,7 +583,8 @@ class Loop(Generic[Batch, Output, User]):
 def _others(
     wish: str, others: Others[Batch, Output, User]
 ) -> tuple[AnyHandler[Batch, Output, User], ...]:
-    named = others if isinstance(others, tuple) else (others,)
+    # A handler may be a named tuple that can be called.
+    named = others if isinstance(others, tuple) and not callable(others) else (others,)
     for handler in named:
         if not callable(handler):
             raise TypeError(f"{wish} names handlers; {handler!r} is not callable")

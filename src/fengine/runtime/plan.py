@@ -7,6 +7,7 @@ at the state it says that only the run can tell.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final, Generic, TypeVar, cast, final
 
@@ -106,11 +107,15 @@ class Plan(Generic[Batch, Output, User]):
         [every(10)]
         """
         compiled = self.table.compiled()
-        silent = {id(one): one for one in self.table.registrations}
+        silent = {
+            (name, place): one
+            for name, registrations in compiled.items()
+            for place, one in enumerate(registrations)
+        }
         for event, state in self._course():
-            for registration in compiled.get(event.name, ()):
+            for place, registration in enumerate(compiled.get(event.name, ())):
                 if _verdict(registration, event, state) is not False:
-                    silent.pop(id(registration), None)
+                    silent.pop((event.name, place), None)
             if not silent:
                 break
         return tuple(one for one in silent.values() if one.event not in _UNFORESEEN)
@@ -132,23 +137,23 @@ class Plan(Generic[Batch, Output, User]):
     @override
     def __str__(self) -> str:
         """Give the number of firings of each event, and of the calls of each handler."""
-        fired: dict[AnyEvent, int] = {}
-        calls: dict[int, int] = {id(one): 0 for one in self.table.registrations}
+        fired: Counter[AnyEvent] = Counter()
+        calls: Counter[tuple[str, int]] = Counter()
         compiled = self.table.compiled()
-        unsure: set[int] = set()
+        unsure: set[tuple[str, int]] = set()
         for event, state in self._course():
-            fired[event] = fired.get(event, 0) + 1
-            for registration in compiled.get(event.name, ()):
+            fired[event] += 1
+            for place, registration in enumerate(compiled.get(event.name, ())):
                 verdict = _verdict(registration, event, state)
-                calls[id(registration)] += verdict is not False
+                calls[event.name, place] += verdict is not False
                 if verdict is None:
-                    unsure.add(id(registration))
+                    unsure.add((event.name, place))
         lines = []
         for event, number in fired.items():
             lines.append(f"{event!r:34}{number:>9}")
-            for one in compiled.get(event.name, ()):
-                bound = "at most " if id(one) in unsure else ""
-                lines.append(f"  {described_registration(one)}: {bound}{calls[id(one)]}")
+            for place, one in enumerate(compiled.get(event.name, ())):
+                bound = "at most " if (event.name, place) in unsure else ""
+                lines.append(f"  {described_registration(one)}: {bound}{calls[event.name, place]}")
         lines += [
             f"never called: {described_registration(one)}, at {one.event!r}" for one in self.never()
         ]

@@ -12,10 +12,11 @@ from __future__ import annotations
 import copy
 import itertools
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar, final
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Any, Final, TypeVar, final
 
 import attrs
+from typing_extensions import TypeIs
 
 from fengine.core.events import Events
 from fengine.core.ports import Leaked
@@ -49,9 +50,16 @@ def require_place(
             "batch, which this data is past; write it: to_dict(batch=...), or stop at another event"
         )
     behind = state.drawn or (state.ledger.drawn_before if state.ledger.batch_due else 0)
-    if not behind or passing or replay or isinstance(data, Sequence):
+    if not behind or passing or replay:
         return
     into = f"the run is {behind} {'batch' if behind == 1 else 'batches'} into its data"
+    if (_is_indexed(data) or _is_loader(data)) and isinstance(data, Sized) and len(data) < behind:
+        raise ValueError(
+            f"{into}, but this {type(data).__name__} has {len(data)} only; go on with the data "
+            "that the run had"
+        )
+    if _is_indexed(data):
+        return
     ask = isinstance(data, Stateful)
     advice = "go on from loop.snapshot(state, data), which asks this data for its place, " * ask
     if not _is_loader(data):
@@ -104,7 +112,7 @@ def entered(data: Iterable[Item], behind: int) -> Iterator[Item]:
     Raises:
         Leaked: the data raised a StopIteration or GeneratorExit.
     """
-    if behind and isinstance(data, Sequence):
+    if behind and _is_indexed(data):
         return map(data.__getitem__, range(behind, len(data)))
     try:
         if behind and _is_loader(data):
@@ -151,12 +159,24 @@ def _torch_data() -> Any:
     return sys.modules.get("torch.utils.data")
 
 
+# How a sequence is iterated that gives, one by one, what its indices do.
+_BY_INDEX: Final = (list.__iter__, tuple.__iter__, range.__iter__, Sequence.__iter__)
+
+
+def _is_indexed(data: Iterable[Item] | object) -> TypeIs[Sequence[Item]]:
+    """Tell whether iterating over data gives what its indices do."""
+    by_index = isinstance(data, Sequence) and type(data).__iter__ in _BY_INDEX
+    return by_index and not isinstance(data, Stateful)
+
+
 def _is_loader(data: object) -> bool:
     """Tell whether data is a DataLoader whose sampler says which items are read."""
     torch_data = _torch_data()
     return (
         torch_data is not None
         and isinstance(data, torch_data.DataLoader)
+        and type(data).__iter__ is torch_data.DataLoader.__iter__
+        and not isinstance(data, Stateful)
         and not isinstance(data.dataset, torch_data.IterableDataset)
     )
 

@@ -14,7 +14,7 @@ from typing import Generic, final
 import attrs
 from typing_extensions import override
 
-from fengine.core.events import AnyEvent
+from fengine.core.events import AnyEvent, Events
 from fengine.core.handlers import AnyHandler
 from fengine.core.missing import MISSING
 from fengine.core.registration import Registration
@@ -151,6 +151,11 @@ class Recorder(Generic[Batch, Output, User]):
         self._calls.append((handler, state))
 
     def _note_event(self, event: AnyEvent, state: State[Batch, Output, User]) -> None:
+        if event is Events.STARTED and self._entries:
+            raise RuntimeError(
+                "this recorder holds a run already, and another one has started; make a recorder "
+                "for each run: Recorder(loop)"
+            )
         before = self._entries[-1].snapshot if self._entries else None
         snapshot = taken(self.of.external, self._kept(state), self.data, before)
         calls = tuple((handler, self._kept(left)) for handler, left in self._calls)

@@ -21,10 +21,10 @@ def described_loop(
     table: Table[Batch, Output, User],
 ) -> str:
     """Give the lines of a loop; events that nobody listens to are left out."""
-    compiled = table.compiled()
+    listening = table.in_order()
     lines = ["Loop without a step" if step is None else f"Loop of {describe(step)}"]
     for event in in_order(registry, step):
-        registrations = compiled.get(event.name, ())
+        registrations = listening.get(event.name, ())
         if registrations:
             lines.append(f"  {event!r}")
         lines.extend(
