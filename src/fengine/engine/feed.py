@@ -90,8 +90,8 @@ class Feed:
     def ran_dry(self, state: Record[Any, Any, Any]) -> None:
         """Warn of an epoch without data; end a run that could never end."""
         if state.limits.epoch_length is None:
-            # The data is empty, and the run is over.
-            if not self.engine.semantics.empty_data:
+            # The data is empty, and the run is over; or the length is what this epoch has had.
+            if state.batches or not self.engine.semantics.empty_data:
                 return
         elif is_done(state):
             return

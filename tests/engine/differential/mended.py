@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -23,16 +22,6 @@ from tests.engine.differential.seen import Endless, Result
 
 # The events that move the loop on; the others are fired beside it.
 _MOVING: Final = frozenset(LOOP_EVENTS) - {"exception_raised", "interrupt"}
-# Where a stop waits for the end of the iteration in the documented engine.
-_WINDOW: Final = frozenset(
-    {
-        "epoch_started",
-        "get_batch_started",
-        "get_batch_completed",
-        "dataloader_stop_iteration",
-        "iteration_started",
-    }
-)
 
 
 class Watched(ignite.engine.Engine):
@@ -147,6 +136,22 @@ class Mended(Watched):
         self.place = "warning"
         if self.state.max_epochs is None:
             self.terminate()  # Q-30: what does not come is waited for, for ever
+
+    @override
+    def _run_once_on_dataset_as_gen(self) -> Generator[Any, None, float]:
+        took = yield from super()._run_once_on_dataset_as_gen()
+        self.end_epoch()
+        return took
+
+    @override
+    def _run_once_on_dataset_legacy(self) -> float:
+        took = super()._run_once_on_dataset_legacy()
+        self.end_epoch()
+        return took
+
+    def end_epoch(self) -> None:
+        """Stand behind an epoch, whether EPOCH_COMPLETED fires or not."""
+        self.place = "epoch_completed"
 
     @override
     def _maybe_terminate_or_interrupt(self) -> Generator[Any, None, None]:
@@ -279,84 +284,3 @@ class Mended(Watched):
             self._internal_run_generator = None
             self.should_terminate = self.should_terminate_single_epoch = False
             self.should_interrupt = False
-
-
-class Documented(Mended):
-    """Stop where the documentation says; rows C-06 to C-13 and C-16."""
-
-    @property
-    def _waits(self) -> bool:
-        first = self.place == "started" and not self.should_terminate
-        return self.place in _WINDOW or first
-
-    @override
-    def _maybe_terminate_or_interrupt(self) -> Generator[Any, None, None]:
-        if not self._waits:
-            self._stop()
-        if self.should_interrupt:
-            self._fire_event(ignite.engine.Events.INTERRUPT)
-            self.should_interrupt = False
-            yield self.state
-            if self.should_terminate and self.place == "epoch_completed":
-                self.should_terminate_single_epoch = False
-            between = not self.should_terminate and self.place == "epoch_completed"
-            if not (self._waits or between):
-                self._stop()
-        self._look()
-
-    @override
-    def _maybe_terminate_legacy(self) -> None:
-        if self._waits:
-            self._look()
-        else:
-            super()._maybe_terminate_legacy()
-
-    def _stop(self) -> None:
-        ignite.engine.Engine._maybe_terminate_legacy(self)
-
-    @override
-    def _run_once_on_dataset_as_gen(self) -> Generator[Any, None, float]:
-        took = yield from super()._run_once_on_dataset_as_gen()
-        self._last_epoch_without_batch()
-        return took
-
-    @override
-    def _run_once_on_dataset_legacy(self) -> float:
-        took = super()._run_once_on_dataset_legacy()
-        self._last_epoch_without_batch()
-        return took
-
-    def _no_batch(self) -> None:
-        # C-07: a stop that waits acts at once where no batch comes.
-        if self.place in _WINDOW:
-            self._stop()
-
-    def _last_epoch_without_batch(self) -> None:
-        # Here the loop says nothing, and the number of batches is lost.
-        if self.place in _WINDOW and (self.should_terminate or self.should_terminate_single_epoch):
-            self.result.met("C-07")
-
-    @override
-    @contextmanager
-    def warning(self) -> Iterator[None]:
-        self._no_batch()
-        with super().warning():
-            yield
-
-    @override
-    def learn(self, epoch_length: int) -> None:
-        self.learned = True
-        if epoch_length == 0:
-            self._no_batch()
-            warnings.warn("no batch", stacklevel=2)  # C-16
-        super().learn(epoch_length)
-        if epoch_length:
-            self._no_batch()
-
-    @override
-    def _get_data_length(self, data: Any) -> int | None:
-        length = super()._get_data_length(data)
-        if length == 0:
-            # C-16: it may be empty, as data without a length may.
-            self.state.epoch_length = self._said = None
-        return length or None

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import reduce
+from inspect import signature
 from operator import or_
 from typing import Any, Final
 
@@ -185,6 +186,9 @@ class Player:
 
 class _Recorder:
     """Record an event, and act; equal only to itself."""
+
+    # Known, and not found out for each of them: that took most of the time of a short program.
+    __signature__ = signature(lambda engine, *args, **kwargs: None)
 
     def __init__(self, player: Player, name: str) -> None:
         self.player, self.name = player, name

@@ -13,7 +13,8 @@ from typing_extensions import override
 import fengine.engine
 from fengine import DOCUMENTED, Semantics
 from tests.engine.differential.deeds import CUSTOM, TICK, TOCK
-from tests.engine.differential.mended import Documented, Mended, Watched
+from tests.engine.differential.documented import Documented
+from tests.engine.differential.mended import Mended, Watched
 from tests.engine.differential.program import PROCESS
 from tests.engine.differential.seen import Result
 
