@@ -175,3 +175,17 @@ def test_every_place_but_the_last_leads_somewhere() -> None:
     for place in places:
         assert list(AUTOMATON.next_events(Standing(place), sure)), place
     assert not list(AUTOMATON.next_events(Standing("exited"), {}))
+
+
+def test_a_lone_name_is_no_trace_and_a_run_begins_at_a_known_place() -> None:
+    with pytest.raises(TypeError, match=r"'started' is one name, and no trace; give \['started'\]"):
+        assert_word("started")
+    with pytest.raises(ValueError, match="start='strated' is no place to begin at; known: c"):
+        assert_word(["epoch_started"], start="strated")
+
+
+def test_the_message_names_the_place_where_the_trace_begins() -> None:
+    with pytest.raises(AssertionError, match="firing 1 is STARTED, which cannot follow EPOCH_STAR"):
+        assert_word(["started"], start="epoch_started")
+    with pytest.raises(AssertionError, match="firing 1 is EXITED, which cannot follow the start"):
+        assert_word(["exited"])

@@ -110,12 +110,37 @@ def test_a_firing_at_which_it_never_runs_is_refused() -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "refused", "message"),
+    [
+        ({"event": Events.EPOCH_COMPLETED(every=2)}, ValueError, "give the event without its"),
+        ({"firing": 0}, ValueError, "firing=0: firings are numbered from 1"),
+        ({"firing": 1.5}, TypeError, "firing=1.5 of type float is not an int"),
+        ({"firing": True}, TypeError, "firing=True of type bool is not an int"),
+        ({"event": Events.STARTED, "firing": 2}, ValueError, "STARTED fires once in a run"),
+        ({"event": Events.COMPLETED, "firing": 2}, ValueError, "COMPLETED fires once in a run"),
+        ({"event": Events.EXITED, "firing": 2}, ValueError, "EXITED fires once in a run"),
+        ({"error": "disk full"}, TypeError, "error='disk full' of type str cannot be raised"),
+        ({"error": int}, TypeError, "of type type cannot be raised; give an exception"),
+    ],
+)
+def test_a_fault_that_cannot_be_is_refused_at_once(
+    arguments: dict[str, Any], refused: type[Exception], message: str
+) -> None:
+    given: dict[str, Any] = {"event": Events.EPOCH_COMPLETED, "handler": count, **arguments}
+    loop = LOOP.on(Events.STARTED, count).on(Events.COMPLETED, count).on(Events.EXITED, count_too)
+    with pytest.raises(refused, match=message):
+        failing(loop, **given)
+
+
 def test_a_fake_clock_shows_what_has_passed() -> None:
     clock = FakeClock(now=10.0)
     assert clock() == clock() == 10.0
     clock.advance(0.5)
     clock.advance(0)
     assert clock() == 10.5
+    with pytest.raises(ValueError, match=r"advance\(nan\): .* give 0 or more"):
+        clock.advance(float("nan"))
     with pytest.raises(ValueError, match=r"advance\(-1\): a monotonic clock never goes back"):
         clock.advance(-1)
     assert clock() == 10.5

@@ -113,3 +113,16 @@ def test_an_invariant_that_fails_shows_the_moves_that_lead_there() -> None:
     found = failure(Interrupted)
     assert "state.ask(asked=Requests(" in found
     assert "interrupt=Interrupt.ANNOUNCED" in found
+
+
+def test_a_machine_without_a_loop_or_batches_says_so() -> None:
+    class Nothing(HandlerMachine):
+        pass
+
+    class NoBatches(HandlerMachine):
+        loop = Loop[Any, Any, Any](outputs(abs))
+
+    with pytest.raises(TypeError, match="Nothing has no `loop`; say in its class what to run"):
+        Nothing()
+    with pytest.raises(TypeError, match="NoBatches has no `batches`"):
+        NoBatches()

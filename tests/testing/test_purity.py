@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -191,3 +192,59 @@ def test_ready_made_handlers_are_pure() -> None:
     assert_pure(
         focus("stopping", stop), states(st.none(), st.floats(-1, 1), st.builds(Notes, users))
     )
+
+
+def test_a_changed_payload_is_found() -> None:
+    def append(state: AnyState, seen: list[int]) -> AnyState:
+        seen.append(state.iteration)
+        return state
+
+    found = complaint(append, SOME, payload=[])
+    assert "changed its payload at epoch 1, iteration 3: payload_1[0]: nothing -> 3" in found
+
+
+def test_what_is_written_for_the_first_time_is_found() -> None:
+    class Keep:
+        def __call__(self, state: AnyState) -> AnyState:
+            self.last = state.output
+            return state
+
+    def keep(state: AnyState) -> AnyState:
+        global FIRST  # noqa: PLW0603
+        FIRST = state.output  # type: ignore[name-defined]
+        return state
+
+    assert "last: nothing -> 3.0" in complaint(Keep(), SOME[:1])
+    assert "FIRST: nothing -> 3.0" in complaint(keep, SOME[:1])
+    del globals()["FIRST"]
+
+
+def test_what_is_remembered_in_arguments_and_defaults_is_found() -> None:
+    def append(seen: list[Any], state: AnyState) -> AnyState:
+        seen.append(state.output)
+        return state
+
+    def by_name(state: AnyState, *, seen: list[Any]) -> AnyState:
+        return append(seen, state)
+
+    def by_default(state: AnyState, *, seen: list[Any] = []) -> AnyState:  # noqa: B006
+        return append(seen, state)
+
+    assert "argument_1[0]: nothing -> 3.0" in complaint(functools.partial(append, []), SOME)
+    assert "seen[0]: nothing -> 3.0" in complaint(functools.partial(by_name, seen=[]), SOME)
+    assert "keyword_defaults.seen[0]: nothing -> 3.0" in complaint(by_default, SOME)
+
+
+def test_exceptions_are_equal_in_type_and_text() -> None:
+    numbers = itertools.count()
+
+    def refuse(state: AnyState) -> AnyState:
+        if state.iteration == 3:
+            raise ValueError(object())
+        return state
+
+    def number(state: AnyState) -> AnyState:
+        raise ValueError(next(numbers))
+
+    assert_pure(refuse, SOME)
+    assert "ValueError: 0" in complaint(number, SOME)

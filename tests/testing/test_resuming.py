@@ -88,7 +88,9 @@ def test_generated_programs_are_exact(program: Program) -> None:
         arguments = {"user": Map(), **attrs.asdict(program.limits)}
         return program.loop(), program.data.fresh(), arguments
 
-    assert_resume_exact(build, boundaries=range(1, 60, 7), replay=True)
+    loop, batches, arguments = build()
+    firings = len(list(loop.iterate(batches, **arguments)))
+    assert_resume_exact(build, boundaries=range(1, firings + 1, 7), replay=True)
 
 
 def test_boundaries_may_be_chosen_and_have_to_be_there() -> None:
@@ -100,8 +102,13 @@ def test_boundaries_may_be_chosen_and_have_to_be_there() -> None:
 
     assert_resume_exact(build, boundaries={2, 5})
     assert len(built) == 3
-    with pytest.raises(ValueError, match="none of the 13 firings"):
-        assert_resume_exact(build, boundaries={99})
+    with pytest.raises(ValueError, match="boundaries: 99 is no firing of the run, which has 13"):
+        assert_resume_exact(build, boundaries={2, 99})
+    mistyped: Any = "al"
+    with pytest.raises(ValueError, match=r"boundaries='al'; give .*the numbers of firings"):
+        assert_resume_exact(build, boundaries=mistyped)
+    with pytest.raises(ValueError, match="none of the firings chosen of the 13 of the run"):
+        assert_resume_exact(build, boundaries=())
 
 
 def test_a_pause_is_no_boundary() -> None:

@@ -31,8 +31,10 @@ class FakeClock:
         """Let time pass.
 
         Raises:
-            ValueError: `seconds` is negative; a monotonic clock never goes back.
+            ValueError: `seconds` is negative or not a number; a monotonic clock never goes back.
         """
-        if seconds < 0:
-            raise ValueError(f"advance({seconds}): a monotonic clock never goes back")
+        if not seconds >= 0:  # nor is not-a-number
+            raise ValueError(
+                f"advance({seconds}): a monotonic clock never goes back; give 0 or more"
+            )
         self.now += seconds

@@ -6,13 +6,13 @@ A loop is a value, so this gives another loop, and the one that is tested stays 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeAlias, final
+from typing import Any, Final, Generic, TypeAlias, final
 
 import attrs
 from typing_extensions import override
 
 from fengine.core.describe import describe
-from fengine.core.events import AnyEvent
+from fengine.core.events import AnyEvent, Event, Events, PayloadEvent
 from fengine.core.filters import counts_within_epoch, is_impossible_at
 from fengine.core.handlers import AnyHandler
 from fengine.core.registration import Registration
@@ -22,6 +22,8 @@ from fengine.runtime.loop import Loop
 from fengine.testing.program import Fault
 
 Error: TypeAlias = BaseException | type[BaseException]
+
+_ONCE_IN_A_RUN: Final = (Events.STARTED, Events.COMPLETED, Events.EXITED)
 
 
 def failing(
@@ -44,7 +46,9 @@ def failing(
         error: what it raises; a `Fault` unless given.
 
     Raises:
-        ValueError: the loop has no such handler, or its filter does not let it run at that firing.
+        TypeError: `firing` is no int, or `error` no exception.
+        ValueError: the event has a filter, the loop has no such handler, or it does not run at
+            that firing.
 
     >>> from fengine import Events, Loop, last_state, outputs
     >>> loop = Loop(outputs(abs)).on(Events.EPOCH_COMPLETED, State.terminate_epoch)
@@ -56,6 +60,7 @@ def failing(
     ...     print(last_state(error).iteration)
     4
     """
+    _check(event, firing, error)
     chosen = Fault(event.name, firing) if error is None else error
     found = [
         registration
@@ -80,6 +85,25 @@ def failing(
         return _Failing(registration.handler, event, firing, chosen)
 
     return with_handlers(loop, replaced)
+
+
+def _check(event: object, firing: object, error: object) -> None:
+    """Refuse what can never fail, or not in this way."""
+    if not isinstance(event, Event | PayloadEvent):
+        raise ValueError(
+            f"{event!r} has a filter, or is no event; give the event without its filter"
+        )
+    if type(firing) is not int:
+        raise TypeError(f"firing={firing!r} of type {type(firing).__name__} is not an int")
+    if firing < 1:
+        raise ValueError(f"firing={firing}: firings are numbered from 1")
+    if firing > 1 and event in _ONCE_IN_A_RUN:
+        raise ValueError(f"firing={firing}: {event!r} fires once in a run; give firing=1")
+    raisable = isinstance(error, type) and issubclass(error, BaseException)
+    if not (error is None or raisable or isinstance(error, BaseException)):
+        raise TypeError(
+            f"error={error!r} of type {type(error).__name__} cannot be raised; give an exception"
+        )
 
 
 def with_handlers(

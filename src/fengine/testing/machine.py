@@ -59,6 +59,11 @@ class HandlerMachine(RuleBasedStateMachine):
     user: ClassVar[Any] = None
 
     def __init__(self) -> None:
+        for name in ("loop", "batches"):
+            if not hasattr(type(self), name):
+                raise TypeError(
+                    f"{type(self).__name__} has no `{name}`; say in its class what to run"
+                )
         super().__init__()
         self.moment: Moment[Any, Any, Any] | None = None
         self._moments: Moments[Any, Any, Any] | None = None

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final, TypeAlias, final
 
@@ -27,6 +29,8 @@ from fengine.runtime.differences import diff
 from fengine.testing.strategies import states as any_states
 
 AnyState: TypeAlias = State[Any, Any, Any]
+
+_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 
 # What only the loop changes.
 _PLACE: Final = ("iteration", "epoch", "batches", "event")
@@ -50,11 +54,14 @@ class Called:
         """Say how two calls differ; nothing if they do not."""
         if self.state is not None and other.state is not None:
             return changes(self.state, other.state)
-        here, there = (
-            "a state" if one.error is None else (type(one.error), one.error.args)
-            for one in (self, other)
-        )
-        return changes(here, there)
+        return changes(_ending(self.error), _ending(other.error))
+
+
+def _ending(error: Exception | None) -> str:
+    """Show how a call ended, without the addresses of objects, which differ in each."""
+    if error is None:
+        return "a state"
+    return _ADDRESS.sub("", f"{type(error).__qualname__}: {error}")
 
 
 def changes(before: object, after: object) -> str:
@@ -74,7 +81,10 @@ def assert_pure(
 ) -> None:
     """Assert that a handler is pure: it gives equal states for equal ones, and changes nothing.
 
-    An exception is a result like any other, as long as not every state leads to one.
+    An exception is a result like any other, as long as not every state leads to one; two are equal
+    if their types and texts are. Looked at are the state, the payload, and of the handler itself
+    its closure, defaults and attributes, the arguments of a `functools.partial`, and the globals
+    that it names; not what the functions that it calls keep, unless a result shows it.
 
     Args:
         handler: takes a state, of a payload event the payload too, and gives a state.
@@ -126,13 +136,16 @@ def called_twice(
     True
     """
     before, kept = copy.deepcopy(state), dict(_comparable(_kept(handler)))
+    names = {name for name, _ in _kept(handler)}
+    handed = dict(_comparable(_numbered("payload", payloads)))
     if found := changes(state, before):
         raise TypeError(
             f"the state does not equal its own copy ({found}), so no change of it could be seen; "
             "give what is in it an ==, as @attrs.frozen does"
         )
     first = _called(handler, state, payloads)
-    if found := changes(kept, {name: now for name, now in _kept(handler) if name in kept}):
+    remembered = {name: now for name, now in _kept(handler) if name in kept or name not in names}
+    if found := changes(kept, remembered):
         raise AssertionError(
             f"handler {describe(handler)} keeps something outside the state: {found}. What it "
             "remembers belongs into state.user"
@@ -141,6 +154,12 @@ def called_twice(
         raise AssertionError(
             f"handler {describe(handler)} changed its argument {where_in_run(before)}: {found}. "
             "A handler gives a new state: return state.evolve(...)"
+        )
+    now = {name: part for name, part in _numbered("payload", payloads) if name in handed}
+    if found := changes(handed, now):
+        raise AssertionError(
+            f"handler {describe(handler)} changed its payload {where_in_run(before)}: {found}. "
+            "Other handlers get the same one"
         )
     if found := first.differs_from(_called(handler, before, payloads)):
         raise AssertionError(
@@ -191,6 +210,10 @@ def _drawn(states: SearchStrategy[AnyState]) -> list[AnyState]:
 
 def _kept(handler: Any) -> Iterator[tuple[str, object]]:
     """Give what a function or an object may remember something in, by name."""
+    if isinstance(handler, functools.partial):
+        yield from _kept(handler.func)
+        yield from _numbered("argument", handler.args)
+        yield from handler.keywords.items()
     function = getattr(handler, "__func__", handler)
     owner = getattr(handler, "__self__", handler)
     code = getattr(function, "__code__", None)
@@ -201,9 +224,14 @@ def _kept(handler: Any) -> Iterator[tuple[str, object]]:
         known = function.__globals__
         yield from ((name, known[name]) for name in code.co_names if name in known)
         yield "defaults", function.__defaults__
+        yield "keyword_defaults", function.__kwdefaults__
     yield from getattr(owner, "__dict__", {}).items()
     if attrs.has(type(owner)):
         yield from ((field.name, getattr(owner, field.name)) for field in attrs.fields(type(owner)))
+
+
+def _numbered(name: str, values: tuple[object, ...]) -> Iterator[tuple[str, object]]:
+    return ((f"{name}_{number}", value) for number, value in enumerate(values, start=1))
 
 
 def _comparable(kept: Iterator[tuple[str, object]]) -> Iterator[tuple[str, object]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
 import attrs
@@ -28,7 +28,7 @@ def _read(written: Any, loop: Loop[Any, Any, Any]) -> Snapshot[Any, Any, Any]:
 
 def assert_resume_exact(
     build: Callable[[], Built],
-    boundaries: Literal["all"] | Container[int] = "all",
+    boundaries: Literal["all"] | Iterable[int] = "all",
     *,
     write: Callable[[Snapshot[Any, Any, Any]], object] = _write,
     read: Callable[[Any, Loop[Any, Any, Any]], Snapshot[Any, Any, Any]] = _read,
@@ -51,7 +51,7 @@ def assert_resume_exact(
 
     Raises:
         AssertionError: a resumed run differs; the message says where.
-        ValueError: there is no boundary to stop at.
+        ValueError: there is no boundary to stop at, or a number is that of no firing.
         BaseException: whatever a run raises.
 
     >>> from fengine import outputs
@@ -59,6 +59,9 @@ def assert_resume_exact(
     ...     return Loop(outputs(lambda batch: 2 * batch)), [1, 2, 3], {"max_epochs": 2}
     >>> assert_resume_exact(build)
     """
+    if isinstance(boundaries, str) and boundaries != "all":
+        raise ValueError(f'boundaries={boundaries!r}; give "all", or the numbers of firings')
+    chosen = None if boundaries == "all" else set(boundaries)
     loop, data, arguments = build()
     whole: Moments = []
     written: dict[int, object] = {}
@@ -67,12 +70,17 @@ def assert_resume_exact(
         paused = moment.state.status is Status.INTERRUPTED
         if paused or (loop.external and is_within_step(moment.state)):
             continue
-        if boundaries == "all" or number in boundaries:
+        if chosen is None or number in chosen:
             written[number] = write(loop.snapshot(moment.state, data))
+    unknown = (chosen or set()) - set(range(1, len(whole) + 1))
+    if unknown:
+        raise ValueError(
+            f"boundaries: {', '.join(map(repr, unknown))} is no firing of the run, which has "
+            f"{len(whole)}, counted from 1"
+        )
     if not written:
         raise ValueError(
-            f"none of the {len(whole)} firings of the run is a boundary to stop at; "
-            f"boundaries={boundaries!r} counts them from 1"
+            f"none of the firings chosen of the {len(whole)} of the run is a boundary to stop at"
         )
     left = loop.snapshot(whole[-1].state).external
     for number, text in written.items():

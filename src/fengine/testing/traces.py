@@ -20,7 +20,15 @@ from fengine.core.requests import Requests
 from fengine.core.semantics import Semantics
 from fengine.core.transitions import is_done
 from fengine.runtime.loop import Moment
-from fengine.testing.automaton import AUTOMATON, CONDITIONS, START, Automaton, Move, Standing
+from fengine.testing.automaton import (
+    ANYWHERE,
+    AUTOMATON,
+    CONDITIONS,
+    START,
+    Automaton,
+    Move,
+    Standing,
+)
 
 
 @final
@@ -70,7 +78,8 @@ def assert_word(
 
     Raises:
         AssertionError: it is none; the message says at which place and why.
-        TypeError: something in the trace is none of these.
+        TypeError: something in the trace is none of these, or the trace is a lone name.
+        ValueError: no run can be resumed behind `start`.
 
     >>> from fengine import Loop, outputs
     >>> assert_word(Loop(outputs(abs)).iterate([-1, -2], max_epochs=2))
@@ -81,11 +90,18 @@ def assert_word(
       TERMINATE, where terminate() is asked for, and a stop acts at once (IGNITE_0_5_5)
       ...
     """
+    if isinstance(trace, str):
+        raise TypeError(f"{trace!r} is one name, and no trace; give [{trace!r}]")
     known = {} if data is None else {"data": data}
     if semantics is not None:
         known["at once"] = not semantics.finish_iteration
     begin = Standing(start, asked=Requests() if start == START else None)
     automaton = AUTOMATON.emitting(*(event.name for event in emitted))
+    starts = {name for move in automaton.moves for name in move.at if name.isidentifier()}
+    starts = (starts | {"exited"}) - {ANYWHERE}
+    if start not in starts:
+        known_places = ", ".join(sorted(starts))
+        raise ValueError(f"start={start!r} is no place to begin at; known: {known_places}")
     ends = follow(automaton, {begin}, trace, known)
     if complete and not any(standing.at == "exited" for standing in ends):
         places = " or ".join(sorted({_shown(standing.at) for standing in ends}))
@@ -118,12 +134,15 @@ def follow(
     'started'
     """
     before: Fired | None = None
+    start = " or ".join(sorted({_shown(standing.at) for standing in standings}))
     for number, fired in enumerate(_noted(trace), start=1):
         now = known if before is None else {**known, **before.known}
         ways = [way for standing in standings for way in automaton.next_events(standing, now)]
         standings = {_told(after, fired) for move, after in ways if move.to == fired.event}
         if not standings:
-            raise AssertionError(_refusal(number, fired, before, [move for move, _ in ways]))
+            raise AssertionError(
+                _refusal(number, fired, before or start, [move for move, _ in ways])
+            )
         if before is not None:
             _check_counters(number, fired, before)
         before = fired
@@ -147,9 +166,9 @@ def _check_counters(number: int, fired: Fired, before: Fired) -> None:
         )
 
 
-def _refusal(number: int, fired: Fired, before: Fired | None, moves: list[Move]) -> str:
-    place = "the start" if before is None else _shown(before.event)
-    if before is not None and before.iteration is not None:
+def _refusal(number: int, fired: Fired, before: Fired | str, moves: list[Move]) -> str:
+    place = before if isinstance(before, str) else _shown(before.event)
+    if isinstance(before, Fired) and before.iteration is not None:
         place += f" (epoch {before.epoch}, iteration {before.iteration})"
     message = f"firing {number} is {_shown(fired.event)}, which cannot follow {place}; there "
     if not moves:
@@ -162,6 +181,8 @@ def _refusal(number: int, fired: Fired, before: Fired | None, moves: list[Move])
 
 
 def _shown(event: str) -> str:
+    if event == START:
+        return "the start"
     return event.upper() if event.isidentifier() else event
 
 

@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["fengine.engine:Engine", "--programs", "5"])
     fengine.engine:Engine, 5 programs of seed 0
     ...
-    0 of 10 rules broken: none
+    0 of 12 rules broken: none
     0
     """
     parser = argparse.ArgumentParser(
@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="when a stop has to act (default: %(default)s)",
     )
     given = parser.parse_args(arguments)
+    if given.programs < 1:
+        parser.error(f"--programs {given.programs}: give 1 or more; nothing is judged otherwise")
     try:
         engine, events = _found(given.engine)
     except (AttributeError, ImportError, ValueError) as error:
@@ -69,7 +71,10 @@ def _found(target: str) -> tuple[Any, Any]:
     """Import what `module:Engine` names, and the events beside it."""
     module_name, _, name = target.partition(":")
     module = importlib.import_module(module_name)
-    return getattr(module, name), module.Events
+    engine = getattr(module, name)
+    if not isinstance(engine, type) or not hasattr(engine, "add_event_handler"):
+        raise ValueError("it is no class of an Engine")
+    return engine, module.Events
 
 
 if __name__ == "__main__":

@@ -96,10 +96,15 @@ def check_engine(
     Returns:
         A verdict for each rule.
 
+    Raises:
+        ValueError: there are no programs to play.
+
     >>> from fengine.engine import Engine, Events
     >>> all(verdict.passed for verdict in check_engine(Engine, Events, programs=20))
     True
     """
+    if programs < 1:
+        raise ValueError(f"programs={programs}: give 1 or more; nothing is judged otherwise")
 
     def played(program: EngineProgram) -> Played:
         return play(program, engine, events, semantics)

@@ -77,6 +77,7 @@ class Ran:
         fired: what fired, with what was asked for there.
         progress: where the engine stood at each firing, and at the end.
         batches: what the step was called with, and how many events had fired then.
+        outputs: what the step returned, and what `state.output` was at ITERATION_COMPLETED.
         raised: what handlers and the step raised.
         handled: what the handler of EXCEPTION_RAISED was called with.
         error: what left the run, if anything did.
@@ -95,6 +96,7 @@ class Ran:
     fired: list[Fired] = attrs.field(factory=list)
     progress: list[Progress] = attrs.field(factory=list)
     batches: list[tuple[Any, int]] = attrs.field(factory=list)
+    outputs: list[tuple[object, object]] = attrs.field(factory=list)
     raised: list[Exception] = attrs.field(factory=list)
     handled: list[BaseException] = attrs.field(factory=list)
     error: Exception | None = None
@@ -163,6 +165,7 @@ class _Player:
         self.deeds = {(act.place, act.firing): act.deed for act in program.acts}
         self.firings: Counter[str] = Counter()
         self.asked_in_step = NO_REQUESTS
+        self.output: object = None
         self.engine = make(self._step)
         self.engine.logger = _SILENT
         self.ran: Ran
@@ -216,6 +219,8 @@ class _Player:
                 asked = joined(asked, deed.requests)
                 self._ask(deed.requests)
             self._note(name, asked)
+            if name == "iteration_completed":
+                self.ran.outputs.append((self.output, engine.state.output))
             if deed is not None and not isinstance(deed, Ask):
                 self._raise(name)
 
@@ -229,7 +234,8 @@ class _Player:
             self._ask(deed.requests)
         elif deed is not None:
             self._raise(STEP)
-        return batch
+        self.output = f"output {self.firings[STEP]}"
+        return self.output
 
     def _handle(self, engine: Any, error: BaseException) -> None:
         if isinstance(error, Endless):
@@ -242,9 +248,19 @@ class _Player:
         if self.program.listener != "takes":
             self._note("exception_raised", NO_REQUESTS)
             raise error
-        place = next((f.event for f in reversed(self.ran.fired) if f.event in _IN_RUN), "")
-        answer = Recovery.END_EPOCH if place in _IN_ITERATION else Recovery.END_RUN
+        answer = Recovery.END_EPOCH if self._place() in _IN_ITERATION else Recovery.END_RUN
         self._note("exception_raised", Requests(recovery=answer))
+
+    def _place(self) -> str:
+        """Give the last event of the run, which may have fired before it was paused."""
+        ran, paused = self.ran, False
+        while True:
+            for fired in reversed(ran.fired):
+                if fired.event in _IN_RUN and not (paused and fired.event == "interrupt"):
+                    return fired.event
+            if ran.previous is None or not ran.previous.interrupted:
+                return ""
+            ran, paused = ran.previous, True
 
     def _deed(self, place: str) -> object:
         self.firings[place] += 1

@@ -63,7 +63,22 @@ def _raises(ran: Ran, played: Played) -> str:
         if not takes and ran.error is not error:
             left = "nothing" if ran.error is None else repr(ran.error)
             return f"{error!r} was raised and not taken, but {left} left it"
+    own = ran.error is not None and all(ran.error is not error for error in ran.raised)
+    if own and ran.fired and not _may_refuse(ran, played):
+        return f"{ran.error!r} left it, which nothing in it had raised"
     return ""
+
+
+def _may_refuse(ran: Ran, played: Played) -> bool:
+    """Whether a stop was asked for where a stop that acts at once is an error."""
+    if played.semantics is not None and played.semantics.finish_iteration:
+        return False
+    return any(
+        fired.event in ("started", "epoch_started")
+        and fired.requests is not None
+        and fired.requests.terminate_epoch is not None
+        for fired in ran.fired
+    )
 
 
 def _handles_once(ran: Ran, played: Played) -> str:
@@ -98,6 +113,9 @@ def _followed(ran: Ran, played: Played, trace: list[Fired]) -> Set[Standing]:
         return follow(AUTOMATON, {Standing()}, trace, known)
     paused = _followed(ran.previous, played, ran.previous.fired)
     resumed = {attrs.evolve(standing, paused=False) for standing in paused}
+    # An Engine may announce once more the fetch that was paused at the end of the data.
+    again = {standing for standing in resumed if standing.at == "dataloader_stop_iteration"}
+    resumed |= {attrs.evolve(standing, at="next batch") for standing in again}
     return follow(AUTOMATON, resumed, trace, known)
 
 
@@ -137,10 +155,46 @@ def _refuses_whole(ran: Ran, played: Played) -> str:
     return f"it was refused ({ran.error!r}), and changed {changes}"
 
 
+def _begins(ran: Ran, played: Played) -> str:
+    if not ran.fired:
+        return ""
+    first, before = ran.fired[0], ran.before
+    begun = first.epoch, first.iteration
+    if first.event != "started":  # what was paused goes on, whose last event counted already
+        gone_on = (
+            before.epoch + (first.event == "epoch_started"),
+            before.iteration + (first.event == "iteration_started"),
+        )
+        allowed = [gone_on]
+    elif _is_longer(ran):
+        allowed = [(before.epoch, before.iteration)]
+    else:
+        allowed = [(0, 0), (before.epoch, before.iteration)]
+    if begun in allowed:
+        return ""
+    places = " or ".join(f"epoch {epoch}, iteration {iteration}" for epoch, iteration in allowed)
+    return f"it begins at epoch {begun[0]}, iteration {begun[1]}, not at {places}"
+
+
+def _is_longer(ran: Ran) -> bool:
+    """Whether the same run, which had reached its end, is given more epochs."""
+    if ran.previous is None or not _is_undisturbed(ran.previous):
+        return False
+    call, last = ran.call, ran.previous.call
+    epochs, before = call.limits.max_epochs, last.limits.max_epochs
+    if epochs is None or before is None or call.data != last.data:
+        return False
+    same = attrs.evolve(call.limits, max_epochs=before) == last.limits
+    return same and ran.before.epoch == before < epochs
+
+
+def _is_undisturbed(ran: Ran) -> bool:
+    return all(fired.requests == NO_REQUESTS for fired in ran.fired) and not ran.raised
+
+
 def _reaches(ran: Ran, played: Played) -> str:
-    undisturbed = all(fired.requests == NO_REQUESTS for fired in ran.fired) and not ran.raised
     new = bool(ran.fired) and (ran.progress[0].epoch, ran.progress[0].iteration) == (0, 0)
-    if not undisturbed or not new or ran.endless:
+    if not _is_undisturbed(ran) or not new or ran.endless:
         return ""
     data, limits = ran.call.data, ran.call.limits
     if not _knows_length(ran.call) and any(map(_knows_length, _calls_before(ran))):
@@ -164,17 +218,42 @@ def _calls_before(ran: Ran) -> Iterator[Call]:
 
 def _feeds(ran: Ran, played: Played) -> str:
     data = ran.call.data
-    if ran.raised or not ran.fired or ran.fired[0].event != "started" or data.kind == "none":
+    parts = _parts(ran)
+    if not parts or data.kind == "none" or any(part.raised for part in parts):
         return ""
+    if any(part.call.data != data for part in parts):
+        return ""  # whose batches come when is not said
+    events = [fired.event for part in parts for fired in part.fired]
+    batches, before = [], 0
+    for part in parts:
+        batches += [(batch, before + fired) for batch, fired in part.batches]
+        before += len(part.fired)
     expected, seen = {0}, 0
-    for batch, fired in ran.batches:
-        cut = "terminate_single_epoch" in [one.event for one in ran.fired[seen:fired]]
-        if cut:
+    for batch, fired in batches:
+        if "terminate_single_epoch" in events[seen:fired]:
             expected = {0} if data.replays else set(range(data.size))
         if batch not in expected:
             return f"the step got batch {batch!r}, where {sorted(expected)} was to come"
         last = batch == data.size - 1
         expected, seen = {0} if last else {batch + 1}, fired
+    return ""
+
+
+def _parts(ran: Ran) -> list[Ran]:
+    """Give the calls that made one run, which was paused between them; none if it fired nothing."""
+    if not ran.fired:
+        return []
+    if ran.fired[0].event == "started" or ran.previous is None:
+        return [ran]
+    return [*_parts(ran.previous), ran]
+
+
+def _keeps_output(ran: Ran, played: Played) -> str:
+    for returned, seen in ran.outputs:
+        if seen is not returned:
+            return (
+                f"state.output is {seen!r} at ITERATION_COMPLETED; the step returned {returned!r}"
+            )
     return ""
 
 
@@ -188,5 +267,7 @@ RULES: Final = (
     Rule("again", "what has run can be run again in the same way", _runs_again),
     Rule("refusal", "a call that is refused changes nothing", _refuses_whole),
     Rule("reaches", "a run that nothing stops reaches its limits", _reaches),
+    Rule("begins", "a run begins at 0, or goes on from where the last one stood", _begins),
     Rule("batches", "the step gets the batches of the data, in their order", _feeds),
+    Rule("output", "state.output is what the step returned", _keeps_output),
 )
