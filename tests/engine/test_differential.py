@@ -8,10 +8,20 @@ from typing import Final, Literal, get_args
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from fengine import DOCUMENTED, IGNITE_0_5_5
+from fengine import DOCUMENTED, IGNITE_0_5_5, Semantics
 from tests.engine.differential.batches import Data, Kind
 from tests.engine.differential.comparing import compare
-from tests.engine.differential.deeds import Deed, Give, Stop, Throw
+from tests.engine.differential.deeds import (
+    Deed,
+    Give,
+    Load,
+    Pause,
+    Put,
+    Save,
+    Stop,
+    Throw,
+    Tick,
+)
 from tests.engine.differential.player import play
 from tests.engine.differential.program import EVENTS, PROCESS, Act, Answer, Program, Run
 from tests.engine.differential.rows import MENDED, STAND, Difference
@@ -96,20 +106,69 @@ def test_a_difference_that_is_mended_is_one(difference: Difference) -> None:
     assert not here.endless
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        Program((Run(max_epochs=2),), (Act("started", 1, Stop()),)),
-        Program((Run(max_epochs=2),), (Act("epoch_completed", 1, Stop("terminate_epoch")),)),
-        Program((Run(max_epochs=2), Run()), (Act(PROCESS, 2, Throw("stop")),)),
-        Program((Run(Data("iterator", 3)), Run(Data("unsized", 4)), Run(Data("iterator", 2)))),
-        Program(
-            (Run(max_epochs=3),),
-            (Act("dataloader_stop_iteration", 1, Give(Data("unsized", 1))),),
-        ),
-        Program((Run(), Run()), (Act(PROCESS, 1, Throw()),), answers=("raise",)),
-    ],
-)
-def test_what_once_went_wrong_is_equal(program: Program) -> None:
-    for semantics in (DOCUMENTED, IGNITE_0_5_5):
-        compare(program, semantics)
+RUN_TWICE: Final = (Run(), Run())
+TWO_EPOCHS: Final = (Run(max_epochs=2),)
+ERROR: Final = Act(PROCESS, 1, Throw())
+ONCE_WRONG: Final = {
+    "a stop in STARTED": Program(TWO_EPOCHS, (Act("started", 1, Stop()),)),
+    "a stop of an epoch that is over": Program(
+        TWO_EPOCHS, (Act("epoch_completed", 1, Stop("terminate_epoch")),)
+    ),
+    "a StopIteration": Program((*TWO_EPOCHS, Run()), (Act(PROCESS, 2, Throw("stop")),)),
+    "lengths that are found out": Program(
+        (Run(Data("iterator", 3)), Run(Data("unsized", 4)), Run(Data("iterator", 2)))
+    ),
+    "a length that is written, and not found out": Program(
+        (Run(Data("unsized", 3)), Run(Data("unsized", 3))),
+        (Act(PROCESS, 2, Put("epoch_length", 2)),),
+    ),
+    "a length that is taken away": Program(
+        (Run(Data("none"), max_epochs=2, epoch_length=2),),
+        (Act("started", 1, Put("epoch_length", None)),),
+    ),
+    "other data at the end of the data": Program(
+        (Run(max_epochs=3),), (Act("dataloader_stop_iteration", 1, Give(Data("unsized", 1))),)
+    ),
+    "no data any more": Program(
+        (Run(Data("sized", 3, fails=1), epoch_length=3),),
+        (Act("iteration_completed", 1, Put("dataloader", None)),),
+    ),
+    "an error that is raised again": Program(RUN_TWICE, (ERROR,), answers=("raise",)),
+    "a failing handler of INTERRUPT": Program(
+        (*TWO_EPOCHS, Run()),
+        (Act(PROCESS, 1, Pause()), Act("interrupt", 1, Throw())),
+        answers=("take",),
+    ),
+    "a refused request": Program(
+        (*TWO_EPOCHS, Run()),
+        (Act("epoch_started", 1, Stop("terminate_epoch")),),
+        answers=("take",),
+    ),
+    "another event at the end of the data": Program(
+        TWO_EPOCHS, (Act("dataloader_stop_iteration", 1, Tick()),)
+    ),
+    "a pause at the end of the data": Program(
+        (*TWO_EPOCHS, Run()), (Act("dataloader_stop_iteration", 1, Pause()),)
+    ),
+    "stops and pauses between epochs": Program(
+        (Run(max_epochs=3), Run(before=(Stop("terminate_epoch"), Pause())), Run()),
+        (Act("epoch_completed", 1, Pause()),),
+    ),
+    "progress loaded behind an error": Program(
+        (Run(), Run(before=(Load(done=2), Save()))), (ERROR,)
+    ),
+    "progress loaded in a run": Program(
+        (Run(max_epochs=3),), (Act("iteration_completed", 1, Load(done=2)),)
+    ),
+    "progress loaded behind data": Program(
+        (Run(before=(Give(Data("sized", 4), "set_data"), Load(done=2))),)
+    ),
+}
+
+
+@pytest.mark.parametrize("program", ONCE_WRONG.values(), ids=ONCE_WRONG)
+@pytest.mark.parametrize("semantics", [DOCUMENTED, IGNITE_0_5_5], ids=["documented", "0.5.5"])
+def test_what_once_went_wrong_is_equal(program: Program, semantics: Semantics) -> None:
+    ours, theirs = compare(program, semantics)
+    assert ours.seen
+    assert theirs.rows == {}
