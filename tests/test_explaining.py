@@ -202,6 +202,11 @@ def test_a_step_writes_what_is_the_users() -> None:
     assert blame(entries, "ledger.attributes.chunk").by == "the step"
 
 
+def test_a_step_that_replaces_the_batch_is_blamed() -> None:
+    entries = recorded(Loop(lambda state: state.evolve(batch=-1, output=state.batch)))
+    assert blame(entries, "batch").by == "the step"
+
+
 def test_a_handler_between_the_stages_is_blamed() -> None:
     looked = Event("looked")
 

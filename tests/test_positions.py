@@ -92,6 +92,14 @@ class SizedPlaced(Placed):
         return 4
 
 
+class Renewed(SizedPlaced):
+    """Begin anew where the place is the end."""
+
+    @override
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.begins_at = state_dict["at"] % len(self)
+
+
 def moments_of(data: Any, loop: Any = LOOP, **limits: int) -> list[Moment[Any, Any, Any]]:
     return list(loop.iterate(data, **(limits or {"max_epochs": 2})))
 
@@ -280,6 +288,7 @@ def stateful_loader(**options: Any) -> Any:
 PLACED: dict[str, Callable[[], Any]] = {
     "own": SizedPlaced,
     "own, unsized": Placed,
+    "own, begins anew at its end": Renewed,
     "items": lambda: stateful_loader(dataset=Items(), batch_size=3),
     "shuffled": lambda: stateful_loader(
         dataset=Items(), batch_size=3, sampler=Shuffled(10, seed=2)
@@ -288,9 +297,12 @@ PLACED: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.parametrize("limits", [{"max_epochs": 2}, {"max_epochs": 4, "epoch_length": 2}])
 @pytest.mark.parametrize("make", PLACED.values(), ids=PLACED)
-def test_data_with_a_place_of_its_own_is_told_it(make: Callable[[], Any]) -> None:
-    taken = snapshots_of(make())
+def test_data_with_a_place_of_its_own_is_told_it(
+    make: Callable[[], Any], limits: dict[str, int]
+) -> None:
+    taken = snapshots_of(make(), **limits)
     events = [moment.event for moment, _ in taken]
     for number, (_, snapshot) in enumerate(taken, start=1):
         restored: Snapshot[Any, Any] = Snapshot.from_dict(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
@@ -312,6 +313,80 @@ def test_nothing_is_restored_where_one_thing_refuses() -> None:
         "external['second']; all of external is put back" in n for n in raised.value.__notes__
     )
     assert not diff(before, {name: thing.state_dict() for name, thing in other.external.items()})
+
+
+class Walking:
+    """Data that knows its place."""
+
+    at = 0
+
+    def __iter__(self) -> Iterator[int]:
+        yield from range(self.at, 3)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"at": 2}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.at = state_dict["at"]
+
+
+class Refusing(Walking):
+    @override
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        raise ValueError("not now")
+
+
+def test_the_data_stays_where_it_is_if_a_thing_refuses() -> None:
+    loop: Any = Loop(outputs(abs), external={"thing": Refusing()})
+    data = Walking()
+    snapshot = loop.snapshot(next(m for m in loop.iterate(data) if m.state.iteration).state, data)
+    with pytest.raises(ValueError, match="not now"):
+        loop.resume(snapshot, data)
+    assert data.at == 0
+
+
+def test_nothing_is_restored_where_the_data_refuses() -> None:
+    thing = Walking()
+    loop: Any = Loop(outputs(abs), external={"thing": thing})
+    data = Refusing()
+    snapshot = loop.snapshot(next(m for m in loop.iterate(data) if m.state.iteration).state, data)
+    thing.at = 1
+    thing.state_dict = lambda: {"at": 1}  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="not now"):
+        loop.resume(snapshot, data)
+    assert thing.at == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (0.0, -0.0),
+        (1, True),
+        (1, 1.0),
+        (torch.zeros(1), -torch.zeros(1)),
+        (torch.zeros(2, 3), torch.zeros(3, 2).T),
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ([1], [1, 2]),
+        ([1], (1,)),
+    ],
+    ids=str,
+)
+def test_a_recorder_keeps_the_least_change(before: object, after: object) -> None:
+    thing = Walking()
+    states = [before, after, copy.deepcopy(after)]
+    thing.state_dict = lambda: {"of": cast("int", states[0])}  # type: ignore[method-assign]
+    loop: Any = Loop(outputs(lambda batch: states.pop(0)), external={"thing": thing})
+    recorder = Recorder(loop)
+    recorder.loop.run([1, 2])
+    kept = {
+        one.state.iteration: one.snapshot.external["thing"]
+        for one in recorder.entries
+        if one.event is Events.ITERATION_COMPLETED
+    }
+    first: Any = recorder.entries[0].snapshot.external["thing"]
+    assert first["of"] is not kept[1]
+    assert repr(kept[1]) == repr({"of": after})
+    assert kept[2] is kept[1]
 
 
 def test_a_pulled_run_restores_with_its_first_moment() -> None:

@@ -23,6 +23,7 @@ from fengine.core.handlers import when as when
 from fengine.core.limits import Limits as Limits
 from fengine.core.outcome import Outcome as Outcome
 from fengine.core.outcome import Status as Status
+from fengine.core.readers import SnapshotError as SnapshotError
 from fengine.core.registration import Registration as Registration
 from fengine.core.registry import EventRegistry as EventRegistry
 from fengine.core.requests import END_EPOCH as END_EPOCH
@@ -37,7 +38,6 @@ from fengine.core.requests import TerminateEpoch as TerminateEpoch
 from fengine.core.semantics import DOCUMENTED as DOCUMENTED
 from fengine.core.semantics import IGNITE_0_5_5 as IGNITE_0_5_5
 from fengine.core.semantics import Semantics as Semantics
-from fengine.core.snapshot import SnapshotError as SnapshotError
 from fengine.core.state import State as State
 from fengine.core.steps import Stages as Stages
 from fengine.core.steps import outputs as outputs

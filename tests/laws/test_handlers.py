@@ -33,8 +33,9 @@ from fengine.core.events import AnyEvent
 from fengine.core.ledger import Failure
 from fengine.core.outcome import Status
 from fengine.core.records import copier
+from fengine.core.registration import members
 from fengine.core.state import with_requests, without_batch
-from fengine.core.table import count, count_in_epoch, members
+from fengine.core.table import count, count_in_epoch
 from fengine.testing import filtered, handlers, own_events, requests, states
 
 Any_: TypeAlias = State[Any, Any, Any]

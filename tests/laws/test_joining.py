@@ -47,7 +47,8 @@ EVENTS: st.SearchStrategy[Any] = st.sampled_from(
 
 @st.composite
 def handlers_only(draw: st.DrawFn) -> AnyLoop:
-    loop: AnyLoop = Loop()
+    known = EventRegistry((Event("loaded"),))
+    loop: AnyLoop = draw(st.sampled_from([AnyLoop(), AnyLoop(registry=known)]))
     for name in draw(st.lists(st.sampled_from(sorted(HANDLERS)), max_size=3)):
         loop = loop.on(draw(EVENTS), HANDLERS[name])
     if draw(st.booleans()):
@@ -105,6 +106,8 @@ def test_the_events_of_the_step_are_known_to_what_is_joined() -> None:
 def test_a_loop_without_a_step_does_not_run() -> None:
     with pytest.raises(ValueError, match="no step to run"):
         Loop[int, int, None]().run([1])
+    with pytest.raises(ValueError, match="no step to run"):
+        Loop[int, int, None]().iterate([1])  # at once, not at the first moment
     with pytest.raises(ValueError, match="without a step"):
         Loop[int, int, None](semantics=IGNITE_0_5_5)
     with pytest.raises(TypeError):

@@ -23,7 +23,7 @@ from fengine import (
     Status,
     last_state,
 )
-from fengine.core.table import members
+from fengine.core.registration import members
 from fengine.testing import Act, Ask, Data, Fail, Fault, Program, assert_word, data, programs
 from fengine.testing.batches import Batch
 from fengine.testing.program import Output, Played, Seen

@@ -363,11 +363,26 @@ def test_what_is_wrong_in_plain_data_is_named(path: str, value: object, words: s
             ),
             "ledger.batch_due",
         ),
+        (lambda plain: plain.update(event="get_batch_completed"), "batch"),
+        (lambda plain: plain.update(event="exited"), "event"),
+        (lambda plain: plain["ledger"].update(status="completed"), "ledger.status"),
         (lambda plain: plain["counts"].update({3: 1}), "counts"),
         (lambda plain: plain.pop("user"), "user"),
         (lambda plain: plain["ledger"].pop("passes"), "ledger.passes"),
     ],
-    ids=["iters", "epoch", "length", "nothing drawn", "twice", "key", "missing", "missing inside"],
+    ids=[
+        "iters",
+        "epoch",
+        "length",
+        "nothing drawn",
+        "twice",
+        "no batch",
+        "aside",
+        "ended",
+        "key",
+        "missing",
+        "missing inside",
+    ],
 )
 def test_what_contradicts_itself_is_refused(change: Callable[[Any], object], path: str) -> None:
     plain = copy.deepcopy(PLAIN)
@@ -375,6 +390,19 @@ def test_what_contradicts_itself_is_refused(change: Callable[[Any], object], pat
     with pytest.raises(SnapshotError) as raised:
         State.from_dict(plain)
     assert raised.value.path == path
+
+
+def test_what_a_reader_of_the_users_raises_is_named() -> None:
+    with pytest.raises(SnapshotError, match=r"user: read_best .*KeyError\('best'\)") as raised:
+        State.from_dict(PLAIN | {"user": {}}, user=read_best)
+    assert isinstance(raised.value.__cause__, KeyError)
+    inside = Snapshot(State()).to_dict() | {"state": PLAIN | {"user": {}}}
+    with pytest.raises(SnapshotError, match=r"state\.user: read_best"):
+        Snapshot.from_dict(inside, user=read_best)
+
+
+def read_best(plain: Any) -> float:
+    return float(plain["best"])
 
 
 JUNK: st.SearchStrategy[Any] = (

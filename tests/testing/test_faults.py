@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import types
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
 
-import fengine.engine.engine
 from fengine import Event, Events, Loop, PayloadEvent, State, last_state, once, outputs, stages
-from fengine.engine import Engine
+from fengine.engine import DeterministicEngine, Engine
 from fengine.engine import Events as EngineEvents
 from fengine.testing import FakeClock, Fault, failing
 
@@ -170,10 +168,10 @@ def test_a_handler_with_a_clock_is_tested_without_waiting() -> None:
     assert final.iteration == 3
 
 
-def test_the_times_of_an_engine_are_those_of_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [Engine, DeterministicEngine])
+def test_the_times_of_an_engine_are_those_of_its_clock(kind: type[Engine]) -> None:
     clock = FakeClock(now=100.0)
-    monkeypatch.setattr(fengine.engine.engine, "time", types.SimpleNamespace(monotonic=clock))
-    engine = Engine(lambda engine, batch: clock.advance(batch))
+    engine = kind(lambda engine, batch: clock.advance(batch), clock=clock)
     seen: list[tuple[str, float | None]] = []
 
     def note(engine: Engine, name: str) -> None:
@@ -184,3 +182,5 @@ def test_the_times_of_an_engine_are_those_of_the_clock(monkeypatch: pytest.Monke
     engine.run([1, 2], max_epochs=2)
     assert seen == [("EPOCH_COMPLETED", 3.0), ("EPOCH_COMPLETED", 3.0), ("COMPLETED", 6.0)]
     assert engine.state.times == {"EPOCH_COMPLETED": 3.0, "COMPLETED": 6.0}
+    with pytest.raises(TypeError, match="clock"):
+        kind(lambda engine, batch: None, clock=cast("Any", 3.0))

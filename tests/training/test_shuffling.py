@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -77,6 +78,12 @@ def test_a_loop_tells_it_the_passes() -> None:
 def test_a_seed_that_is_none_is_refused(seed: Any) -> None:
     with pytest.raises(TypeError, match=f"seed={seed!r}"):
         Shuffled(3, seed=seed)
+
+
+def test_integers_of_other_libraries_are_taken() -> None:
+    sampler = Shuffled(np.int64(5), seed=np.uint8(3))
+    sampler.set_epoch(np.int32(1))
+    assert list(sampler) == order(5, 3, 1)
 
 
 def test_other_mistakes_are_refused() -> None:

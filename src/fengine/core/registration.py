@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, final
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeAlias, final
 
 import attrs
 
-from fengine.core.events import AnyEvent
+from fengine.core.describe import require_callable
+from fengine.core.events import (
+    AnyEvent,
+    Event,
+    EventSet,
+    FilteredPayloadEvent,
+    PayloadEvent,
+)
 from fengine.core.filters import Filter
 from fengine.core.handlers import AnyHandler
-from fengine.core.state import Batch, Output, User
+from fengine.core.registry import EventRegistry, not_an_event
+from fengine.core.state import Batch, Output, State, User
+
+# Handlers named by `runs_before` and `runs_after`.
+Others: TypeAlias = AnyHandler[Batch, Output, User] | tuple[AnyHandler[Batch, Output, User], ...]
 
 
 @final
@@ -38,3 +50,51 @@ class Registration(Generic[Batch, Output, User]):
     def is_alike(self, other: Registration[Any, Any, Any]) -> bool:
         """Tell whether another one calls the same handler at the same firings."""
         return (self.event, self.filter, self.handler) == (other.event, other.filter, other.handler)
+
+
+def registrations(
+    registry: EventRegistry,
+    events: object,
+    handler: Callable[..., State[Batch, Output, User]],
+    runs_before: Others[Batch, Output, User] = (),
+    runs_after: Others[Batch, Output, User] = (),
+) -> list[Registration[Batch, Output, User]]:
+    """Make the registrations of a handler, one for each single event.
+
+    Raises:
+        TypeError: there is no event, or a handler does not take what it is called with.
+        ValueError: an event is not registered.
+    """
+    if not isinstance(events, Event | EventSet | PayloadEvent | FilteredPayloadEvent):
+        raise TypeError(not_an_event(events))
+    made = []
+    for event, filter in members(events):
+        registry.require(event)
+        given = ("state", "payload") if isinstance(event, PayloadEvent) else ("state",)
+        require_callable(handler, f"a handler of {event!r}", *given)
+        ahead, behind = _others("runs_before", runs_before), _others("runs_after", runs_after)
+        made.append(Registration(event, filter, handler, ahead, behind))
+    return made
+
+
+def members(
+    event: AnyEvent | EventSet | FilteredPayloadEvent[Any],
+) -> Iterator[tuple[AnyEvent, Filter | None]]:
+    """Give the single events of anything a handler can be registered for, with their filters."""
+    if isinstance(event, EventSet):
+        yield from event
+    elif isinstance(event, FilteredPayloadEvent):
+        yield event.event, event.filter
+    else:
+        yield event, None
+
+
+def _others(
+    wish: str, others: Others[Batch, Output, User]
+) -> tuple[AnyHandler[Batch, Output, User], ...]:
+    # A handler may be a named tuple that can be called.
+    named = others if isinstance(others, tuple) and not callable(others) else (others,)
+    for handler in named:
+        if not callable(handler):
+            raise TypeError(f"{wish} names handlers; {handler!r} is not callable")
+    return named

@@ -66,6 +66,7 @@ from fengine.core.transitions import (
     counted_aside,
     end_epoch,
     end_of_data,
+    end_pass,
     is_done,
     learn_epoch_length,
     release_batch,
@@ -260,6 +261,8 @@ def _refetch(
     at: int,
 ) -> Generator[AnyEvent, None, Batch | Exhausted]:
     """Go on where the data gave no batch: start it again, unless the epoch was one pass over it."""
+    if box.state.drawn:
+        box.state = end_pass(box.state)
     known = box.state.limits.epoch_length is not None
     if known or box.state.batches < box.state.drawn:
         box.state = box.state if known else learn_epoch_length(box.state)

@@ -8,14 +8,13 @@ Does not live here: when an event fires (`script`), and who calls `fire` (`runti
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Generic, TypeAlias, final
+from collections.abc import Mapping
+from typing import Generic, TypeAlias, final
 
 import attrs
 
 from fengine.core.describe import describe
-from fengine.core.events import AnyEvent, EventSet, FilteredPayloadEvent, PayloadEvent
-from fengine.core.filters import Filter
+from fengine.core.events import AnyEvent, PayloadEvent
 from fengine.core.handlers import kind_of, moved
 from fengine.core.order import ordered, require_others
 from fengine.core.registration import Registration
@@ -86,18 +85,6 @@ class Table(Generic[Batch, Output, User]):
 
 
 Compiled: TypeAlias = Mapping[str, tuple[Registration[Batch, Output, User], ...]]
-
-
-def members(
-    event: AnyEvent | EventSet | FilteredPayloadEvent[Any],
-) -> Iterator[tuple[AnyEvent, Filter | None]]:
-    """Give the single events of anything a handler can be registered for, with their filters."""
-    if isinstance(event, EventSet):
-        yield from event
-    elif isinstance(event, FilteredPayloadEvent):
-        yield event.event, event.filter
-    else:
-        yield event, None
 
 
 def count(event: AnyEvent, state: State[Batch, Output, User]) -> int:

@@ -59,6 +59,11 @@ def end_of_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]
     return counted(state, Events.DATALOADER_STOP_ITERATION)
 
 
+def end_pass(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Note that the data has given all of its batches."""
+    return _set_ledger(state, attrs.evolve(state.ledger, pass_length=state.drawn))
+
+
 def restart_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
     """Note that iteration over the data starts again, so that nothing is drawn from it."""
     ledger = attrs.evolve(

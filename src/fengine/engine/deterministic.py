@@ -83,8 +83,9 @@ class DeterministicEngine(Engine):
         process_function: Callable[[Engine, Any], Any],
         *,
         semantics: Semantics | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
-        super().__init__(process_function, semantics=semantics)
+        super().__init__(process_function, semantics=semantics, clock=clock)
         self.state_dict_user_keys.append("rng_states")
         self.state.rng_states = None
         self._cuda_rng_states: list[torch.Tensor] | None = None

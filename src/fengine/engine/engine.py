@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from itertools import repeat
 from typing import Any, Final, cast
 
+from fengine.core.describe import require_callable
 from fengine.core.events import AnyEvent
 from fengine.core.outcome import Status
 from fengine.core.requests import Recovery
@@ -50,6 +51,7 @@ class Engine(Checkpointing):
             becomes `engine.state.output`.
         semantics: which version to follow where two versions of this API disagree; the class
             attribute `semantics` unless given.
+        clock: gives the time in seconds, for `state.times`; `time.monotonic` unless given.
 
     Attributes:
         state: the live state; see `State`.
@@ -58,8 +60,8 @@ class Engine(Checkpointing):
         interrupt_resume_enabled: whether `interrupt` is allowed.
 
     Raises:
-        TypeError: `process_function` is not callable.
-        ValueError: it is None, or does not take the engine and a batch.
+        TypeError: `process_function` or `clock` is not callable.
+        ValueError: `process_function` is None, or does not take the engine and a batch.
 
     >>> def train_and_store_loss(engine, batch):
     ...     return batch / 2
@@ -73,14 +75,18 @@ class Engine(Checkpointing):
         process_function: Callable[[Engine, Any], Any],
         *,
         semantics: Semantics | None = None,
+        clock: Callable[[], float] | None = None,
     ) -> None:
         if process_function is None:
             raise ValueError("process_function is None; give a function of (engine, batch)")
         check_signature(process_function, "process_function", "engine", "batch")
         if semantics is not None:
             self.semantics = semantics
+        if clock is not None:
+            require_callable(clock, "clock")
         super().__init__()
         self._process_function = process_function
+        self._clock = time.monotonic if clock is None else clock
         self._heard_by_name = True
         self._began = 0.0
         self._epoch_began = 0.0
@@ -151,7 +157,7 @@ class Engine(Checkpointing):
 
     def _internal_run(self) -> State:
         if self._box.state.event is None:
-            self._began = time.monotonic()
+            self._began = self._clock()
             self._state.times.update(EPOCH_COMPLETED=0.0, COMPLETED=0.0)
         self._say("runs with max_epochs=%s, max_iters=%s, epoch_length=%s", *self._limits())
         self._running = True
@@ -169,10 +175,10 @@ class Engine(Checkpointing):
                 raise error
             finally:
                 del error  # its traceback holds this frame
-        took = time.monotonic() - self._began
+        took = self._clock() - self._began
         if record.status is not Status.INTERRUPTED:
             self._state.times["COMPLETED"] = took
-        self._say("is %s after %s", record.status.value, _clock(took))
+        self._say("is %s after %s", record.status.value, _hours(took))
         return self._state
 
     def _heard(self) -> Any:
@@ -197,11 +203,11 @@ class Engine(Checkpointing):
             return
         times = self._state.times
         if name == "epoch_started":
-            self._epoch_began = time.monotonic()
+            self._epoch_began = self._clock()
         elif name == "epoch_completed":
-            times["EPOCH_COMPLETED"] = time.monotonic() - self._epoch_began
+            times["EPOCH_COMPLETED"] = self._clock() - self._epoch_began
         elif name == "completed":
-            times["COMPLETED"] = time.monotonic() - self._began
+            times["COMPLETED"] = self._clock() - self._began
         if name == "exception_raised":
             self._handle_exception(self._box.payload)
         elif name == "terminate_single_epoch":
@@ -209,8 +215,8 @@ class Engine(Checkpointing):
         else:
             self._fire_event(EVENT_OF[name])
         if name in ("epoch_completed", "terminate_single_epoch"):
-            took = times["EPOCH_COMPLETED"] = time.monotonic() - self._epoch_began
-            self._say("has ended an epoch after %s", _clock(took))
+            took = times["EPOCH_COMPLETED"] = self._clock() - self._epoch_began
+            self._say("has ended an epoch after %s", _hours(took))
         if self._posts:
             self._take_posts()
 
@@ -278,7 +284,7 @@ _WITHIN_ITERATION: Final = frozenset(
 )
 
 
-def _clock(seconds: float) -> str:
+def _hours(seconds: float) -> str:
     return "{:02d}:{:02d}:{:06.3f}".format(*_to_hours_mins_secs(seconds))
 
 

@@ -19,7 +19,7 @@ THE_LOOP: Final = "the loop"
 THE_STEP: Final = "the step"
 
 # What a step may write; the loop writes all else that changes between the handlers.
-_OF_THE_STEP: Final = ("output", "user", "metrics", "requests", "ledger.attributes")
+_OF_THE_STEP: Final = ("batch", "output", "user", "metrics", "requests", "ledger.attributes")
 
 
 @final

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Protocol, runtime_checkable
 
 from immutables import Map
-
-from fengine.core.equality import same
 
 
 @runtime_checkable
@@ -92,8 +90,8 @@ def saved(
     states = {}
     for name, thing in external.items():
         state = thing.state_dict()
-        known = before is not None and name in before and same(before[name], state)
-        states[name] = before[name] if before is not None and known else copy.deepcopy(state)
+        known = None if before is None else before.get(name)
+        states[name] = known if _is_alike(known, state) else copy.deepcopy(state)
     return Map(states)
 
 
@@ -110,24 +108,74 @@ def require_names(external: Mapping[str, Stateful], states: Mapping[str, object]
         )
 
 
-def restore(external: Mapping[str, Stateful], states: Mapping[str, object]) -> None:
+@contextlib.contextmanager
+def restoring(external: Mapping[str, Stateful], states: Mapping[str, object]) -> Iterator[None]:
     """Have each thing take up its state, in the order of their names; all, or none.
 
+    They do so ahead of the block, whose exception has them put back, and once more behind it, for
+    what the block itself changes.
+
     Raises:
-        Exception: whatever a thing raises, with a note that names it.
+        BaseException: whatever a thing raises, with a note that names it, or the block.
     """
     before = saved(external) if states else Map[str, object]()
+    try:
+        _load(external, states)
+        yield
+        _load(external, states)
+    except BaseException:
+        for name, state in before.items():
+            # What is to be known is what went wrong first.
+            with contextlib.suppress(Exception):
+                external[name].load_state_dict(state)
+        raise
+
+
+def _load(external: Mapping[str, Stateful], states: Mapping[str, object]) -> None:
     for name in sorted(states):
         try:
             # A copy, since some keep what they are given, and change it.
             external[name].load_state_dict(copy.deepcopy(states[name]))
         except BaseException as error:
             error.add_note(f"in restoring external[{name!r}]; all of external is put back")
-            for touched, state_before in before.items():
-                # What is to be known is what went wrong first.
-                with contextlib.suppress(Exception):
-                    external[touched].load_state_dict(state_before)
             raise
+
+
+# Such are alike where they are written alike: 0.0 and -0.0 are not, nor 1 and True.
+_SCALARS: Final = (bool, int, float, complex, str, bytes, type(None))
+
+
+def _is_alike(copied: Any, state: Any) -> bool:
+    """Tell whether a copy is known to have every type, place and bit of a state."""
+    kind = type(state)
+    if type(copied) is not kind:
+        return False
+    if kind in _SCALARS:
+        return repr(copied) == repr(state)
+    if hasattr(state, "signbit"):
+        alike = _is_alike_tensor(copied, state)
+    elif isinstance(state, dict | list | tuple):
+        # The order of a dict counts: an optimizer numbers its parameters by it.
+        parts = zip(*map(_parts, (copied, state)), strict=False)
+        alike = len(copied) == len(state) and all(_is_alike(ours, its) for ours, its in parts)
+    else:
+        return False
+    return alike and (not hasattr(state, "__dict__") or _is_alike(vars(copied), vars(state)))
+
+
+def _parts(state: Any) -> Any:
+    return state.items() if isinstance(state, dict) else state
+
+
+def _is_alike_tensor(copied: Any, state: Any) -> bool:
+    try:
+        return (
+            (copied.device, copied.dtype, copied.shape) == (state.device, state.dtype, state.shape)
+            and (copied.stride(), copied.requires_grad) == (state.stride(), state.requires_grad)
+            and bool(((copied == state) & (copied.signbit() == state.signbit())).all())
+        )
+    except (NotImplementedError, RuntimeError, TypeError):
+        return False  # of a layout or on a device that compares nothing
 
 
 def _is_stateful(thing: object) -> bool:

@@ -22,26 +22,24 @@ from fengine.core.events import (
     FilteredPayloadEvent,
     PayloadEvent,
 )
-from fengine.core.handlers import AnyHandler, Handler, PayloadHandler
+from fengine.core.handlers import Handler, PayloadHandler
 from fengine.core.ports import Box
-from fengine.core.registration import Registration
-from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry, not_an_event
+from fengine.core.registration import Others, registrations
+from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.script import Step, script
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.steps import Stages
-from fengine.core.table import Table, members
+from fengine.core.table import Table
 from fengine.runtime.begin import AnySource, go_on, source_for, start
 from fengine.runtime.driver import drive
-from fengine.runtime.external import Stateful, identities, joined, named, restore
+from fengine.runtime.external import Stateful, identities, joined, named, restoring
 from fengine.runtime.plan import Plan
 from fengine.runtime.show import described_loop
 from fengine.runtime.snapshots import Snapshot, is_within_step, taken
 from fengine.runtime.source import DataSource, NoData
 
 P = TypeVar("P")
-# Handlers named by `runs_before` and `runs_after`.
-Others: TypeAlias = AnyHandler[Batch, Output, User] | tuple[AnyHandler[Batch, Output, User], ...]
 
 
 @final
@@ -62,8 +60,11 @@ Moments: TypeAlias = Generator[Moment[Batch, Output, User], None, None]
 
 
 def _known_events(loop: Loop[Batch, Output, User]) -> EventRegistry:
-    emitted = loop.step.events if isinstance(loop.step, Stages) else ()
-    return BUILT_IN_EVENTS.register(*emitted)
+    return EventRegistry(tuple(loop.step.events) if isinstance(loop.step, Stages) else ())
+
+
+def _with_built_in_events(registry: EventRegistry) -> EventRegistry:
+    return BUILT_IN_EVENTS.register(*registry.events)
 
 
 @final
@@ -99,7 +100,9 @@ class Loop(Generic[Batch, Output, User]):
     step: Step[Batch, Output, User] | None = attrs.field(default=None)
     semantics: Semantics = attrs.field(default=DOCUMENTED, kw_only=True)
     registry: EventRegistry = attrs.field(
-        default=attrs.Factory(_known_events, takes_self=True), kw_only=True
+        default=attrs.Factory(_known_events, takes_self=True),
+        kw_only=True,
+        converter=_with_built_in_events,
     )
     table: Table[Batch, Output, User] = attrs.field(kw_only=True, factory=Table)
     external: Mapping[str, Stateful] = attrs.field(
@@ -169,17 +172,8 @@ class Loop(Generic[Batch, Output, User]):
         epoch 1
         epoch 2
         """
-        table = self.table.adding(
-            *(
-                attrs.evolve(
-                    registration,
-                    runs_before=_others("runs_before", runs_before),
-                    runs_after=_others("runs_after", runs_after),
-                )
-                for registration in self._registrations(event, handler)
-            )
-        )
-        return attrs.evolve(self, table=table)
+        made = registrations(self.registry, event, handler, runs_before, runs_after)
+        return attrs.evolve(self, table=self.table.adding(*made))
 
     def register(self, *events: AnyEvent) -> Loop[Batch, Output, User]:
         """Give this loop with events of your own known to it.
@@ -217,7 +211,7 @@ class Loop(Generic[Batch, Output, User]):
         True
         """
         table = self.table
-        for registration in self._registrations(event, handler):
+        for registration in registrations(self.registry, event, handler):
             table = table.without(registration)
         return attrs.evolve(self, table=table)
 
@@ -515,21 +509,6 @@ class Loop(Generic[Batch, Output, User]):
             )
         return taken(self.external, state, data)
 
-    def _registrations(
-        self,
-        event: Event | EventSet | PayloadEvent[P] | FilteredPayloadEvent[P],
-        handler: Callable[..., State[Batch, Output, User]],
-    ) -> list[Registration[Batch, Output, User]]:
-        if not isinstance(event, Event | EventSet | PayloadEvent | FilteredPayloadEvent):
-            raise TypeError(not_an_event(event))
-        made = []
-        for single, filter in members(event):
-            self.registry.require(single)
-            given = ("state", "payload") if isinstance(single, PayloadEvent) else ("state",)
-            require_callable(handler, f"a handler of {single!r}", *given)
-            made.append(Registration(single, filter, handler))
-        return made
-
     def _finish(
         self,
         box: Box[Batch, Output, User],
@@ -537,9 +516,9 @@ class Loop(Generic[Batch, Output, User]):
         saved: Map[str, object],
     ) -> State[Batch, Output, User]:
         table = self.table.compiled()
-        heard = {*table, Events.EXCEPTION_RAISED.name}
+        course = self._script(box, source, {*table, Events.EXCEPTION_RAISED.name})
         begin = partial(self._begin, box, source, saved)
-        for _ in drive(self._script(box, source, heard), box, table, source, begin):
+        for _ in drive(course, box, table, source, begin):
             pass
         return box.state
 
@@ -549,11 +528,11 @@ class Loop(Generic[Batch, Output, User]):
         source: AnySource[Batch],
         saved: Map[str, object],
     ) -> Moments[Batch, Output, User]:
-        every_event = {event.name for event in self.registry.events}
-        course = self._script(box, source, every_event)
+        table = self.table.compiled()
+        course = self._script(box, source, {event.name for event in self.registry.events})
         begin = partial(self._begin, box, source, saved)
-        for event in drive(course, box, self.table.compiled(), source, begin):
-            yield Moment(event, box.state)
+        fired = drive(course, box, table, source, begin)
+        return (Moment(event, box.state) for event in fired)
 
     def _begin(
         self,
@@ -561,9 +540,9 @@ class Loop(Generic[Batch, Output, User]):
         source: AnySource[Batch],
         saved: Map[str, object],
     ) -> None:
-        box.state = source.enter(box.state)
-        # Last, since beginning to read data may draw from a random generator among them.
-        restore(self.external, saved)
+        # Once more behind it, since beginning to read data may draw from a random generator there.
+        with restoring(self.external, saved):
+            box.state = source.enter(box.state)
 
     def _script(
         self,
@@ -578,14 +557,3 @@ class Loop(Generic[Batch, Output, User]):
             )
         # Without data, Batch is None, which no type can say.
         return script(box, self.step, cast("DataSource[Batch]", source), heard, self.semantics)
-
-
-def _others(
-    wish: str, others: Others[Batch, Output, User]
-) -> tuple[AnyHandler[Batch, Output, User], ...]:
-    # A handler may be a named tuple that can be called.
-    named = others if isinstance(others, tuple) and not callable(others) else (others,)
-    for handler in named:
-        if not callable(handler):
-            raise TypeError(f"{wish} names handlers; {handler!r} is not callable")
-    return named

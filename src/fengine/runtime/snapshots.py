@@ -17,8 +17,9 @@ from fengine.core.equality import same
 from fengine.core.events import Events
 from fengine.core.ledger import Failure
 from fengine.core.ranks import RANKS
+from fengine.core.readers import SnapshotError, read_fields
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
-from fengine.core.snapshot import SCHEMA, SnapshotError, read_fields, read_schema
+from fengine.core.snapshot import SCHEMA, read_schema
 from fengine.core.state import Batch, Output, ReadBatch, ReadOutput, ReadUser, State, User
 from fengine.runtime.external import Stateful, saved
 from fengine.runtime.positions import position_of

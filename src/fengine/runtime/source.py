@@ -174,7 +174,7 @@ class DataSource(Generic[Item]):
         begin_pass(self.data, self._passes)
         cast("Any", self.data).load_state_dict(copy.deepcopy(self.position))
         self._iterator, self._drawn = iter(self.data), state.drawn
-        if self.length is None and state.drawn == state.limits.epoch_length:
+        if state.drawn in (self.length, state.ledger.pass_length):
             # Data that stood at its end may begin anew by itself; that is for `restart` to do.
             self._iterator = iter(())
 

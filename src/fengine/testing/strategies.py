@@ -30,6 +30,7 @@ from fengine.core.ledger import Ledger
 from fengine.core.limits import Limits
 from fengine.core.missing import MISSING
 from fengine.core.outcome import Status
+from fengine.core.ranks import RANKS
 from fengine.core.requests import Interrupt, Requests, Terminate, TerminateEpoch
 from fengine.core.state import State
 from fengine.testing.program import Ask
@@ -74,10 +75,12 @@ def requests() -> SearchStrategy[Requests]:
     )
 
 
-_EVENTS = st.none() | st.sampled_from(Events.all())
+_EVENTS = st.none() | st.sampled_from([one for one in Events.all() if one.name in RANKS])
 _LIMITS = limits(20)
 _REQUESTS = requests()
 _STATUSES = st.sampled_from(Status)
+_UNFINISHED = _STATUSES.filter(lambda status: status is not Status.COMPLETED)
+_WITH_BATCH = (Events.GET_BATCH_COMPLETED, Events.ITERATION_STARTED)
 _MEASURED = st.dictionaries(st.sampled_from(_METRICS), st.floats())
 _COUNTED = st.dictionaries(st.sampled_from(_NAMES), st.integers(1, 20))
 _ABSENT = st.just(MISSING)
@@ -93,21 +96,23 @@ def _states(
     limited = draw(_LIMITS)
     iteration = draw(st.integers(0, limited.max_iters or 20))
     epoch = draw(st.integers(min(iteration, 1), limited.max_epochs or 20))
+    event = draw(_EVENTS)
+    statuses = _STATUSES if event is Events.COMPLETED else _UNFINISHED
     metrics: Any = draw(_MEASURED)
     counts: Any = Map(draw(_COUNTED))
     return State(
         iteration=iteration,
         epoch=epoch,
         batches=draw(st.integers(0, min(iteration, limited.epoch_length or 20))),
-        event=draw(_EVENTS),
-        batch=draw(batches),
+        event=event,
+        batch=draw(batches if event in _WITH_BATCH else _ABSENT | batches),
         output=draw(outputs),
         requests=draw(_REQUESTS),
         user=draw(users),
         metrics=metrics,
         limits=limited,
         counts=counts,
-        ledger=Ledger(status=draw(_STATUSES), attributes=counts),
+        ledger=Ledger(status=draw(statuses), attributes=counts),
     )
 
 
@@ -129,7 +134,7 @@ def states(
     ...     assert state.terminate().terminate() == state.terminate()
     >>> stopping_is_asked_for_once()
     """
-    return _states(_ABSENT | batches, _ABSENT | outputs, users)
+    return _states(batches, _ABSENT | outputs, users)
 
 
 def handlers() -> SearchStrategy[Handler[Any, Any, Any]]:

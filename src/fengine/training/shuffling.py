@@ -7,8 +7,9 @@ on in another process reads the same items in the same order.
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Iterator, Sized
-from typing import final
+from typing import SupportsIndex, final
 
 import torch
 from torch.utils.data import Sampler
@@ -39,26 +40,21 @@ class Shuffled(Sampler[int]):
     (True, False)
     """
 
-    def __init__(self, dataset: Sized | int, *, seed: int) -> None:
-        length = dataset if isinstance(dataset, int) else len(dataset)
-        for name, value in (("dataset", length), ("seed", seed)):
-            if type(value) is not int:
-                raise TypeError(f"{name}={value!r} of type {type(value).__name__} is not an int")
+    def __init__(self, dataset: Sized | SupportsIndex, *, seed: SupportsIndex) -> None:
+        length = len(dataset) if isinstance(dataset, Sized) else _integer("dataset", dataset)
         if length < 0:
             raise ValueError(f"dataset={length} is negative; give a dataset or its length")
         self.length = length
-        self.seed = seed
+        self.seed = _integer("seed", seed)
         self.epoch = 0
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: SupportsIndex) -> None:
         """Shuffle for this pass over the data, from 0 on; a Loop does so itself.
 
         Raises:
             TypeError: it is not an int.
         """
-        if type(epoch) is not int:
-            raise TypeError(f"epoch={epoch!r} of type {type(epoch).__name__} is not an int")
-        self.epoch = epoch
+        self.epoch = _integer("epoch", epoch)
 
     @override
     def __iter__(self) -> Iterator[int]:
@@ -71,3 +67,9 @@ class Shuffled(Sampler[int]):
     def __len__(self) -> int:
         """Give the number of indices in a pass."""
         return self.length
+
+
+def _integer(name: str, value: SupportsIndex) -> int:
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name}={value!r} of type {type(value).__name__} is not an int")
+    return operator.index(value)

@@ -103,8 +103,8 @@ STAND: Final = (
             (Act("get_batch_started", 3, Stop("terminate_epoch")),),
         ),
         DOCUMENTED,
-        there="a stop that waits for a batch is forgotten where none comes in the last epoch",
-        here="it acts at once where no batch comes",
+        there="a stop acts behind the event at which it is asked for",
+        here="it waits for the end of the iteration, or for a batch that does not come",
     ),
 )
 
