@@ -55,7 +55,7 @@ def test_our_engine_keeps_every_rule(capsys: pytest.CaptureFixture[str]) -> None
     report = capsys.readouterr().out
     assert report.splitlines()[0] == "fengine.engine:Engine, 200 programs of seed 0"
     assert re.findall(r"^(\w+) +passed 200 programs", report, re.MULTILINE) == NAMES
-    assert report.endswith("0 of 12 rules broken: none\n")
+    assert report.endswith("0 of 13 rules broken: none\n")
 
 
 def test_our_engine_keeps_every_rule_with_the_other_semantics_too() -> None:
@@ -144,12 +144,23 @@ ONE = Call(Data("list", 1), Limits(max_epochs=1))
 UNSIZED = Call(Data("unsized", 1), Limits(max_iters=2))
 FAILS = (Act("step", 1, Fail()),)
 PAUSE = Ask(State().interrupt().requests)
+END_EPOCH = Ask(State().terminate_epoch().requests)
+
+
+class Refusing(fengine.engine.Engine):
+    """Runs nothing."""
+
+    @override
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("not today")
+
 
 BROKEN: dict[str, tuple[Callable[..., Any], EngineProgram]] = {
     "ends": (
         ignite.engine.Engine,
         EngineProgram((Call(Data("iterator", 1), Limits(max_iters=2, epoch_length=1)),)),
     ),
+    "starts": (Refusing, EngineProgram((ONE,))),
     "returns": (ignite.engine.Engine, EngineProgram((ONE, ONE), FAILS)),
     "raises": (ignite.engine.Engine, EngineProgram((ONE,), FAILS, REMOVED)),
     "once": (ignite.engine.Engine, EngineProgram((ONE,), FAILS, RAISE)),
@@ -231,6 +242,20 @@ class CountsAgain(fengine.engine.Engine):
         return super().run(*args, **kwargs)
 
 
+class FailsLater(Deaf):
+    """Overhears a stop of an epoch, and raises an error of its own later on."""
+
+    @override
+    def terminate_epoch(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    @override
+    def _fire_event(self, event_name: Any, *args: Any, **kwargs: Any) -> None:
+        super()._fire_event(event_name, *args, **kwargs)
+        if event_name is fengine.engine.Events.ITERATION_COMPLETED:
+            raise RuntimeError("later")
+
+
 TWO = Call(Data("list", 3), Limits(max_epochs=2))
 
 
@@ -239,6 +264,7 @@ TWO = Call(Data("list", 3), Limits(max_epochs=2))
     [
         (CrashesAtTheEnd, "raises", EngineProgram((ONE,))),
         (CrashesAtTheEnd, "raises", EngineProgram((ONE,), (), TAKE)),
+        (FailsLater, "raises", EngineProgram((ONE,), (Act("epoch_started", 1, END_EPOCH),))),
         (LosesABatch, "batches", EngineProgram((TWO,), (Act("iteration_completed", 1, PAUSE),))),
         (CountsAgain, "begins", EngineProgram((TWO,), (Act("epoch_completed", 1, PAUSE),))),
     ],
@@ -256,9 +282,7 @@ def test_an_exception_behind_a_pause_is_taken_as_if_there_were_none() -> None:
 
 
 def test_only_a_stop_that_acts_at_once_may_be_an_error() -> None:
-    program = EngineProgram(
-        (ONE,), (Act("epoch_started", 1, Ask(State().terminate_epoch().requests)),)
-    )
+    program = EngineProgram((ONE,), (Act("epoch_started", 1, END_EPOCH),))
     at_once = functools.partial(fengine.engine.Engine, semantics=IGNITE_0_5_5)
     for semantics in (IGNITE_0_5_5, None):
         assert broken_rules(program, at_once, semantics) == set()

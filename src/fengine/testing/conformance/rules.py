@@ -29,7 +29,7 @@ class Rule:
         wrong: says what is wrong with one call of a played program; nothing if it is right.
 
     >>> [rule.name for rule in RULES][:3]
-    ['ends', 'returns', 'raises']
+    ['ends', 'starts', 'returns']
     """
 
     name: str
@@ -55,6 +55,13 @@ def _returns(ran: Ran, played: Played) -> str:
     return "" if ran.fired else "no event had fired when it returned"
 
 
+def _starts(ran: Ran, played: Played) -> str:
+    new = ran.before == Progress(0, 0, max_epochs=None, max_iters=None, epoch_length=None)
+    if not ran.refused or not new or ran.call.data.size == 0:
+        return ""
+    return f"a new engine refused it: {ran.error!r}"
+
+
 def _raises(ran: Ran, played: Played) -> str:
     takes = played.program.listener == "takes"
     for error in () if ran.endless else ran.raised:
@@ -70,15 +77,12 @@ def _raises(ran: Ran, played: Played) -> str:
 
 
 def _may_refuse(ran: Ran, played: Played) -> bool:
-    """Whether a stop was asked for where a stop that acts at once is an error."""
+    """Whether the last thing asked for is a stop which is an error if it acts at once."""
     if played.semantics is not None and played.semantics.finish_iteration:
         return False
-    return any(
-        fired.event in ("started", "epoch_started")
-        and fired.requests is not None
-        and fired.requests.terminate_epoch is not None
-        for fired in ran.fired
-    )
+    *_, last = (fired for fired in ran.fired if fired.event != "exception_raised")
+    asked = last.requests is not None and last.requests.terminate_epoch is not None
+    return asked and last.event in ("started", "epoch_started")
 
 
 def _handles_once(ran: Ran, played: Played) -> str:
@@ -259,6 +263,7 @@ def _keeps_output(ran: Ran, played: Played) -> str:
 
 RULES: Final = (
     Rule("ends", "a run ends", _ends),
+    Rule("starts", "a new engine takes data and limits that make sense", _starts),
     Rule("returns", "a run fires events, and returns the state or raises", _returns),
     Rule("raises", "an exception leaves the run, unless a handler is there that takes it", _raises),
     Rule("once", "EXCEPTION_RAISED fires once for an exception", _handles_once),
