@@ -92,12 +92,52 @@ class SizedPlaced(Placed):
         return 4
 
 
-class Renewed(SizedPlaced):
-    """Begin anew where the place is the end."""
+class Understated(Placed):
+    """Say that there are fewer batches than it has."""
+
+    def __len__(self) -> int:
+        return 2
+
+
+class Varied(Placed):
+    """Have another number of batches in each pass."""
+
+    number = 0
+
+    def set_epoch(self, number: int) -> None:
+        self.number = number
 
     @override
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self.begins_at = state_dict["at"] % len(self)
+    def rest(self) -> Iterator[int]:
+        while self.at < (2, 4, 3)[self.number % 3]:
+            self.at += 1
+            yield self.at
+
+
+class Late(Placed):
+    """Take up the place when the first batch is asked for."""
+
+    @override
+    def __iter__(self) -> Iterator[int]:
+        self.at, self.begins_at = self.begins_at, 0
+        yield from self.rest()
+
+
+class SizedLate(Late):
+    def __len__(self) -> int:
+        return 4
+
+
+class Buckets:
+    """Indices of another number of batches in each pass."""
+
+    number = 0
+
+    def set_epoch(self, number: int) -> None:
+        self.number = number
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter([[2 * i, 2 * i + 1] for i in range((2, 4, 3)[self.number % 3])])
 
 
 def moments_of(data: Any, loop: Any = LOOP, **limits: int) -> list[Moment[Any, Any, Any]]:
@@ -285,10 +325,20 @@ def stateful_loader(**options: Any) -> Any:
     return torchdata.StatefulDataLoader(**options)
 
 
+LIMITS = [
+    {"max_epochs": 2},
+    {"max_epochs": 4, "epoch_length": 2},
+    {"max_epochs": 3, "epoch_length": 3},
+    {"max_epochs": 2, "epoch_length": 4},
+]
 PLACED: dict[str, Callable[[], Any]] = {
     "own": SizedPlaced,
     "own, unsized": Placed,
-    "own, begins anew at its end": Renewed,
+    "own, understated": Understated,
+    "own, varied": Varied,
+    "own, late": Late,
+    "own, sized, late": SizedLate,
+    "varied": lambda: stateful_loader(dataset=Items(), batch_sampler=Buckets()),
     "items": lambda: stateful_loader(dataset=Items(), batch_size=3),
     "shuffled": lambda: stateful_loader(
         dataset=Items(), batch_size=3, sampler=Shuffled(10, seed=2)
@@ -297,7 +347,8 @@ PLACED: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("limits", [{"max_epochs": 2}, {"max_epochs": 4, "epoch_length": 2}])
+@pytest.mark.filterwarnings("ignore:data of type Understated")
+@pytest.mark.parametrize("limits", LIMITS, ids=str)
 @pytest.mark.parametrize("make", PLACED.values(), ids=PLACED)
 def test_data_with_a_place_of_its_own_is_told_it(
     make: Callable[[], Any], limits: dict[str, int]

@@ -310,7 +310,7 @@ def test_nothing_is_restored_where_one_thing_refuses() -> None:
     with pytest.raises(RuntimeError, match="size mismatch") as raised:
         other.resume(snapshot, [1, 2])
     assert any(
-        "external['second']; all of external is put back" in n for n in raised.value.__notes__
+        "all else of external ['first', 'second'] is as it was" in n for n in raised.value.__notes__
     )
     assert not diff(before, {name: thing.state_dict() for name, thing in other.external.items()})
 
@@ -334,6 +334,21 @@ class Refusing(Walking):
     @override
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
         raise ValueError("not now")
+
+
+def test_what_could_not_be_put_back_is_named() -> None:
+    class Once(Walking):
+        @override
+        def load_state_dict(self, state_dict: dict[str, int]) -> None:
+            super().load_state_dict(state_dict)
+            self.load_state_dict = Refusing().load_state_dict  # type: ignore[method-assign]
+
+    loop: Any = Loop(outputs(abs), external={"a": Once(), "b": Refusing()})
+    with pytest.raises(ValueError, match="not now") as raised:
+        loop.resume(loop.snapshot(loop.run([1, 2])), [1, 2])
+    notes = "\n".join(raised.value.__notes__)
+    assert "in restoring external['b']" in notes
+    assert "external['a'] is not put back, which raised ValueError('not now')" in notes
 
 
 def test_the_data_stays_where_it_is_if_a_thing_refuses() -> None:
@@ -398,6 +413,13 @@ def test_a_pulled_run_restores_with_its_first_moment() -> None:
     assert diff(snapshot.external["model"], MODEL.state_dict())
     next(rest)
     assert not diff(snapshot.external["model"], MODEL.state_dict())
+
+
+def test_data_is_not_told_its_place_twice() -> None:
+    data = Walking()
+    loop: Any = Loop(outputs(abs), external={"data": data})
+    with pytest.raises(ValueError, match=r"the data is external\['data'\] too"):
+        loop.resume(loop.snapshot(loop.run(data), data), data)
 
 
 def test_a_state_alone_restores_nothing() -> None:

@@ -103,6 +103,12 @@ def test_the_events_of_the_step_are_known_to_what_is_joined() -> None:
     assert joined.run([1, 2], user=()).user == ("a", "a")
 
 
+def test_a_registry_is_one() -> None:
+    wrong: Any = (Event("loaded"),)
+    with pytest.raises(TypeError, match=r"registry=.*is not an EventRegistry"):
+        AnyLoop(registry=wrong)
+
+
 def test_a_loop_without_a_step_does_not_run() -> None:
     with pytest.raises(ValueError, match="no step to run"):
         Loop[int, int, None]().run([1])

@@ -30,6 +30,7 @@ from fengine import (
     Terminate,
     outputs,
 )
+from fengine.core.missing import MISSING
 from fengine.core.registry import BUILT_IN_EVENTS
 from fengine.testing import Act, Ask, Data, Program, data, programs, states
 from fengine.testing.program import Played
@@ -365,6 +366,9 @@ def test_what_is_wrong_in_plain_data_is_named(path: str, value: object, words: s
         ),
         (lambda plain: plain.update(event="get_batch_completed"), "batch"),
         (lambda plain: plain.update(event="exited"), "event"),
+        (lambda plain: plain.update(event="get_batch_started", batches=4), "batches"),
+        (lambda plain: plain.update(epoch=0, iteration=0, batches=0), "epoch"),
+        (lambda plain: plain.update(iteration=0), "iteration"),
         (lambda plain: plain["ledger"].update(status="completed"), "ledger.status"),
         (lambda plain: plain["counts"].update({3: 1}), "counts"),
         (lambda plain: plain.pop("user"), "user"),
@@ -378,6 +382,9 @@ def test_what_is_wrong_in_plain_data_is_named(path: str, value: object, words: s
         "twice",
         "no batch",
         "aside",
+        "full",
+        "no epoch",
+        "no iteration",
         "ended",
         "key",
         "missing",
@@ -403,6 +410,14 @@ def test_what_a_reader_of_the_users_raises_is_named() -> None:
 
 def read_best(plain: Any) -> float:
     return float(plain["best"])
+
+
+def test_a_batch_that_no_data_gave_is_left_out() -> None:
+    loop: Any = LOOP.on(Events.STARTED, lambda state: state.evolve(batch=7))
+    state = next(loop.iterate([1, 2])).state
+    read: State[Any, Any] = State.from_dict(state.to_dict())
+    assert read == attrs.evolve(state, batch=MISSING)
+    assert loop.resume(read, [1, 2]).iteration == 2
 
 
 JUNK: st.SearchStrategy[Any] = (

@@ -242,6 +242,16 @@ class CountsAgain(fengine.engine.Engine):
         return super().run(*args, **kwargs)
 
 
+class FailsEarly(fengine.engine.Engine):
+    """Fires nothing but an exception of its own."""
+
+    @override
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        error = RuntimeError("early")
+        self._fire_event(fengine.engine.Events.EXCEPTION_RAISED, error)
+        raise error
+
+
 class FailsLater(Deaf):
     """Overhears a stop of an epoch, and raises an error of its own later on."""
 
@@ -265,6 +275,7 @@ TWO = Call(Data("list", 3), Limits(max_epochs=2))
         (CrashesAtTheEnd, "raises", EngineProgram((ONE,))),
         (CrashesAtTheEnd, "raises", EngineProgram((ONE,), (), TAKE)),
         (FailsLater, "raises", EngineProgram((ONE,), (Act("epoch_started", 1, END_EPOCH),))),
+        (FailsEarly, "raises", EngineProgram((ONE,), (), TAKE)),
         (LosesABatch, "batches", EngineProgram((TWO,), (Act("iteration_completed", 1, PAUSE),))),
         (CountsAgain, "begins", EngineProgram((TWO,), (Act("epoch_completed", 1, PAUSE),))),
     ],

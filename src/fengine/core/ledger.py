@@ -35,8 +35,8 @@ class Ledger:
     """How often iteration over the data was started again: the number of the pass under way."""
     drawn_before: int = 0
     """How many batches were drawn in the pass before."""
-    pass_length: int | None = None
-    """How many batches the last pass gave that came to its end; None if none has."""
+    exhausted: bool = False
+    """Whether the pass under way has come to its end, and the next one has not begun."""
     batch_due: bool = False
     """Whether the state had a batch that is not kept in it, and is to be fetched again."""
     failure: Failure | None = None

@@ -45,6 +45,9 @@ Slot: TypeAlias = Callable[[Any], Any] | None
 
 # Events that fire where another one has left the state.
 _ASIDE: Final = ("exception_raised", "interrupt", "exited")
+_OUTSIDE_EPOCHS: Final = (None, "started", "terminate", "completed")
+_AHEAD_OF_BATCH: Final = ("epoch_started", "get_batch_started", "dataloader_stop_iteration")
+_AHEAD_OF_STEP: Final = ("get_batch_completed", "iteration_started")
 
 
 def write(fields: Mapping[str, Any], *, user: Slot, output: Slot, batch: Slot) -> dict[str, Any]:
@@ -167,7 +170,7 @@ def _ledger(events: EventRegistry) -> Reader:
         offset=integer(),
         passes=integer(0),
         drawn_before=integer(0),
-        pass_length=optional(integer(1)),
+        exhausted=flag,
         batch_due=flag,
         failure=optional(one_of(Failure)),
         has_data=flag,
@@ -219,6 +222,12 @@ def _refuse_impossible_place(fields: Mapping[str, Any]) -> None:
         raise SnapshotError("event", f"no state stands at {name}, which fires aside")
     if ledger.status is Status.COMPLETED and name != "completed":
         raise SnapshotError("ledger.status", f"is completed, but the event is {name}")
-    stepping = name in ("get_batch_completed", "iteration_started") or name not in {None, *BUILT_IN}
+    if name not in _OUTSIDE_EPOCHS and not fields["epoch"]:
+        raise SnapshotError("epoch", f"is 0 at {name}")
+    if name in ("iteration_started", "iteration_completed") and not fields["iteration"]:
+        raise SnapshotError("iteration", f"is 0 at {name}")
+    if name in _AHEAD_OF_BATCH and fields["batches"] == fields["limits"].epoch_length:
+        raise SnapshotError("batches", f"are all of the epoch at {name}, ahead of one more")
+    stepping = name in _AHEAD_OF_STEP or name not in {None, *BUILT_IN}
     if stepping and fields["batch"] is MISSING and not ledger.batch_due:
         raise SnapshotError("batch", f"is not there at {name}, and ledger.batch_due is false")

@@ -344,7 +344,8 @@ class State(Generic[Batch, Output, User]):
     ) -> State[ReadBatch, ReadOutput, ReadUser]:
         """Read a state from what `to_dict` gave.
 
-        Law: `from_dict(to_dict(state)) == state`, but for a batch that is to be fetched again.
+        Law: `from_dict(to_dict(state)) == state` for each state of a run, but for a batch that is
+        to be fetched again.
 
         Args:
             plain: the data; it is checked whole before anything is made of it.
@@ -354,7 +355,8 @@ class State(Generic[Batch, Output, User]):
             batch: reads the batch; None leaves it as it is.
 
         Raises:
-            SnapshotError: the data is not what `to_dict` gives; the error names the place.
+            SnapshotError: the data is not what `to_dict` gives of a state that a run can have, or a
+                reader raises; the error names the place.
 
         >>> state = State(epoch=2, iteration=7, output=0.25).terminate()
         >>> State.from_dict(state.to_dict()) == state
@@ -394,10 +396,11 @@ def with_requests(
 
 
 def without_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-    """Hold no batch, and have the one that was there fetched again where the run goes on."""
+    """Hold no batch, and have the one that was drawn fetched again where the run goes on."""
     if not state.has_batch:
         return state
-    return attrs.evolve(state, batch=MISSING, ledger=attrs.evolve(state.ledger, batch_due=True))
+    due = bool(state.drawn or state.ledger.drawn_before)  # else a handler has put it there
+    return attrs.evolve(state, batch=MISSING, ledger=attrs.evolve(state.ledger, batch_due=due))
 
 
 def _before_end(state: State[Batch, Output, User]) -> State[Batch, Output, User]:

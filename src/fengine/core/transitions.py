@@ -61,7 +61,7 @@ def end_of_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]
 
 def end_pass(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
     """Note that the data has given all of its batches."""
-    return _set_ledger(state, attrs.evolve(state.ledger, pass_length=state.drawn))
+    return _set_ledger(state, attrs.evolve(state.ledger, exhausted=True))
 
 
 def restart_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
@@ -71,6 +71,7 @@ def restart_data(state: State[Batch, Output, User]) -> State[Batch, Output, User
         offset=-state.batches,
         passes=state.ledger.passes + 1,
         drawn_before=state.drawn,
+        exhausted=False,
     )
     return _set_ledger(state, ledger)
 

@@ -83,6 +83,12 @@ def go_on(
                 f"external {sorted(external)} already; go on from ITERATION_STARTED, ahead of it"
             )
         require_names(external, after.external)
+        for name, thing in external.items():
+            if id(thing) == id(data):
+                raise ValueError(
+                    f"the data is external[{name!r}] too, and would be told its place twice; "
+                    "leave it out there, since data that knows its place is asked anyway"
+                )
         state, position, saved = after.state, after.position, after.external
     elif isinstance(after, State):
         state, position, saved = after, None, Map()

@@ -123,11 +123,14 @@ def restoring(external: Mapping[str, Stateful], states: Mapping[str, object]) ->
         _load(external, states)
         yield
         _load(external, states)
-    except BaseException:
+    except BaseException as error:
         for name, state in before.items():
-            # What is to be known is what went wrong first.
-            with contextlib.suppress(Exception):
+            try:
                 external[name].load_state_dict(state)
+            except Exception as another:
+                error.add_note(f"external[{name!r}] is not put back, which raised {another!r}")
+        if before:
+            error.add_note(f"all else of external {sorted(before)} is as it was before")
         raise
 
 
@@ -137,7 +140,7 @@ def _load(external: Mapping[str, Stateful], states: Mapping[str, object]) -> Non
             # A copy, since some keep what they are given, and change it.
             external[name].load_state_dict(copy.deepcopy(states[name]))
         except BaseException as error:
-            error.add_note(f"in restoring external[{name!r}]; all of external is put back")
+            error.add_note(f"in restoring external[{name!r}]")
             raise
 
 

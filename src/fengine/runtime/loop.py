@@ -64,6 +64,8 @@ def _known_events(loop: Loop[Batch, Output, User]) -> EventRegistry:
 
 
 def _with_built_in_events(registry: EventRegistry) -> EventRegistry:
+    if not isinstance(registry, EventRegistry):
+        raise TypeError(f"registry={registry!r} is not an EventRegistry; see Loop.register")
     return BUILT_IN_EVENTS.register(*registry.events)
 
 

@@ -173,10 +173,12 @@ class DataSource(Generic[Item]):
     def _take_position(self, state: State[Batch, Output, User]) -> None:
         begin_pass(self.data, self._passes)
         cast("Any", self.data).load_state_dict(copy.deepcopy(self.position))
-        self._iterator, self._drawn = iter(self.data), state.drawn
-        if state.drawn in (self.length, state.ledger.pass_length):
-            # Data that stood at its end may begin anew by itself; that is for `restart` to do.
-            self._iterator = iter(())
+        iterator, self._drawn = iter(self.data), state.drawn
+        if state.ledger.exhausted:
+            # The data takes up its place now, be it at the end or anew, and `restart` begins it.
+            next(iterator, EXHAUSTED)
+            iterator = iter(())
+        self._iterator = iterator
 
     def _with_due_batch(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
         """Fetch the last batch again: of this pass, or of the one before if this has given none."""

@@ -80,6 +80,13 @@ _LIMITS = limits(20)
 _REQUESTS = requests()
 _STATUSES = st.sampled_from(Status)
 _UNFINISHED = _STATUSES.filter(lambda status: status is not Status.COMPLETED)
+_OUTSIDE_EPOCHS = (None, Events.STARTED, Events.TERMINATE, Events.COMPLETED)
+_AHEAD_OF_BATCH = (
+    Events.EPOCH_STARTED,
+    Events.GET_BATCH_STARTED,
+    Events.DATALOADER_STOP_ITERATION,
+)
+_COUNTED_ALREADY = (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED)
 _WITH_BATCH = (Events.GET_BATCH_COMPLETED, Events.ITERATION_STARTED)
 _MEASURED = st.dictionaries(st.sampled_from(_METRICS), st.floats())
 _COUNTED = st.dictionaries(st.sampled_from(_NAMES), st.integers(1, 20))
@@ -94,16 +101,18 @@ def _states(
     users: SearchStrategy[Any],
 ) -> State[Any, Any, Any]:
     limited = draw(_LIMITS)
-    iteration = draw(st.integers(0, limited.max_iters or 20))
-    epoch = draw(st.integers(min(iteration, 1), limited.max_epochs or 20))
     event = draw(_EVENTS)
+    iteration = draw(st.integers(int(event in _COUNTED_ALREADY), limited.max_iters or 20))
+    in_epoch = iteration > 0 or event not in _OUTSIDE_EPOCHS
+    epoch = draw(st.integers(int(in_epoch), limited.max_epochs or 20))
+    most = (limited.epoch_length or 20) - (event in _AHEAD_OF_BATCH)
     statuses = _STATUSES if event is Events.COMPLETED else _UNFINISHED
     metrics: Any = draw(_MEASURED)
     counts: Any = Map(draw(_COUNTED))
     return State(
         iteration=iteration,
         epoch=epoch,
-        batches=draw(st.integers(0, min(iteration, limited.epoch_length or 20))),
+        batches=draw(st.integers(0, min(iteration, most))),
         event=event,
         batch=draw(batches if event in _WITH_BATCH else _ABSENT | batches),
         output=draw(outputs),

@@ -80,9 +80,11 @@ def _may_refuse(ran: Ran, played: Played) -> bool:
     """Whether the last thing asked for is a stop which is an error if it acts at once."""
     if played.semantics is not None and played.semantics.finish_iteration:
         return False
-    *_, last = (fired for fired in ran.fired if fired.event != "exception_raised")
-    asked = last.requests is not None and last.requests.terminate_epoch is not None
-    return asked and last.event in ("started", "epoch_started")
+    fired = [one for one in ran.fired if one.event != "exception_raised"]
+    if not fired or fired[-1].event not in ("started", "epoch_started"):
+        return False
+    asked = fired[-1].requests
+    return asked is not None and asked.terminate_epoch is not None
 
 
 def _handles_once(ran: Ran, played: Played) -> str:
