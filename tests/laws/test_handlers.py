@@ -32,7 +32,8 @@ from fengine.core import transitions
 from fengine.core.events import AnyEvent
 from fengine.core.ledger import Failure
 from fengine.core.outcome import Status
-from fengine.core.records import copier
+from fengine.core.ports import Box
+from fengine.core.records import copier, drafter, shower
 from fengine.core.registration import members
 from fengine.core.state import with_requests, without_batch
 from fengine.core.table import count, count_in_epoch
@@ -57,6 +58,7 @@ TRANSITIONS: dict[str, Callable[[Any_], Any_]] = {
     "with_batch": lambda state: transitions.with_batch(state, "batch"),
     "begin_iteration": transitions.begin_iteration,
     "begin_iteration_with": lambda state: transitions.begin_iteration_with(state, "batch"),
+    "draft_output": lambda state: transitions.draft_output(state, "output"),
     "with_output": lambda state: transitions.with_output(state, "output"),
     "learn_epoch_length": transitions.learn_epoch_length,
     "end_epoch": transitions.end_epoch,
@@ -120,7 +122,26 @@ def test_a_copier_equals_evolve(state: Any_, value: int, draw: st.DataObject) ->
 @given(STATES, st.integers())
 def test_begin_iteration_with_is_the_composition_of_its_parts(state: Any_, batch: int) -> None:
     parts = transitions.begin_iteration(transitions.with_batch(state, batch))
-    assert transitions.begin_iteration_with(state, batch) == parts
+    box = Box(transitions.begin_iteration_with(state, batch))
+    transitions.show(box)
+    assert box.state == parts
+
+
+@given(STATES, st.lists(st.tuples(st.sampled_from(["iteration", "epoch", "user"]), st.integers())))
+def test_drafts_are_copies_once_they_are_shown(state: Any_, changes: list[tuple[str, int]]) -> None:
+    before = copy.copy(state)
+    drafted, copied = state, state
+    for name, value in changes:
+        drafted = drafter(State, name)(drafted, value)
+        copied = copier(State, name)(copied, value)
+    done = shower(State)(drafted)
+    assert type(done) is State
+    assert done == copied
+    assert state == before
+    # What has been shown is never filled again.
+    again = shower(State)(drafter(State, "iteration")(done, -1))
+    assert again is not done
+    assert done == copied
 
 
 @st.composite

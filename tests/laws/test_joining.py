@@ -80,9 +80,9 @@ def test_joined_handlers_run_in_the_order_of_the_loops(a: AnyLoop, b: AnyLoop) -
     both = seen(a | b)
     assert sorted(both) == sorted([*seen(a), *seen(b)])
     for event in (Events.STARTED, Events.COMPLETED):
-        names = [one.handler for one in (a | b).table.compiled().get(event.name, ())]
+        names = [one.handler for one in (a | b).table.in_order().get(event.name, ())]
         assert names == [
-            one.handler for loop in (a, b) for one in loop.table.compiled().get(event.name, ())
+            one.handler for loop in (a, b) for one in loop.table.in_order().get(event.name, ())
         ]
 
 

@@ -281,7 +281,7 @@ def where(predicate: Callable[[Never], bool]) -> Filter:
 
 def is_impossible_at(filter: Filter, count: int) -> bool:
     """Tell whether a filter asks for numbers only, and not for this one."""
-    return None not in _spans(filter) and not filter.holds(count)
+    return asks_for_numbers(filter) and not filter.holds(count)
 
 
 def decided(filter: Filter, count: int | None, in_epoch: int | None) -> bool | None:
@@ -308,6 +308,11 @@ def decided(filter: Filter, count: int | None, in_epoch: int | None) -> bool | N
             return deciding
         return None if None in parts else not deciding
     return None
+
+
+def asks_for_numbers(filter: Filter) -> bool:
+    """Tell whether a filter looks at the number of the firing only, and never at the state."""
+    return None not in _spans(filter)
 
 
 def counts_within_epoch(filter: Filter) -> bool:

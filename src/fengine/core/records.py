@@ -1,15 +1,20 @@
-"""The fast constructor of a frozen record: copy it with some fields replaced.
+"""Fast ways to make a frozen record of another: copy it, or draft it.
 
-`attrs.evolve` looks every field up by name on each call. A copier is compiled once for the fields
-it replaces, into a function that fills a mutable twin of the record and then turns the twin into
-the record. It skips validators and converters, so only transitions use it.
+`attrs.evolve` looks every field up by name on each call. What is made here is compiled once for the
+fields that it replaces, and fills a mutable twin of the record, which then turns into the record.
+Validators and converters are skipped, so only transitions use it.
 
-Law: `copier(kind, *names)(record, *values) == attrs.evolve(record, **dict(zip(names, values)))`.
+A draft is a twin that has not turned yet, because nobody but its maker has seen it: the next draft
+of it fills the same object again. Before anyone sees it, it has to be shown, and from then on it is
+a record like any other.
+
+Laws: `copier(kind, *names)(record, *values) == attrs.evolve(record, **dict(zip(names, values)))`;
+`shown(drafter(kind, *names)(record, *values)) == copier(kind, *names)(record, *values)`.
 """
 
 from __future__ import annotations
 
-import types
+import functools
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -25,20 +30,48 @@ def copier(kind: type[Record], *replaced: str) -> Callable[..., Record]:
         kind: a frozen attrs record with slots and without a slot for weak references.
         replaced: the names of the fields, in the order of the values.
     """
+    lines = [*_copy(kind, replaced), "    new.__class__ = kind", "    return new"]
+    return cast("Callable[..., Record]", _compiled(kind, replaced, lines))
+
+
+def drafter(kind: type[Record], *replaced: str) -> Callable[..., Record]:
+    """Compile `function(record, *values)`, which gives a draft with those fields replaced.
+
+    A draft that is given is filled in place. What comes back must be `shown` before others see it.
+
+    Args:
+        kind: as for `copier`.
+        replaced: as for `copier`.
+    """
+    lines = ["    if type(old) is twin:"]
+    lines += [f"        old.{name} = {name}" for name in replaced]
+    lines += ["        return old", *_copy(kind, replaced), "    return new"]
+    return cast("Callable[..., Record]", _compiled(kind, replaced, lines))
+
+
+def shower(kind: type[Record]) -> Callable[[Record], Record]:
+    """Compile `function(record)`, which turns a draft into the record; any other is one already."""
+    lines = ["    if type(old) is twin:", "        old.__class__ = kind", "    return old"]
+    return cast("Callable[[Record], Record]", _compiled(kind, (), lines))
+
+
+def _copy(kind: type[Record], replaced: tuple[str, ...]) -> list[str]:
     names = [field.name for field in attrs.fields(kind)]
     unknown = set(replaced) - set(names)
     if unknown:
         raise ValueError(f"{kind.__name__} has no field {sorted(unknown)}; it has {names}")
-    lines = [f"def copy(old, {', '.join(replaced)}):", "    new = make(twin)"]
-    lines += [f"    new.{name} = {name if name in replaced else f'old.{name}'}" for name in names]
-    lines += ["    new.__class__ = kind", "    return new"]
+    filled = [f"    new.{name} = {name if name in replaced else f'old.{name}'}" for name in names]
+    return ["    new = make(twin)", *filled]
+
+
+def _compiled(kind: type, parameters: tuple[str, ...], lines: list[str]) -> object:
     scope: dict[str, object] = {"make": object.__new__, "twin": _twin(kind), "kind": kind}
-    exec("\n".join(lines), scope)
-    return cast("Callable[..., Record]", scope["copy"])
+    exec("\n".join([f"def function({', '.join(('old', *parameters))}):", *lines]), scope)
+    return scope["function"]
 
 
-def _twin(kind: type[Record]) -> type:
-    """Make the mutable twin of a record: the same layout, and no rules."""
-    slots = {"__slots__": tuple(field.name for field in attrs.fields(kind))}
-    bases = getattr(kind, "__orig_bases__", kind.__bases__)
-    return types.new_class(f"_Open{kind.__name__}", bases, {}, lambda body: body.update(slots))
+@functools.cache
+def _twin(kind: type[attrs.AttrsInstance]) -> type:
+    """Make the mutable twin of a record: all that the record is, but for its rule."""
+    body = {"__slots__": (), "__setattr__": object.__setattr__}
+    return type(f"_Open{kind.__name__}", (kind,), body)

@@ -55,7 +55,7 @@ from fengine.core.ranks import (
 from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, TerminateEpoch
 from fengine.core.semantics import Semantics
 from fengine.core.state import Batch, Output, State, User, with_requests
-from fengine.core.steps import Stages
+from fengine.core.steps import Outputs, Stages
 from fengine.core.transitions import (
     at_event,
     begin_epoch,
@@ -64,6 +64,7 @@ from fengine.core.transitions import (
     begin_run,
     counted,
     counted_aside,
+    draft_output,
     end_epoch,
     end_of_data,
     end_pass,
@@ -72,6 +73,7 @@ from fengine.core.transitions import (
     release_batch,
     request_batch,
     restart_data,
+    show,
     with_batch,
     with_failure,
     with_output,
@@ -200,57 +202,74 @@ def _iterations(
     semantics: Semantics,
     at: int,
 ) -> Generator[AnyEvent, None, int]:
-    """Go through the iterations of an epoch, from behind the rank `at`; give the rank reached."""
-    while at < EPOCH_OVER:
-        if at < GET_BATCH_STARTED and source.announced:
-            box.state = request_batch(box.state)
-            if "get_batch_started" in heard:
-                yield Events.GET_BATCH_STARTED
-            if box.state.requests is not NO_REQUESTS:
-                obey(box, semantics)
-        elif at < GET_BATCH_STARTED:
-            box.state = release_batch(box.state)
-        if at < GET_BATCH_COMPLETED:
-            batch = EXHAUSTED if at == STOP_ITERATION else source.fetch()
-            if batch is EXHAUSTED:
-                batch = yield from _refetch(box, source, heard, semantics, at)
+    """Go through the iterations of an epoch, from behind the rank `at`; give the rank reached.
+
+    Between two events that are heard the state is a draft; whoever is to see it is shown it.
+    """
+    of_batch = step.function if isinstance(step, Outputs) else None
+    try:
+        while at < EPOCH_OVER:
+            if at < GET_BATCH_STARTED and source.announced:
+                box.state = request_batch(box.state)
+                if "get_batch_started" in heard:
+                    show(box)
+                    yield Events.GET_BATCH_STARTED
+                if box.state.requests is not NO_REQUESTS:
+                    obey(box, semantics)
+            elif at < GET_BATCH_STARTED:
+                box.state = release_batch(box.state)
+            if at < GET_BATCH_COMPLETED:
+                batch = EXHAUSTED if at == STOP_ITERATION else source.fetch()
                 if batch is EXHAUSTED:
-                    return EPOCH_OVER
-            if source.announced and (
-                "get_batch_completed" in heard or box.state.requests is not NO_REQUESTS
-            ):
-                box.state = with_batch(box.state, batch)
-                batch = EXHAUSTED
-                yield from _announce(box, heard, Events.GET_BATCH_COMPLETED, semantics)
+                    show(box)
+                    batch = yield from _refetch(box, source, heard, semantics, at)
+                    if batch is EXHAUSTED:
+                        return EPOCH_OVER
+                if source.announced and (
+                    "get_batch_completed" in heard or box.state.requests is not NO_REQUESTS
+                ):
+                    box.state = with_batch(box.state, batch)
+                    batch = EXHAUSTED
+                    yield from _announce(box, heard, Events.GET_BATCH_COMPLETED, semantics)
+                    box.state = begin_iteration(box.state)
+                else:
+                    box.state = begin_iteration_with(box.state, batch)
+                    batch = EXHAUSTED
+            elif at < ITERATION_STARTED:
                 box.state = begin_iteration(box.state)
-            else:
-                box.state = begin_iteration_with(box.state, batch)
-                batch = EXHAUSTED
-        elif at < ITERATION_STARTED:
-            box.state = begin_iteration(box.state)
-        if at < ITERATION_STARTED:
-            if "iteration_started" in heard:
-                yield Events.ITERATION_STARTED
-            if box.state.requests is not NO_REQUESTS:
-                obey(box, semantics)
-        if at < ITERATION_COMPLETED:
-            if isinstance(step, Stages):
-                yield from _run_stages(box, step, heard)
-            else:
-                box.state = _stepped(step, box)
-            if "iteration_completed" in heard:
-                yield Events.ITERATION_COMPLETED
-            if box.state.requests is not NO_REQUESTS:
-                obey(box, semantics)
-        at = EPOCH_STARTED
-        limits = box.state.limits
-        if box.state.batches == limits.epoch_length:
-            return EPOCH_OVER
-        if limits.max_iters is not None and box.state.iteration >= limits.max_iters:
-            requests = attrs.evolve(box.state.requests, terminate=Terminate.LIMIT)
-            box.state = with_requests(box.state, requests)
-            return STOPPED
-    return at
+            if at < ITERATION_STARTED:
+                if "iteration_started" in heard:
+                    show(box)
+                    yield Events.ITERATION_STARTED
+                if box.state.requests is not NO_REQUESTS:
+                    obey(box, semantics)
+            if at < ITERATION_COMPLETED:
+                if of_batch is not None:
+                    output = _called(of_batch, box.state.batch)
+                    box.state = draft_output(box.state, cast("Output", output))
+                    output = None
+                else:
+                    show(box)
+                    if isinstance(step, Stages):
+                        yield from _run_stages(box, step, heard)
+                    else:
+                        box.state = _stepped(step, box)
+                if "iteration_completed" in heard:
+                    show(box)
+                    yield Events.ITERATION_COMPLETED
+                if box.state.requests is not NO_REQUESTS:
+                    obey(box, semantics)
+            at = EPOCH_STARTED
+            limits = box.state.limits
+            if box.state.batches == limits.epoch_length:
+                return EPOCH_OVER
+            if limits.max_iters is not None and box.state.iteration >= limits.max_iters:
+                requests = attrs.evolve(box.state.requests, terminate=Terminate.LIMIT)
+                box.state = with_requests(box.state, requests)
+                return STOPPED
+        return at
+    finally:
+        show(box)
 
 
 def _refetch(

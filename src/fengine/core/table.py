@@ -8,14 +8,15 @@ Does not live here: when an event fires (`script`), and who calls `fire` (`runti
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Generic, TypeAlias, final
+from collections.abc import Iterable, Mapping
+from typing import Final, Generic, TypeAlias, final
 
 import attrs
 
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent, PayloadEvent
-from fengine.core.handlers import kind_of, moved
+from fengine.core.filters import Filter, asks_for_numbers
+from fengine.core.handlers import AnyHandler, kind_of, moved
 from fengine.core.order import ordered, require_others
 from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, State, User
@@ -67,15 +68,15 @@ class Table(Generic[Batch, Output, User]):
             + ", so there is nothing to take away"
         )
 
-    def in_order(self) -> Compiled[Batch, Output, User]:
+    def in_order(self) -> dict[str, tuple[Registration[Batch, Output, User], ...]]:
         """Give, by the name of their event, the registrations in the order in which they run."""
         found: dict[str, list[Registration[Batch, Output, User]]] = {}
         for registration in self.registrations:
             found.setdefault(registration.event.name, []).append(registration)
         return {name: ordered(registrations) for name, registrations in found.items()}
 
-    def compiled(self) -> Compiled[Batch, Output, User]:
-        """Give `in_order()` for a run.
+    def for_run(self) -> dict[str, tuple[Registration[Batch, Output, User], ...]]:
+        """Give `in_order()`, where all that the order speaks of is there.
 
         Raises:
             ValueError: one is to run before or after a handler that is not registered.
@@ -83,8 +84,34 @@ class Table(Generic[Batch, Output, User]):
         require_others(self.registrations)
         return self.in_order()
 
+    def compiled(self) -> Compiled[Batch, Output, User]:
+        """Give, by the name of their event, the handlers of `for_run()` in groups.
 
-Compiled: TypeAlias = Mapping[str, tuple[Registration[Batch, Output, User], ...]]
+        Neighbours under the same filter are one group, if it asks for the number of the firing
+        only: then it holds for all of them or for none.
+
+        Raises:
+            ValueError: as for `for_run`.
+        """
+        return {name: _grouped(registrations) for name, registrations in self.for_run().items()}
+
+
+Group: TypeAlias = tuple[Filter | None, tuple[AnyHandler[Batch, Output, User], ...]]
+Compiled: TypeAlias = Mapping[str, tuple[Group[Batch, Output, User], ...]]
+
+
+def _grouped(
+    registrations: Iterable[Registration[Batch, Output, User]],
+) -> tuple[Group[Batch, Output, User], ...]:
+    groups: list[Group[Batch, Output, User]] = []
+    for registration in registrations:
+        filter, handlers = groups[-1] if groups else (None, ())
+        alike = groups and filter == registration.filter
+        if alike and (filter is None or asks_for_numbers(filter)):
+            groups[-1] = filter, (*handlers, registration.handler)
+        else:
+            groups.append((registration.filter, (registration.handler,)))
+    return tuple(groups)
 
 
 def count(event: AnyEvent, state: State[Batch, Output, User]) -> int:
@@ -148,34 +175,45 @@ def fire(
     >>> fire(table, Events.STARTED, State()).requests.terminate
     <Terminate.ANNOUNCED: 'announced'>
     """
-    registrations = table.get(event.name, ())
+    groups = table.get(event.name, ())
     carries = isinstance(event, PayloadEvent)
-    role = "handler"
-    called: object = None
+    wanted: Filter | None = None
+    handler: AnyHandler[Batch, Output, User] | None = None
+    number = in_epoch = _UNKNOWN
     try:
-        for registration in registrations:
-            wanted = registration.filter
-            if wanted is not None:
-                role, called = "filter", wanted
-                if not wanted.holds(count(event, state), count_in_epoch(event, state), state):
+        for filter, handlers in groups:
+            if filter is not None:
+                wanted = filter
+                if number == _UNKNOWN or event.attr not in _KEPT:
+                    number, in_epoch = count(event, state), count_in_epoch(event, state)
+                if not filter.holds(number, in_epoch, state):
                     continue
-            role, called = "handler", registration.handler
-            result = called(state, payload) if carries else called(state)
-            if result is not state:
+                wanted = None
+            for handler in handlers:
+                result = handler(state, payload) if carries else handler(state)
+                if result is state:
+                    continue
                 if type(result) is not State:
-                    raise TypeError(_no_state(called, result, event, state))
+                    raise TypeError(_no_state(handler, result, event, state))
                 if (
                     result.iteration != state.iteration
                     or result.epoch != state.epoch
                     or result.batches != state.batches
                     or (result.event is not state.event and result.event != state.event)
                 ):
-                    raise ValueError(f"handler {describe(called)} {moved(state, result)}")
+                    raise ValueError(f"handler {describe(handler)} {moved(state, result)}")
                 state = result
     except BaseException as error:
+        role, called = ("handler", handler) if wanted is None else ("filter", wanted)
         error.add_note(f"in {role} {describe(called)} of {event!r} {where_in_run(state)}")
         raise
     return state
+
+
+# No firing has this number.
+_UNKNOWN: Final = -1
+# What counts the firings of an event, where that is not the user's: handlers cannot change it.
+_KEPT: Final = (None, "iteration", "epoch")
 
 
 def where_in_run(state: State[Batch, Output, User]) -> str:

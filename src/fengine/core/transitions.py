@@ -2,6 +2,9 @@
 
 What the script does to a state is here and nowhere else, so that no rule about counters or batches
 is written twice. Each takes a state and gives a new one. They are listed in the order of a run.
+
+Those of every iteration give a draft: as long as only the script has seen it, the next of them
+fills the same object again; see `records`. It is shown before anyone else sees it.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from fengine.core.ledger import Failure
 from fengine.core.limits import Limits
 from fengine.core.missing import MISSING
 from fengine.core.outcome import Status
-from fengine.core.records import copier
+from fengine.core.ports import Box
+from fengine.core.records import copier, drafter, shower
 from fengine.core.state import Batch, Output, State, User
 
 _LIMIT_SETTERS: Final = {field.name: copier(Limits, field.name) for field in attrs.fields(Limits)}
@@ -23,14 +27,16 @@ _set_limits: Final = copier(State, "limits")
 _set_event: Final = copier(State, "event")
 _set_count: Final = copier(State, "event", "counts")
 _set_epoch: Final = copier(State, "epoch", "batches", "event", "ledger")
-_set_no_batch: Final = copier(State, "_batch", "event")
+_draft_no_batch: Final = drafter(State, "_batch", "event")
 _set_batch: Final = copier(State, "_batch", "_output", "batches", "event")
 _set_iteration: Final = copier(State, "iteration", "event")
-_set_batch_and_iteration: Final = copier(
+_draft_batch_and_iteration: Final = drafter(
     State, "_batch", "_output", "batches", "iteration", "event"
 )
 _set_output: Final = copier(State, "_output", "event")
+_draft_output: Final = drafter(State, "_output", "event")
 _set_ledger: Final = copier(State, "ledger")
+_shown: Final = shower(State)
 
 
 def begin_run(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
@@ -45,13 +51,13 @@ def begin_epoch(state: State[Batch, Output, User]) -> State[Batch, Output, User]
 
 
 def request_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-    """Stand at GET_BATCH_STARTED, with the last batch released."""
-    return _set_no_batch(state, MISSING, Events.GET_BATCH_STARTED)
+    """Stand at GET_BATCH_STARTED, with the last batch released; gives a draft."""
+    return _draft_no_batch(state, MISSING, Events.GET_BATCH_STARTED)
 
 
 def release_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-    """Hold no batch, where one is to be fetched that nothing announces."""
-    return _set_no_batch(state, MISSING, state.event)
+    """Hold no batch, where one is to be fetched that nothing announces; gives a draft."""
+    return _draft_no_batch(state, MISSING, state.event)
 
 
 def end_of_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
@@ -101,8 +107,8 @@ def begin_iteration(state: State[Batch, Output, User]) -> State[Batch, Output, U
 def begin_iteration_with(
     state: State[Batch, Output, User], batch: Batch
 ) -> State[Batch, Output, User]:
-    """Equal `begin_iteration(with_batch(state, batch))`, without the state between."""
-    return _set_batch_and_iteration(
+    """Draft `begin_iteration(with_batch(state, batch))`, without the state between."""
+    return _draft_batch_and_iteration(
         state, batch, MISSING, state.batches + 1, state.iteration + 1, Events.ITERATION_STARTED
     )
 
@@ -110,6 +116,11 @@ def begin_iteration_with(
 def with_output(state: State[Batch, Output, User], output: Output) -> State[Batch, Output, User]:
     """Stand at ITERATION_COMPLETED with the output of the step."""
     return _set_output(state, output, Events.ITERATION_COMPLETED)
+
+
+def draft_output(state: State[Batch, Output, User], output: Output) -> State[Batch, Output, User]:
+    """Draft `with_output(state, output)`."""
+    return _draft_output(state, output, Events.ITERATION_COMPLETED)
 
 
 def learn_epoch_length(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
@@ -159,6 +170,11 @@ def with_failure(
 ) -> State[Batch, Output, User]:
     """Note what has failed, or that it is answered."""
     return _set_ledger(state, attrs.evolve(state.ledger, failure=failure))
+
+
+def show(box: Box[Batch, Output, User]) -> None:
+    """Have the state in a box be one that others may see."""
+    _shown(box.state)
 
 
 def is_done(state: State[Batch, Output, User]) -> bool:

@@ -163,7 +163,7 @@ class Engine(Checkpointing):
         self._running = True
         course = script(self._box, self._step, Feed(self), self._heard(), self.semantics)
         try:
-            error = _finish(pull(course, self._answer))
+            error = _finish(pull(course, self._answer, lazily=False))
         finally:
             self._running = False
         record = self._box.state

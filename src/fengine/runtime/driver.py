@@ -16,6 +16,7 @@ from fengine.core.ledger import Failure
 from fengine.core.ports import Box, Raised
 from fengine.core.state import Batch, Output, State, User, with_requests
 from fengine.core.table import Compiled, fire, where_in_run
+from fengine.core.transitions import show
 
 
 class Ending(Protocol):
@@ -34,8 +35,10 @@ def drive(
     table: Compiled[Batch, Output, User],
     source: Ending,
     begin: Callable[[], None],
+    *,
+    lazily: bool,
 ) -> Generator[AnyEvent, None, None]:
-    """Fire the events of a script, and yield each behind its handlers.
+    """Fire the events of a script, and yield each behind its handlers if the run is lazy.
 
     Args:
         course: the script.
@@ -49,16 +52,18 @@ def drive(
     """
 
     def answer(event: AnyEvent) -> None:
-        error = box.payload if event is Events.EXCEPTION_RAISED else None
-        if isinstance(error, BaseException):
-            say_where(error, box.state)
-        box.state = fire(table, event, box.state, box.payload)
-        if isinstance(error, BaseException) and not isinstance(error, Exception):
+        if event is not Events.EXCEPTION_RAISED:
+            box.state = fire(table, event, box.state, box.payload)
+            return
+        error = cast("BaseException", box.payload)
+        say_where(error, box.state)
+        box.state = fire(table, event, box.state, error)
+        if not isinstance(error, Exception):
             _let_leave(box, error)
 
     try:
         begin()
-        error = yield from pull(course, answer)
+        error = yield from pull(course, answer, lazily=lazily)
         if error is None:
             source.look_behind()
             return
@@ -72,6 +77,7 @@ def drive(
         finally:
             del error  # its traceback holds this frame
     except BaseException as interruption:
+        show(box)
         # Ctrl-C can come between any two lines, these here among them.
         if _STATE not in interruption.__dict__:
             keep_state(interruption, box.state)
@@ -82,9 +88,12 @@ def drive(
 
 
 def pull(
-    course: Generator[AnyEvent, None, BaseException | None], answer: Callable[[AnyEvent], None]
+    course: Generator[AnyEvent, None, BaseException | None],
+    answer: Callable[[AnyEvent], None],
+    *,
+    lazily: bool,
 ) -> Generator[AnyEvent, None, BaseException | None]:
-    """Pull a script to its end: answer each event, then yield it.
+    """Pull a script to its end: answer each event, then yield it if the run is lazy.
 
     What `answer` raises goes into the script at that event; the script decides what it means.
 
@@ -104,7 +113,8 @@ def pull(
         except BaseException as error:
             failure = Raised(error)
             continue
-        yield event
+        if lazily:
+            yield event
 
 
 def say_where(error: BaseException, state: State[Batch, Output, User]) -> None:

@@ -520,7 +520,7 @@ class Loop(Generic[Batch, Output, User]):
         table = self.table.compiled()
         course = self._script(box, source, {*table, Events.EXCEPTION_RAISED.name})
         begin = partial(self._begin, box, source, saved)
-        for _ in drive(course, box, table, source, begin):
+        for _ in drive(course, box, table, source, begin, lazily=False):
             pass
         return box.state
 
@@ -533,7 +533,7 @@ class Loop(Generic[Batch, Output, User]):
         table = self.table.compiled()
         course = self._script(box, source, {event.name for event in self.registry.events})
         begin = partial(self._begin, box, source, saved)
-        fired = drive(course, box, table, source, begin)
+        fired = drive(course, box, table, source, begin, lazily=True)
         return (Moment(event, box.state) for event in fired)
 
     def _begin(

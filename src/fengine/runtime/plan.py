@@ -85,11 +85,11 @@ class Plan(Generic[Batch, Output, User]):
 
     def __iter__(self) -> Iterator[Firing[Batch, Output, User]]:
         """Go through the run from its start."""
-        compiled = self.table.compiled()
+        listening = self.table.for_run()
         for event, state in self._course():
             sure: list[AnyHandler[Batch, Output, User]] = []
             perhaps: list[AnyHandler[Batch, Output, User]] = []
-            for registration in compiled.get(event.name, ()):
+            for registration in listening.get(event.name, ()):
                 verdict = _verdict(registration, event, state)
                 if verdict is not False:
                     (sure if verdict else perhaps).append(registration.handler)
@@ -106,14 +106,14 @@ class Plan(Generic[Batch, Output, User]):
         >>> [registration.filter for registration in loop.plan(epoch_length=9).never()]
         [every(10)]
         """
-        compiled = self.table.compiled()
+        listening = self.table.for_run()
         silent = {
             (name, place): one
-            for name, registrations in compiled.items()
+            for name, registrations in listening.items()
             for place, one in enumerate(registrations)
         }
         for event, state in self._course():
-            for place, registration in enumerate(compiled.get(event.name, ())):
+            for place, registration in enumerate(listening.get(event.name, ())):
                 if _verdict(registration, event, state) is not False:
                     silent.pop((event.name, place), None)
             if not silent:
@@ -139,11 +139,11 @@ class Plan(Generic[Batch, Output, User]):
         """Give the number of firings of each event, and of the calls of each handler."""
         fired: Counter[AnyEvent] = Counter()
         calls: Counter[tuple[str, int]] = Counter()
-        compiled = self.table.compiled()
+        listening = self.table.for_run()
         unsure: set[tuple[str, int]] = set()
         for event, state in self._course():
             fired[event] += 1
-            for place, registration in enumerate(compiled.get(event.name, ())):
+            for place, registration in enumerate(listening.get(event.name, ())):
                 verdict = _verdict(registration, event, state)
                 calls[event.name, place] += verdict is not False
                 if verdict is None:
@@ -151,7 +151,7 @@ class Plan(Generic[Batch, Output, User]):
         lines = []
         for event, number in fired.items():
             lines.append(f"{event!r:34}{number:>9}")
-            for place, one in enumerate(compiled.get(event.name, ())):
+            for place, one in enumerate(listening.get(event.name, ())):
                 bound = "at most " if (event.name, place) in unsure else ""
                 lines.append(f"  {described_registration(one)}: {bound}{calls[event.name, place]}")
         lines += [

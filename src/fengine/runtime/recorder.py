@@ -121,10 +121,10 @@ class Recorder(Generic[Batch, Output, User]):
     @property
     def loop(self) -> Loop[Batch, Output, User]:
         """The loop with the recorder in it; a recorder is for one run of it."""
-        compiled = self.of.table.compiled()
+        listening = self.of.table.for_run()
         registrations: list[Registration[Batch, Output, User]] = []
         for event in self.of.registry.events:
-            registrations.extend(self._recording(event, compiled.get(event.name, ())))
+            registrations.extend(self._recording(event, listening.get(event.name, ())))
         return attrs.evolve(self.of, table=Table(tuple(registrations)))
 
     def _recording(

@@ -120,7 +120,7 @@ def with_handlers(
     # In the order in which they run: the wishes for an order name the old handlers.
     registrations = [
         Registration(registration.event, registration.filter, replaced(registration))
-        for of_event in loop.table.compiled().values()
+        for of_event in loop.table.for_run().values()
         for registration in of_event
     ]
     return attrs.evolve(loop, table=Table(tuple(registrations)))
