@@ -73,5 +73,6 @@ def _compiled(kind: type, parameters: tuple[str, ...], lines: list[str]) -> obje
 @functools.cache
 def _twin(kind: type[attrs.AttrsInstance]) -> type:
     """Make the mutable twin of a record: all that the record is, but for its rule."""
-    body = {"__slots__": (), "__setattr__": object.__setattr__}
-    return type(f"_Open{kind.__name__}", (kind,), body)
+    # Both, or neither is found at once.
+    rules = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
+    return type(f"_Open{kind.__name__}", (kind,), {"__slots__": (), **rules})

@@ -23,6 +23,7 @@ from fengine.core.describe import describe
 from fengine.core.events import AnyEvent, Event, Events, PayloadEvent
 from fengine.core.handlers import moved
 from fengine.core.ledger import Failure
+from fengine.core.missing import MISSING
 from fengine.core.outcome import Outcome, Status
 from fengine.core.ports import EXHAUSTED, Box, Exhausted, Leaked, Raised, Source
 from fengine.core.ranks import (
@@ -104,7 +105,7 @@ def script(
         semantics: when a requested stop acts.
 
     Yields:
-        Each event that is heard, with the state at it in the box.
+        Each event that is heard, with the state at it in the box; `show` it to others.
 
     Returns:
         The exception that ends the run, or None.
@@ -204,7 +205,7 @@ def _iterations(
 ) -> Generator[AnyEvent, None, int]:
     """Go through the iterations of an epoch, from behind the rank `at`; give the rank reached.
 
-    Between two events that are heard the state is a draft; whoever is to see it is shown it.
+    The state is a draft here, at the events that are yielded too; whoever hands it on shows it.
     """
     of_batch = step.function if isinstance(step, Outputs) else None
     try:
@@ -212,7 +213,6 @@ def _iterations(
             if at < GET_BATCH_STARTED and source.announced:
                 box.state = request_batch(box.state)
                 if "get_batch_started" in heard:
-                    show(box)
                     yield Events.GET_BATCH_STARTED
                 if box.state.requests is not NO_REQUESTS:
                     obey(box, semantics)
@@ -225,9 +225,9 @@ def _iterations(
                     batch = yield from _refetch(box, source, heard, semantics, at)
                     if batch is EXHAUSTED:
                         return EPOCH_OVER
-                if source.announced and (
+                if (
                     "get_batch_completed" in heard or box.state.requests is not NO_REQUESTS
-                ):
+                ) and source.announced:
                     box.state = with_batch(box.state, batch)
                     batch = EXHAUSTED
                     yield from _announce(box, heard, Events.GET_BATCH_COMPLETED, semantics)
@@ -239,13 +239,12 @@ def _iterations(
                 box.state = begin_iteration(box.state)
             if at < ITERATION_STARTED:
                 if "iteration_started" in heard:
-                    show(box)
                     yield Events.ITERATION_STARTED
                 if box.state.requests is not NO_REQUESTS:
                     obey(box, semantics)
             if at < ITERATION_COMPLETED:
-                if of_batch is not None:
-                    output = _called(of_batch, box.state.batch)
+                if of_batch is not None and box.state._batch is not MISSING:
+                    output = _called(of_batch, box.state._batch)
                     box.state = draft_output(box.state, cast("Output", output))
                     output = None
                 else:
@@ -255,7 +254,6 @@ def _iterations(
                     else:
                         box.state = _stepped(step, box)
                 if "iteration_completed" in heard:
-                    show(box)
                     yield Events.ITERATION_COMPLETED
                 if box.state.requests is not NO_REQUESTS:
                     obey(box, semantics)

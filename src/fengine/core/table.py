@@ -20,6 +20,7 @@ from fengine.core.handlers import AnyHandler, kind_of, moved
 from fengine.core.order import ordered, require_others
 from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, State, User
+from fengine.core.transitions import shown
 
 
 @final
@@ -96,7 +97,8 @@ class Table(Generic[Batch, Output, User]):
         return {name: _grouped(registrations) for name, registrations in self.for_run().items()}
 
 
-Group: TypeAlias = tuple[Filter | None, tuple[AnyHandler[Batch, Output, User], ...]]
+# A filter, whether it asks for numbers only, and the handlers under it.
+Group: TypeAlias = tuple[Filter | None, bool, tuple[AnyHandler[Batch, Output, User], ...]]
 Compiled: TypeAlias = Mapping[str, tuple[Group[Batch, Output, User], ...]]
 
 
@@ -105,12 +107,12 @@ def _grouped(
 ) -> tuple[Group[Batch, Output, User], ...]:
     groups: list[Group[Batch, Output, User]] = []
     for registration in registrations:
-        filter, handlers = groups[-1] if groups else (None, ())
-        alike = groups and filter == registration.filter
-        if alike and (filter is None or asks_for_numbers(filter)):
-            groups[-1] = filter, (*handlers, registration.handler)
+        filter, handler = registration.filter, registration.handler
+        numbers = filter is None or asks_for_numbers(filter)
+        if numbers and groups and groups[-1][0] == filter:
+            groups[-1] = filter, numbers, (*groups[-1][2], handler)
         else:
-            groups.append((registration.filter, (registration.handler,)))
+            groups.append((filter, numbers, (handler,)))
     return tuple(groups)
 
 
@@ -157,7 +159,7 @@ def fire(
     """Thread a state through the handlers of an event whose filters hold, in their order.
 
     Laws: it equals calling those handlers by hand, one after the other; where there are none, the
-    very state comes back.
+    very state comes back. A draft is shown if somebody looks at it.
 
     Args:
         table: the handlers, as `Table.compiled` gives them.
@@ -181,14 +183,15 @@ def fire(
     handler: AnyHandler[Batch, Output, User] | None = None
     number = in_epoch = _UNKNOWN
     try:
-        for filter, handlers in groups:
+        for filter, numbers, handlers in groups:
             if filter is not None:
                 wanted = filter
                 if number == _UNKNOWN or event.attr not in _KEPT:
                     number, in_epoch = count(event, state), count_in_epoch(event, state)
-                if not filter.holds(number, in_epoch, state):
+                if not filter.holds(number, in_epoch, state if numbers else shown(state)):
                     continue
                 wanted = None
+            shown(state)
             for handler in handlers:
                 result = handler(state, payload) if carries else handler(state)
                 if result is state:

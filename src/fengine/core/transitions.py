@@ -36,7 +36,7 @@ _draft_batch_and_iteration: Final = drafter(
 _set_output: Final = copier(State, "_output", "event")
 _draft_output: Final = drafter(State, "_output", "event")
 _set_ledger: Final = copier(State, "ledger")
-_shown: Final = shower(State)
+shown: Final = shower(State)
 
 
 def begin_run(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
@@ -174,7 +174,7 @@ def with_failure(
 
 def show(box: Box[Batch, Output, User]) -> None:
     """Have the state in a box be one that others may see."""
-    _shown(box.state)
+    shown(box.state)
 
 
 def is_done(state: State[Batch, Output, User]) -> bool:

@@ -31,6 +31,7 @@ from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.steps import Stages
 from fengine.core.table import Table
+from fengine.core.transitions import shown
 from fengine.runtime.begin import AnySource, go_on, source_for, start
 from fengine.runtime.driver import drive
 from fengine.runtime.external import Stateful, identities, joined, named, restoring
@@ -534,7 +535,7 @@ class Loop(Generic[Batch, Output, User]):
         course = self._script(box, source, {event.name for event in self.registry.events})
         begin = partial(self._begin, box, source, saved)
         fired = drive(course, box, table, source, begin, lazily=True)
-        return (Moment(event, box.state) for event in fired)
+        return (Moment(event, shown(box.state)) for event in fired)
 
     def _begin(
         self,

@@ -25,6 +25,7 @@ from fengine.core.semantics import Semantics
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.steps import Stages, outputs
 from fengine.core.table import Table, count, count_in_epoch
+from fengine.core.transitions import show
 from fengine.runtime.show import described_registration
 from fengine.runtime.source import DataExhausted
 
@@ -171,6 +172,7 @@ class Plan(Generic[Batch, Output, User]):
         source: _Counted[Batch] = _Counted(self.limits.epoch_length or 1, self.batches)
         step = cast("Step[Batch, Output, User]", _without_functions(self.step))
         for event in script(box, step, source, _EVERYTHING, self.semantics):
+            show(box)
             yield event, box.state
 
 
