@@ -19,7 +19,8 @@ from fengine.core.outcome import Status
 from fengine.core.requests import Recovery
 from fengine.core.script import script
 from fengine.core.semantics import Semantics
-from fengine.core.transitions import with_output, with_status
+from fengine.core.steps import Outputs
+from fengine.core.transitions import with_status
 from fengine.engine.calling import check_signature
 from fengine.engine.checkpointing import Checkpointing
 from fengine.engine.enums import EVENT_OF, Events
@@ -27,7 +28,7 @@ from fengine.engine.feed import Feed
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
 from fengine.engine.handling import Handling
 from fengine.engine.start import begin
-from fengine.engine.state import AnyRecord, State
+from fengine.engine.state import State
 from fengine.engine.table import EVERY_ITERATION
 from fengine.engine.utils import _to_hours_mins_secs
 from fengine.runtime.driver import keep_state, pull, say_where
@@ -161,7 +162,8 @@ class Engine(Checkpointing):
             self._state.times.update(EPOCH_COMPLETED=0.0, COMPLETED=0.0)
         self._say("runs with max_epochs=%s, max_iters=%s, epoch_length=%s", *self._limits())
         self._running = True
-        course = script(self._box, self._step, Feed(self), self._heard(), self.semantics)
+        step = Outputs(self._process)
+        course = script(self._box, step, Feed(self, self._box), self._heard(), self.semantics)
         try:
             error = _finish(pull(course, self._answer, lazily=False))
         finally:
@@ -187,11 +189,11 @@ class Engine(Checkpointing):
         self._heard_by_name = not (replaced or self.logger.isEnabledFor(logging.DEBUG))
         return self._event_handlers.by_name if self._heard_by_name else EVENT_OF
 
-    def _step(self, record: AnyRecord) -> AnyRecord:
-        output = self._process_function(self, self._state.batch)
+    def _process(self, batch: Any) -> Any:
+        output = self._process_function(self, batch)
         if self._posts:
             self._take_posts()
-        return with_output(self._box.state, output)
+        return output
 
     def _answer(self, event: AnyEvent) -> None:
         """Fire what the script names, and keep the time."""

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, final
 import attrs
 
 from fengine.core.events import Events as CoreEvents
-from fengine.core.ports import EXHAUSTED, Exhausted, Leaked
+from fengine.core.ports import EXHAUSTED, Box, Exhausted, Leaked
 from fengine.core.ranks import obey
 from fengine.core.records import copier
 from fengine.core.state import State as Record
 from fengine.core.transitions import is_done, request_batch, restart_data
 from fengine.engine.enums import Events
+from fengine.engine.state import Free
 
 if TYPE_CHECKING:
     from fengine.engine.engine import Engine
@@ -31,11 +32,12 @@ class Feed:
     """Give the batches of an engine's data."""
 
     engine: Engine
+    box: Box[Any, Any, Free]
 
     @property
     def announced(self) -> bool:
         """Whether there is data to announce."""
-        return self.engine._state._box.state.user["dataloader"] is not None
+        return self.box.state.user["dataloader"] is not None
 
     def open(self, state: Record[Any, Any, Any]) -> Record[Any, Any, Any]:
         """Have an iterator, and begin an epoch behind the batches that a resumed run has seen."""
@@ -60,13 +62,11 @@ class Feed:
                 "is None; _setup_engine has to set it"
             )
         try:
-            batch = next(engine._dataloader_iter)
-        except StopIteration:
-            batch = EXHAUSTED
-            if engine._box.state.limits.epoch_length is None:
-                engine._epoch_length_learned = True
+            batch = next(engine._dataloader_iter, EXHAUSTED)
         except GeneratorExit as error:
             raise Leaked(error) from None
+        if batch is EXHAUSTED and self.box.state.limits.epoch_length is None:
+            engine._epoch_length_learned = True
         if engine._posts:
             engine._take_posts()
         return batch

@@ -24,6 +24,7 @@ from fengine.engine.enums import Events
 Free: TypeAlias = dict[str, Any]
 AnyRecord: TypeAlias = Record[Any, Any, Free]
 
+_copied: Final = copier(Record)
 _set_iteration: Final = copier(Record, "iteration")
 _set_epoch: Final = copier(Record, "epoch")
 _set_batch: Final = copier(Record, "_batch")
@@ -202,7 +203,8 @@ class State:
 
     @batch.setter
     def batch(self, value: Any) -> None:
-        self._box.state = _set_batch(self._box.state, MISSING if value is None else value)
+        # None too, and not MISSING: the step gets it.
+        self._box.state = _set_batch(self._box.state, value)
 
     @property
     def output(self) -> Any:
@@ -233,7 +235,8 @@ class State:
     @override
     def __getstate__(self) -> Any:
         """Give what `copy` and `pickle` keep."""
-        return self._box.state, self._attr_of, getattr(self, "__dict__", {})
+        # The record may be a draft, which the run goes on to fill.
+        return _copied(self._box.state), self._attr_of, getattr(self, "__dict__", {})
 
     def __setstate__(self, kept: Any) -> None:
         record, attr_of, others = kept
@@ -251,7 +254,7 @@ class State:
             box.state,
             iteration=here.iteration,
             epoch=here.epoch,
-            batch=here._batch,
+            batch=self.batch,
             output=here._output,
             limits=here.limits,
             user=here.user,
