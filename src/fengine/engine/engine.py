@@ -199,7 +199,7 @@ class Engine(Checkpointing):
         """Fire what the script names, and keep the time."""
         name = event.name
         if name in EVERY_ITERATION and self._heard_by_name:
-            self._call(self._event_handlers.by_name[name], (), {})
+            self._call(self._event_handlers.by_name[name])
             if self._posts:
                 self._take_posts()
             return

@@ -16,7 +16,7 @@ from fengine.engine.calling import ENGINE_ONLY, EXCEPTION, ITER_COUNTER, THE_ENG
 from fengine.engine.enums import EVENT_OF, EventEnum, Events, core_name, is_event, is_events_list
 from fengine.engine.handles import RemovableEventHandle
 from fengine.engine.state import AnyRecord, Free, State
-from fengine.engine.table import Entry, Filtered, HandlerTable, original
+from fengine.engine.table import Entry, Filtered, HandlerTable, Question, original
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -266,20 +266,34 @@ class Handling:
         self._last_fired = (event_name, _place(self._box.state))
         if self._state._attribute_of(event_name) is None:
             self._fired[event_name] = self._fired.get(event_name, 0) + 1
-        entries = self._event_handlers.get(event_name)
-        if entries is not None:
-            self._call(entries, event_args, event_kwargs)
-
-    def _call(
-        self, entries: list[Entry], event_args: tuple[Any, ...], event_kwargs: dict[str, Any]
-    ) -> None:
-        bare = not (event_args or event_kwargs)
+        entries = self._event_handlers.get(event_name, [])
+        if not (event_args or event_kwargs):
+            self._call(entries)
+            return
         for handler, args, kwargs in entries:
-            if args is ENGINE_ONLY and bare and not kwargs:
+            handler(*self._arguments(args, event_args), **(kwargs | event_kwargs))
+
+    def _call(self, entries: list[Entry]) -> None:
+        """Call handlers with what they were added with; equal neighbours ask one question once."""
+        refused: Question | None = None
+        for handler, args, kwargs in entries:
+            if args is ENGINE_ONLY and not kwargs:
                 handler(self)
-                continue
-            first, rest = ((self,), args[1:]) if args and args[0] is THE_ENGINE else ((), args)
-            handler(*first, *event_args, *rest, **(kwargs | event_kwargs))
+            else:
+                if type(handler) is Filtered:
+                    question = handler.question
+                    if question is refused:
+                        continue
+                    if question.is_pure and not question.holds(self):
+                        refused = question
+                        continue
+                handler(*self._arguments(args), **kwargs)
+            refused = None  # a handler may have changed what was asked for
+
+    def _arguments(self, args: tuple[Any, ...], event_args: tuple[Any, ...] = ()) -> Iterable[Any]:
+        if args and args[0] is THE_ENGINE:
+            return (self, *event_args, *args[1:])
+        return (*event_args, *args)
 
     def _count(self, event: Any) -> int:
         attr = self._state._attribute_of(event)
@@ -323,10 +337,14 @@ class Handling:
         if not is_event(event) or event.filter is None:
             return function, bound, keywords
         takes_engine = bool(bound) and bound[0] is THE_ENGINE
-        attr = self._state._attribute_of(event)
         plain = self._registered(event)
-        filtered = Filtered(plain, attr, event.filter, function, takes_engine)
-        return filtered, bound if takes_engine else (THE_ENGINE, *bound), keywords
+        question = Question(plain, self._state._attribute_of(event), event.filter)
+        entries = self._event_handlers.get(plain)
+        before = entries[-1][0] if entries else None
+        if question.is_pure and isinstance(before, Filtered) and before.question.is_pure:
+            question = before.question if before.question == question else question
+        filtered = Filtered(question, function, takes_engine)
+        return filtered, (THE_ENGINE, *bound[takes_engine:]), keywords
 
 
 def _place(record: AnyRecord) -> object:

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from fengine.engine.calling import Adapted, qualified_name
 from fengine.engine.enums import Events, core_name
+from fengine.engine.event_filters import Once, Stride
 
 Entry: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -57,8 +58,8 @@ class HandlerTable(dict[Any, list[Entry]]):
 
 @final
 @attrs.frozen
-class Filtered:
-    """Call a handler where the filter of its event holds; always takes the engine first.
+class Question:
+    """Ask a filter for the count of an event.
 
     `attr` is the counter of the event where it was known when the handler was added.
     """
@@ -66,23 +67,50 @@ class Filtered:
     event: Any
     attr: str | None
     filter: Callable[[Any, int], bool]
+    is_pure: bool = attrs.field(init=False)
+    """Whether the answer is the same as long as no handler runs; of users' filters nobody knows."""
+
+    @is_pure.default
+    def _is_known(self) -> bool:
+        return isinstance(self.filter, Stride | Once)
+
+    def holds(self, engine: Any) -> object:
+        """Tell whether the filter says yes."""
+        attr = self.attr
+        count = engine._count(self.event) if attr is None else getattr(engine._state, attr)
+        return self.filter(engine, count)
+
+
+class _Named:
+    """Have room for a `__qualname__` beside slots; a `__getattr__` for it slows all reading."""
+
+
+@final
+@attrs.frozen
+class Filtered(_Named):
+    """Call a handler where the filter of its event holds; always takes the engine first.
+
+    Neighbours that ask the same pure question share it.
+    """
+
+    question: Question
     handler: Callable[..., Any]
     takes_engine: bool
 
     def _parent(self) -> Callable[..., Any]:
         return original(self.handler)
 
-    def __getattr__(self, name: str) -> str:
+    def __attrs_post_init__(self) -> None:
         """Have the name of the handler, which profilers print."""
-        if name == "__qualname__":
-            return qualified_name(self.handler)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        object.__setattr__(self, "__qualname__", qualified_name(self.handler))
+
+    @override
+    def __reduce__(self) -> Any:
+        return Filtered, (self.question, self.handler, self.takes_engine)
 
     def __call__(self, engine: Any, *args: Any, **kwargs: Any) -> Any:
         """Call the handler, with the engine if it takes it, unless the filter says no."""
-        attr = self.attr
-        count = engine._count(self.event) if attr is None else getattr(engine._state, attr)
-        if not self.filter(engine, count):
+        if not self.question.holds(engine):
             return None
         return (
             self.handler(engine, *args, **kwargs)
