@@ -159,6 +159,7 @@ class Lifted:
     handler: AnyHandler
 
     def __call__(self, state: Any_, payload: object = None) -> Any_:
+        assert type(state) is State
         return self.handler(state)
 
 
@@ -178,6 +179,8 @@ def test_law_2_firing_is_threading_by_hand(
         if registration.filter is None or registration.filter.holds(*where):
             by_hand = registration.handler(by_hand)
     assert fire(table.compiled(), event, state) == by_hand
+    draft = drafter(State)(state)
+    assert fire(table.compiled(), event, draft) == by_hand
 
 
 @given(TABLES, STATES, EVENTS)

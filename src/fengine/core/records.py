@@ -37,7 +37,8 @@ def copier(kind: type[Record], *replaced: str) -> Callable[..., Record]:
 def drafter(kind: type[Record], *replaced: str) -> Callable[..., Record]:
     """Compile `function(record, *values)`, which gives a draft with those fields replaced.
 
-    A draft that is given is filled in place. What comes back must be `shown` before others see it.
+    A draft that is given is filled in place, by nothing that a signal or another thread could come
+    between. What comes back must be shown before others see it.
 
     Args:
         kind: as for `copier`.

@@ -161,7 +161,10 @@ def _run(
             at = EPOCH_STARTED
         if at < EPOCH_OVER:
             box.state = source.open(box.state)
-            at = yield from _iterations(box, step, source, heard, semantics, at)
+            try:
+                at = yield from _iterations(box, step, source, heard, semantics, at)
+            finally:
+                show(box)
             if at == STOPPED:
                 break
         if at == EPOCH_CUT:
@@ -208,66 +211,63 @@ def _iterations(
     The state is a draft here, at the events that are yielded too; whoever hands it on shows it.
     """
     of_batch = step.function if isinstance(step, Outputs) else None
-    try:
-        while at < EPOCH_OVER:
-            if at < GET_BATCH_STARTED and source.announced:
-                box.state = request_batch(box.state)
-                if "get_batch_started" in heard:
-                    yield Events.GET_BATCH_STARTED
-                if box.state.requests is not NO_REQUESTS:
-                    obey(box, semantics)
-            elif at < GET_BATCH_STARTED:
-                box.state = release_batch(box.state)
-            if at < GET_BATCH_COMPLETED:
-                batch = EXHAUSTED if at == STOP_ITERATION else source.fetch()
+    while at < EPOCH_OVER:
+        if at < GET_BATCH_STARTED and source.announced:
+            box.state = request_batch(box.state)
+            if "get_batch_started" in heard:
+                yield Events.GET_BATCH_STARTED
+            if box.state.requests is not NO_REQUESTS:
+                obey(box, semantics)
+        elif at < GET_BATCH_STARTED:
+            box.state = release_batch(box.state)
+        if at < GET_BATCH_COMPLETED:
+            batch = EXHAUSTED if at == STOP_ITERATION else source.fetch()
+            if batch is EXHAUSTED:
+                show(box)
+                batch = yield from _refetch(box, source, heard, semantics, at)
                 if batch is EXHAUSTED:
-                    show(box)
-                    batch = yield from _refetch(box, source, heard, semantics, at)
-                    if batch is EXHAUSTED:
-                        return EPOCH_OVER
-                if (
-                    "get_batch_completed" in heard or box.state.requests is not NO_REQUESTS
-                ) and source.announced:
-                    box.state = with_batch(box.state, batch)
-                    batch = EXHAUSTED
-                    yield from _announce(box, heard, Events.GET_BATCH_COMPLETED, semantics)
-                    box.state = begin_iteration(box.state)
-                else:
-                    box.state = begin_iteration_with(box.state, batch)
-                    batch = EXHAUSTED
-            elif at < ITERATION_STARTED:
+                    return EPOCH_OVER
+            if (
+                "get_batch_completed" in heard or box.state.requests is not NO_REQUESTS
+            ) and source.announced:
+                box.state = with_batch(box.state, batch)
+                batch = EXHAUSTED
+                yield from _announce(box, heard, Events.GET_BATCH_COMPLETED, semantics)
                 box.state = begin_iteration(box.state)
-            if at < ITERATION_STARTED:
-                if "iteration_started" in heard:
-                    yield Events.ITERATION_STARTED
-                if box.state.requests is not NO_REQUESTS:
-                    obey(box, semantics)
-            if at < ITERATION_COMPLETED:
-                if of_batch is not None and box.state._batch is not MISSING:
-                    output = _called(of_batch, box.state._batch)
-                    box.state = draft_output(box.state, cast("Output", output))
-                    output = None
+            else:
+                box.state = begin_iteration_with(box.state, batch)
+                batch = EXHAUSTED
+        elif at < ITERATION_STARTED:
+            box.state = begin_iteration(box.state)
+        if at < ITERATION_STARTED:
+            if "iteration_started" in heard:
+                yield Events.ITERATION_STARTED
+            if box.state.requests is not NO_REQUESTS:
+                obey(box, semantics)
+        if at < ITERATION_COMPLETED:
+            if of_batch is not None and box.state._batch is not MISSING:
+                output = _called(of_batch, box.state._batch)
+                box.state = draft_output(box.state, cast("Output", output))
+                output = None
+            else:
+                show(box)
+                if isinstance(step, Stages):
+                    yield from _run_stages(box, step, heard)
                 else:
-                    show(box)
-                    if isinstance(step, Stages):
-                        yield from _run_stages(box, step, heard)
-                    else:
-                        box.state = _stepped(step, box)
-                if "iteration_completed" in heard:
-                    yield Events.ITERATION_COMPLETED
-                if box.state.requests is not NO_REQUESTS:
-                    obey(box, semantics)
-            at = EPOCH_STARTED
-            limits = box.state.limits
-            if box.state.batches == limits.epoch_length:
-                return EPOCH_OVER
-            if limits.max_iters is not None and box.state.iteration >= limits.max_iters:
-                requests = attrs.evolve(box.state.requests, terminate=Terminate.LIMIT)
-                box.state = with_requests(box.state, requests)
-                return STOPPED
-        return at
-    finally:
-        show(box)
+                    box.state = _stepped(step, box)
+            if "iteration_completed" in heard:
+                yield Events.ITERATION_COMPLETED
+            if box.state.requests is not NO_REQUESTS:
+                obey(box, semantics)
+        at = EPOCH_STARTED
+        limits = box.state.limits
+        if box.state.batches == limits.epoch_length:
+            return EPOCH_OVER
+        if limits.max_iters is not None and box.state.iteration >= limits.max_iters:
+            requests = attrs.evolve(box.state.requests, terminate=Terminate.LIMIT)
+            box.state = with_requests(box.state, requests)
+            return STOPPED
+    return at
 
 
 def _refetch(

@@ -46,6 +46,7 @@ def drive(
         table: the handlers.
         source: what the script fetches batches from.
         begin: called before anything else.
+        lazily: yield the events.
 
     Raises:
         BaseException: what ended the run, with notes on where; see `last_state`.
