@@ -41,6 +41,7 @@ PURE = {
     "attrs",
     "collections",
     "collections.abc",
+    "contextlib",
     "copy",
     "dataclasses",
     "enum",

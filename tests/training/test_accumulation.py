@@ -320,7 +320,9 @@ def test_the_training_mode_is_set_where_it_is_missing() -> None:
     step = supervised_accumulation(model, adam(model), mse_loss)
     model.eval()
     Loop(step).run(windows(batches([2, 2]), 2))
-    assert model[1].training
+    assert model[1].num_batches_tracked == 2  # as it counts in training mode alone
+    assert not model[1].training
+    model.train()
     model[1].eval()
     Loop(step).run(windows(batches([2, 2]), 2))
     assert (model.training, model[1].training) == (True, False)

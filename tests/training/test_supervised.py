@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss
 from typing_extensions import override
 
 from fengine import Events, Loop, Stages, State, last_state
-from fengine.training import Backprop, ForwardPass, Update, supervised
+from fengine.training import Backprop, ForwardPass, Update, supervised, supervised_evaluation
 from fengine.training.batches import Device
 
 Pair = tuple[Tensor, Tensor]
@@ -190,12 +190,75 @@ class Counting(nn.Linear):
         return self
 
 
-def test_the_training_mode_is_set_where_it_is_missing_and_only_there() -> None:
+def test_the_training_mode_is_set_once_where_it_is_missing_and_taken_back_behind_the_run() -> None:
     model = Counting(4, 1)
+    loop = Loop(supervised(model, torch.optim.SGD(model.parameters()), mse_loss))
+    loop.run(batches())
     model.eval()
-    Loop(supervised(model, torch.optim.SGD(model.parameters()), mse_loss)).run(batches())
-    assert model.set_to == [False, True]
-    assert model.training
+    loop.run(batches(), max_epochs=2)
+    assert model.set_to == [False, True, False]
+    assert not model.training
+
+
+def flags(model: nn.Module) -> list[bool]:
+    return [module.training for module in model.modules()]
+
+
+def test_behind_a_run_every_module_is_in_the_mode_it_was_in() -> None:
+    model, optimizer = make()
+    model.eval()
+    model.get_submodule("2").train()
+    before = flags(model)
+    loop = Loop(supervised(model, optimizer, mse_loss))
+    moments = loop.iterate(batches())
+    next(moments)
+    assert flags(model) == [True] * 5
+    moments.close()
+    assert flags(model) == before == [False, False, False, True, False]
+    with pytest.raises(TypeError, match="a batch is a pair"):
+        loop.run([*batches(2), torch.ones(1)])  # type: ignore[list-item]
+    assert flags(model) == before
+
+
+def test_a_handler_that_leaves_the_model_in_evaluation_mode_does_not_train_it_so() -> None:
+    by_hand, optimizer = make()
+    torch.manual_seed(7)
+    train_by_hand(by_hand, optimizer, epochs=2)
+
+    model, optimizer = make()
+
+    def look(state: Plain) -> Plain:
+        with torch.no_grad():
+            model.eval()(state.batch[0])
+        return state
+
+    torch.manual_seed(7)
+    step = supervised(model, optimizer, mse_loss)
+    Loop(step).on(Events.ITERATION_COMPLETED, look).run(batches(), max_epochs=2)
+    assert_bitwise_equal(model, by_hand)
+
+
+def test_an_evaluation_paused_between_batches_leaves_training_as_by_hand() -> None:
+    by_hand, optimizer = make()
+    torch.manual_seed(7)
+    train_by_hand(by_hand, optimizer, epochs=1)
+
+    model, optimizer = make()
+    training = Loop(supervised(model, optimizer, mse_loss)).iterate(batches())
+    evaluation = Loop(supervised_evaluation(model)).iterate(batches(), max_epochs=20)
+    torch.manual_seed(7)
+    for _ in training:
+        assert flags(model) == [True] * 5
+        next(evaluation)
+    assert_bitwise_equal(model, by_hand)
+
+
+def test_called_as_a_plain_step_it_puts_the_model_back_too() -> None:
+    model, optimizer = make()
+    model.eval()
+    step = supervised(model, optimizer, mse_loss)
+    assert step(State(batch=batches(1)[0])).output.item() > 0
+    assert flags(model) == [False] * 5
 
 
 def test_a_part_that_is_kept_in_evaluation_mode_stays_in_it() -> None:

@@ -8,6 +8,7 @@ functions do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, TypeVar, cast, final, overload
 
 import attrs
@@ -74,12 +75,15 @@ class Stages(Generic[Batch, Output, Value, User]):
     is the output. A handler of an event between stages may read and change the state; a payload
     event hands it the last value too. Called as a plain step, it fires nothing.
 
+    `phase` makes the context in which a run, or a plain call, is; see `within`.
+
     >>> halved = Event("halved")
     >>> list(stages(lambda state: state.batch / 2).emit(halved).then(round).events)
     [Event('halved')]
     """
 
     parts: tuple[Callable[..., object] | AnyEvent, ...]
+    phase: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @override
     def __repr__(self) -> str:
@@ -103,7 +107,7 @@ class Stages(Generic[Batch, Output, Value, User]):
             TypeError: `stage` cannot take one value.
         """
         require_callable(stage, "a stage behind the first", "value", or_class=True)
-        return Stages((*self.parts, stage))
+        return Stages((*self.parts, stage), self.phase)
 
     def emit(self, event: Event | PayloadEvent[Value]) -> Stages[Batch, Output, Value, User]:
         """Fire an event here; a payload event carries the last value.
@@ -118,16 +122,34 @@ class Stages(Generic[Batch, Output, Value, User]):
             raise ValueError(f"{event!r} is fired by the loop; stages emit events of your own")
         if any(known.name == event.name for known in self.events):
             raise ValueError(f"{event!r} is emitted by these stages already; use another event")
-        return Stages((*self.parts, event))
+        return Stages((*self.parts, event), self.phase)
+
+    def within(
+        self, phase: Callable[[], AbstractContextManager[object]]
+    ) -> Stages[Batch, Output, Value, User]:
+        """Have each run of these stages in a context: entered as it begins, left as it ends.
+
+        It is left on whatever way the run ends, an error and a dropped run among them. A pause
+        does not leave it.
+
+        Args:
+            phase: makes the context; called once for each run.
+
+        Raises:
+            TypeError: `phase` cannot be called without arguments.
+        """
+        require_callable(phase, "phase", or_class=True)
+        return Stages(self.parts, phase)
 
     def __call__(
         self: Stages[Fed, Made, Made, Kept], state: State[Fed, Made, Kept]
     ) -> State[Fed, Made, Kept]:
         """Give the state with the value of the last stage as its output."""
         value: object = state
-        for part in self.parts:
-            if not isinstance(part, Event | PayloadEvent):
-                value = part(value)
+        with self.phase():
+            for part in self.parts:
+                if not isinstance(part, Event | PayloadEvent):
+                    value = part(value)
         return with_output(state, cast("Made", value))
 
 

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from fengine.engine.descent import Descent
 from fengine.engine.engine import Engine
 from fengine.engine.precision import Device
+from fengine.training.modes import set_mode
 
 PrepareBatch: TypeAlias = Callable[..., tuple[Any, Any]]
 LossFunction: TypeAlias = Callable[[Any, Any], Tensor]
@@ -140,7 +141,7 @@ class TrainingStep:
 
     def begin(self, batch: Any) -> tuple[Any, Any]:
         """Put the whole model into training mode, and give inputs and targets."""
-        self.model.train()
+        set_mode(self.model, True)
         return self.prepare_batch(batch, device=self.device, non_blocking=self.non_blocking)
 
     def needs_closure(self) -> bool:
@@ -229,7 +230,7 @@ class EvaluationStep:
 
     def __call__(self, engine: Engine, batch: Any) -> Any:
         """Evaluate a batch."""
-        self.model.eval()
+        set_mode(self.model, False)
         with torch.no_grad():
             x, y = self.prepare_batch(batch, device=self.device, non_blocking=self.non_blocking)
             with self.precision():

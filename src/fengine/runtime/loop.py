@@ -6,6 +6,7 @@ A loop holds nothing of a run, so one loop can run twice at once, or inside its 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Generic, TypeAlias, TypeVar, cast, final, overload
 
@@ -521,8 +522,9 @@ class Loop(Generic[Batch, Output, User]):
         table = self.table.compiled()
         course = self._script(box, source, {*table, Events.EXCEPTION_RAISED.name})
         begin = partial(self._begin, box, source, saved)
-        for _ in drive(course, box, table, source, begin, lazily=False):
-            pass
+        with self._phase():
+            for _ in drive(course, box, table, source, begin, lazily=False):
+                pass
         return box.state
 
     def _moments(
@@ -534,8 +536,17 @@ class Loop(Generic[Batch, Output, User]):
         table = self.table.compiled()
         course = self._script(box, source, {event.name for event in self.registry.events})
         begin = partial(self._begin, box, source, saved)
-        fired = drive(course, box, table, source, begin, lazily=True)
-        return (Moment(event, shown(box.state)) for event in fired)
+        return self._pulled(drive(course, box, table, source, begin, lazily=True), box)
+
+    def _pulled(
+        self, fired: Iterable[AnyEvent], box: Box[Batch, Output, User]
+    ) -> Moments[Batch, Output, User]:
+        with self._phase():
+            for event in fired:
+                yield Moment(event, shown(box.state))
+
+    def _phase(self) -> AbstractContextManager[object]:
+        return self.step.phase() if isinstance(self.step, Stages) else nullcontext()
 
     def _begin(
         self,

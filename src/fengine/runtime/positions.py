@@ -1,8 +1,9 @@
 """Positions: how iteration over data begins behind batches that a run has had already.
 
-Data that knows its own place is told it. A list is entered by an index, and a DataLoader in its
-sampler, so that nothing is read that is behind. An iterator goes on where it stands. Any other data
-can only be read again from its start, which is for the caller to say: it may give other batches.
+Data that knows its own place is told it. A list is entered by an index, a DataLoader in its
+sampler, and other data in a known order by its `iterate_from`, so that nothing is read that is
+behind. An iterator goes on where it stands. Any other data can only be read again from its start,
+which is for the caller to say: it may give other batches.
 
 Nothing here imports torch: who has a DataLoader has imported it.
 """
@@ -13,7 +14,7 @@ import copy
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, Protocol, TypeVar, cast, final, runtime_checkable
 
 import attrs
 from typing_extensions import TypeIs
@@ -25,6 +26,15 @@ from fengine.core.state import Batch, Output, State, User
 from fengine.runtime.external import Stateful
 
 Item = TypeVar("Item")
+Given = TypeVar("Given", covariant=True)
+
+
+@runtime_checkable
+class _Enterable(Protocol[Given]):
+    """Data in a known order, which can begin a pass behind its first batches."""
+
+    def iterate_from(self, place: int) -> Iterator[Given]:
+        """Begin a pass behind so many batches."""
 
 
 def require_place(
@@ -53,12 +63,13 @@ def require_place(
     if not behind or passing or replay:
         return
     into = f"the run is {behind} {'batch' if behind == 1 else 'batches'} into its data"
-    if (_is_indexed(data) or _is_loader(data)) and isinstance(data, Sized) and len(data) < behind:
+    known = _is_indexed(data) or isinstance(data, _Enterable)
+    if (known or _is_loader(data)) and isinstance(data, Sized) and len(data) < behind:
         raise ValueError(
             f"{into}, but this {type(data).__name__} has {len(data)} only; go on with the data "
             "that the run had"
         )
-    if _is_indexed(data):
+    if known:
         return
     ask = isinstance(data, Stateful)
     advice = "go on from loop.snapshot(state, data), which asks this data for its place, " * ask
@@ -115,6 +126,8 @@ def entered(data: Iterable[Item], behind: int) -> Iterator[Item]:
     if behind and _is_indexed(data):
         return map(data.__getitem__, range(behind, len(data)))
     try:
+        if behind and isinstance(data, _Enterable):
+            return cast("Iterator[Item]", data.iterate_from(behind))
         if behind and _is_loader(data):
             return iter(_rest_of(data, behind))
         iterator = iter(data)

@@ -10,6 +10,7 @@ from fengine.training.batches import moved as moved
 from fengine.training.batches import prepare_batch as prepare_batch
 from fengine.training.evaluation import Prediction as Prediction
 from fengine.training.evaluation import supervised_evaluation as supervised_evaluation
+from fengine.training.in_memory import TensorBatches as TensorBatches
 from fengine.training.shuffling import Shuffled as Shuffled
 from fengine.training.supervised import Backprop as Backprop
 from fengine.training.supervised import ForwardPass as ForwardPass
@@ -22,6 +23,7 @@ __all__ = [
     "ForwardPass",
     "Prediction",
     "Shuffled",
+    "TensorBatches",
     "Update",
     "count_correct",
     "count_samples",

@@ -20,7 +20,7 @@ from typing_extensions import override
 from fengine import Stages, State
 from fengine.core.describe import require_callable
 from fengine.runtime.positions import begin_pass
-from fengine.training.batches import Device, PrepareBatch, prepare_batch
+from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
 from fengine.training.supervised import ForwardPass, backward, require_trainable, updating
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
@@ -137,9 +137,9 @@ class _ForwardWindow(Generic[Batch]):
     model: nn.Module
     optimizer: Optimizer
     loss_fn: Callable[..., Tensor]
-    prepare_batch: PrepareBatch[Batch, object, object]
+    prepare_batch: Callable[..., tuple[object, object]]
     device: Device | None
-    non_blocking: bool
+    non_blocking: bool | None
     weight: Callable[[Batch], float]
 
     def __call__(self, state: State[tuple[Batch, ...], Tensor, User]) -> ForwardPass:
@@ -178,7 +178,7 @@ def supervised_accumulation(
     loss_fn: Callable[[Predicted, Targets], Tensor],
     *,
     device: Device | None = None,
-    non_blocking: bool = False,
+    non_blocking: bool | None = None,
     weight: Callable[[Batch], float] = count_samples,
 ) -> Stages[tuple[Batch, ...], Tensor, Tensor, User]: ...
 
@@ -190,7 +190,7 @@ def supervised_accumulation(
     loss_fn: Callable[[Predicted, Targets], Tensor],
     *,
     device: Device | None = None,
-    non_blocking: bool = False,
+    non_blocking: bool | None = None,
     prepare_batch: PrepareBatch[Batch, Inputs, Targets],
     weight: Callable[[Batch], float] = count_samples,
 ) -> Stages[tuple[Batch, ...], Tensor, Tensor, User]: ...
@@ -202,7 +202,7 @@ def supervised_accumulation(
     loss_fn: Callable[[Predicted, Targets], Tensor],
     *,
     device: Device | None = None,
-    non_blocking: bool = False,
+    non_blocking: bool | None = None,
     prepare_batch: Callable[..., tuple[object, object]] = prepare_batch,
     weight: Callable[[Batch], float] = count_samples,
 ) -> Stages[tuple[Batch, ...], Tensor, Tensor, User]:
@@ -220,7 +220,8 @@ def supervised_accumulation(
         loss_fn: makes a scalar of the model's output and the targets, in this order.
         device: where to compute. The model is moved there now, and each batch as its turn comes;
             None leaves both where they are.
-        non_blocking: let copies of batches between host and accelerator go on in the background.
+        non_blocking: let copies of batches between host and accelerator go on in the background;
+            None: those from pinned memory to an accelerator; your own `prepare_batch` gets False.
         prepare_batch: makes the pair (x, y) of `(batch, device, non_blocking)`.
         weight: counts in a batch, as the data gave it, what the loss is the mean over: by default
             the rows of its targets; for a loss over tokens, the tokens. A batch of weight 0 is left
@@ -243,7 +244,8 @@ def supervised_accumulation(
     require_callable(weight, "weight", "batch")
     if device is not None:
         model.to(device)
-    return updating(
-        _ForwardWindow(model, optimizer, loss_fn, prepare_batch, device, non_blocking, weight),
-        optimizer,
+    chosen = non_blocking_for(prepare_batch, non_blocking)
+    forward: _ForwardWindow[Batch] = _ForwardWindow(
+        model, optimizer, loss_fn, prepare_batch, device, chosen, weight
     )
+    return updating(forward, model, optimizer)

@@ -24,14 +24,15 @@ PrepareBatch: TypeAlias = Callable[[Batch, Device | None, bool], tuple[Inputs, T
 
 
 def prepare_batch(
-    batch: tuple[Inputs, Targets], device: Device | None = None, non_blocking: bool = False
+    batch: tuple[Inputs, Targets], device: Device | None = None, non_blocking: bool | None = None
 ) -> tuple[Inputs, Targets]:
     """Take a pair of inputs and targets apart, and move both to a device.
 
     Args:
         batch: a tuple or list of two, `(x, y)`, each a tensor or a nest of them; see `moved`.
         device: where to; None leaves them where they are.
-        non_blocking: let a copy between host and accelerator go on in the background.
+        non_blocking: let copies go on in the background; None: those for which it is safe, as for
+            `moved`.
 
     Raises:
         TypeError: `batch` is not a pair, or holds something that cannot be moved.
@@ -52,7 +53,7 @@ def prepare_batch(
     return moved(x, device, non_blocking), moved(y, device, non_blocking)
 
 
-def moved(nest: Nested, device: Device, non_blocking: bool = False) -> Nested:
+def moved(nest: Nested, device: Device, non_blocking: bool | None = None) -> Nested:
     """Give a nest of tensors with every tensor on a device.
 
     Laws: mappings, named tuples and other sequences keep their type, keys and order; numbers,
@@ -61,7 +62,9 @@ def moved(nest: Nested, device: Device, non_blocking: bool = False) -> Nested:
     Args:
         nest: a tensor, or mappings and sequences of tensors, to any depth.
         device: where to.
-        non_blocking: let a copy between host and accelerator go on in the background.
+        non_blocking: let copies between host and accelerator go on in the background; None: those
+            from pinned memory to an accelerator, which comes to the same values, since whatever
+            reads them there waits for them.
 
     Raises:
         TypeError: there is something else in it.
@@ -69,15 +72,37 @@ def moved(nest: Nested, device: Device, non_blocking: bool = False) -> Nested:
     >>> moved({"image": [torch.ones(1)], "name": "a"}, "meta")["image"][0].device
     device(type='meta')
     """
+    if non_blocking is None and not _is_accelerator(device):
+        non_blocking = False
     return cast("Nested", _moved(nest, device, non_blocking))
 
 
-def _moved(nest: object, device: Device, non_blocking: bool) -> object:
+def non_blocking_for(
+    function: Callable[..., tuple[object, object]], non_blocking: bool | None
+) -> bool | None:
+    """Give what a function that prepares batches is handed as `non_blocking`.
+
+    Only `prepare_batch` decides for itself; a function of the user's takes a bool.
+
+    >>> non_blocking_for(prepare_batch, None), non_blocking_for(lambda *batch: batch, None)
+    (None, False)
+    """
+    return False if non_blocking is None and function is not prepare_batch else non_blocking
+
+
+def _is_accelerator(device: Device) -> bool:
+    # A bare index numbers the accelerators, and no torch.device can be made of it where are none.
+    return isinstance(device, int) or torch.device(device).type not in ("cpu", "meta")
+
+
+def _moved(nest: object, device: Device, non_blocking: bool | None) -> object:
     if isinstance(nest, Tensor):
-        return nest.to(device, non_blocking=non_blocking)
+        in_background = nest.is_pinned() if non_blocking is None else non_blocking
+        return nest.to(device, non_blocking=in_background)
     if isinstance(nest, PackedSequence):
+        in_background = nest.is_pinned() if non_blocking is None else non_blocking
         # torch types this method by the first overload of Tensor.to alone.
-        return nest.to(device, non_blocking=non_blocking)  # type: ignore[arg-type]
+        return nest.to(device, non_blocking=in_background)  # type: ignore[arg-type]
     if nest is None or isinstance(nest, bool | int | float | complex | str | bytes):
         return nest
     kind: Callable[[object], object] = type(nest)

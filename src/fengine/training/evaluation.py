@@ -6,8 +6,7 @@ go on meanwhile, without the one noticing the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Generic, TypeVar, final, overload
 
 import attrs
@@ -17,7 +16,8 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from fengine.core.describe import require_callable
 from fengine.core.steps import Outputs, outputs
-from fengine.training.batches import Device, PrepareBatch, prepare_batch
+from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
+from fengine.training.modes import Modes
 from fengine.training.supervised import require_module
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
@@ -47,46 +47,28 @@ class Prediction(Generic[Predicted, Targets]):
 @attrs.frozen
 class _Predict(Generic[Batch, Predicted, Targets]):
     model: nn.Module
-    prepare_batch: PrepareBatch[Batch, object, Targets]
+    prepare_batch: Callable[..., tuple[object, Targets]]
     device: Device | None
-    non_blocking: bool
+    non_blocking: bool | None
 
     def __call__(self, batch: Batch) -> Prediction[Predicted, Targets]:
         x, y = self.prepare_batch(batch, self.device, self.non_blocking)
-        with _evaluation_mode(self.model), torch.no_grad():
-            y_pred: Predicted = self.model(x)
+        modes = Modes.of(self.model)
+        switched = True in modes.training
+        if switched:
+            modes.switch(False)
+        try:
+            with torch.no_grad():
+                y_pred: Predicted = self.model(x)
+        finally:
+            if switched:
+                modes.put_back()
         return Prediction(y_pred, y)
-
-
-@contextmanager
-def _evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Have a model in evaluation mode, and behind that each of its modules in the mode it was in.
-
-    >>> model = nn.Dropout(0.5)
-    >>> with _evaluation_mode(model):
-    ...     model(torch.ones(2))
-    tensor([1., 1.])
-    >>> model.training
-    True
-    """
-    # The modules of a frozen ScriptModule have no flag, and need none.
-    flags = [(module, getattr(module, "training", False)) for module in model.modules()]
-    if not any(training for _, training in flags):
-        yield
-        return
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(flags[0][1])  # a module may do more there than write its flag
-        for module, training in flags:
-            if module.training != training:
-                module.training = training
 
 
 @overload
 def supervised_evaluation(
-    model: nn.Module, *, device: Device | None = None, non_blocking: bool = False
+    model: nn.Module, *, device: Device | None = None, non_blocking: bool | None = None
 ) -> Outputs[Batch, Prediction[Predicted, Targets]]: ...
 
 
@@ -95,7 +77,7 @@ def supervised_evaluation(
     model: nn.Module,
     *,
     device: Device | None = None,
-    non_blocking: bool = False,
+    non_blocking: bool | None = None,
     prepare_batch: PrepareBatch[Batch, Inputs, Targets],
 ) -> Outputs[Batch, Prediction[Predicted, Targets]]: ...
 
@@ -104,7 +86,7 @@ def supervised_evaluation(
     model: nn.Module,
     *,
     device: Device | None = None,
-    non_blocking: bool = False,
+    non_blocking: bool | None = None,
     prepare_batch: Callable[..., tuple[object, Targets]] = prepare_batch,
 ) -> Outputs[Batch, Prediction[Predicted, Targets]]:
     """Make the step that predicts in evaluation mode, without gradients.
@@ -116,7 +98,8 @@ def supervised_evaluation(
             changed.
         device: where to compute. The model is moved there now, and each batch as it comes; None
             leaves both where they are.
-        non_blocking: let copies of batches between host and accelerator go on in the background.
+        non_blocking: let copies of batches between host and accelerator go on in the background;
+            None: those from pinned memory to an accelerator; your own `prepare_batch` gets False.
         prepare_batch: makes the pair (x, y) of `(batch, device, non_blocking)`.
 
     Raises:
@@ -133,6 +116,6 @@ def supervised_evaluation(
     if device is not None:
         model.to(device)
     predict: _Predict[Batch, Predicted, Targets] = _Predict(
-        model, prepare_batch, device, non_blocking
+        model, prepare_batch, device, non_blocking_for(prepare_batch, non_blocking)
     )
     return outputs(predict)

@@ -20,7 +20,8 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from fengine import PayloadEvent, Stages, State, stages
 from fengine.core.describe import require_callable
-from fengine.training.batches import Device, PrepareBatch, prepare_batch
+from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
+from fengine.training.modes import TrainingMode
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
 User = DefaultTypeVar("User", default=None)
@@ -89,14 +90,14 @@ class _Forward(Generic[Batch]):
     model: nn.Module
     optimizer: Optimizer
     loss_fn: Callable[..., Tensor]
-    prepare_batch: PrepareBatch[Batch, object, object]
+    prepare_batch: Callable[..., tuple[object, object]]
     device: Device | None
-    non_blocking: bool
+    non_blocking: bool | None
 
     def __call__(self, state: State[Batch, Tensor, User]) -> ForwardPass:
         x, y = self.prepare_batch(state.batch, self.device, self.non_blocking)
         model = self.model
-        if not model.training:  # train() visits every module
+        if not model.training:  # someone else has switched it since the run began
             model.train()
         self.optimizer.zero_grad()
         y_pred = model(x)
@@ -131,7 +132,7 @@ def supervised(
     loss_fn: Callable[[Predicted, Targets], Tensor],
     *,
     device: Device | None = None,
-    non_blocking: bool = False,
+    non_blocking: bool | None = None,
 ) -> Stages[Batch, Tensor, Tensor, User]: ...
 
 
@@ -142,7 +143,7 @@ def supervised(
     loss_fn: Callable[[Predicted, Targets], Tensor],
     *,
     device: Device | None = None,
-    non_blocking: bool = False,
+    non_blocking: bool | None = None,
     prepare_batch: PrepareBatch[Batch, Inputs, Targets],
 ) -> Stages[Batch, Tensor, Tensor, User]: ...
 
@@ -153,15 +154,18 @@ def supervised(
     loss_fn: Callable[[Predicted, Targets], Tensor],
     *,
     device: Device | None = None,
-    non_blocking: bool = False,
+    non_blocking: bool | None = None,
     prepare_batch: Callable[..., tuple[object, object]] = prepare_batch,
 ) -> Stages[Batch, Tensor, Tensor, User]:
     """Make the step that trains a model on pairs of inputs and targets.
 
-    Each iteration sets the gradients to None, puts the model into training mode if it is not,
-    computes the loss, fires `Backprop.STARTED`, goes backward, fires `Backprop.COMPLETED`, updates
-    the weights and fires `Update.COMPLETED`. `state.output` is the loss, detached and still on its
-    device; read it with `.item()` where a number is needed.
+    Each iteration sets the gradients to None, computes the loss, fires `Backprop.STARTED`, goes
+    backward, fires `Backprop.COMPLETED`, updates the weights and fires `Update.COMPLETED`.
+    `state.output` is the loss, detached and still on its device; read it with `.item()` where a
+    number is needed.
+
+    A model that is not in training mode is put into it as a run begins, and as the run ends each of
+    its modules is put back. A part in evaluation mode of a model in training mode stays so.
 
     Law: the weights are bitwise those of a loop written by hand.
 
@@ -171,7 +175,8 @@ def supervised(
         loss_fn: makes a scalar of the model's output and the targets, in this order.
         device: where to compute. The model is moved there now, and each batch as it comes; None
             leaves both where they are.
-        non_blocking: let copies of batches between host and accelerator go on in the background.
+        non_blocking: let copies of batches between host and accelerator go on in the background;
+            None: those from pinned memory to an accelerator; your own `prepare_batch` gets False.
         prepare_batch: makes the pair (x, y) of `(batch, device, non_blocking)`.
 
     Raises:
@@ -192,13 +197,15 @@ def supervised(
     require_trainable(model, optimizer, loss_fn, prepare_batch)
     if device is not None:
         model.to(device)
-    return updating(
-        _Forward(model, optimizer, loss_fn, prepare_batch, device, non_blocking), optimizer
-    )
+    chosen = non_blocking_for(prepare_batch, non_blocking)
+    forward: _Forward[Batch] = _Forward(model, optimizer, loss_fn, prepare_batch, device, chosen)
+    return updating(forward, model, optimizer)
 
 
 def updating(
-    forward: Callable[[State[Batch, Tensor, User]], ForwardPass], optimizer: Optimizer
+    forward: Callable[[State[Batch, Tensor, User]], ForwardPass],
+    model: nn.Module,
+    optimizer: Optimizer,
 ) -> Stages[Batch, Tensor, Tensor, User]:
     """Make a training step of its first stage: go backward and update, with the events between."""
     begun: Stages[Batch, Tensor, ForwardPass, User] = stages(forward)
@@ -208,6 +215,7 @@ def updating(
         .emit(Backprop.COMPLETED)
         .then(_Update(optimizer))
         .emit(Update.COMPLETED)
+        .within(TrainingMode(model))
     )
 
 

@@ -1,0 +1,183 @@
+"""Batches of tensors that are in memory: slices of them, and no sample is touched by itself.
+
+The order of a pass follows from the seed and the number of the pass, and is that of a DataLoader
+whose generator was given the same seed: one script can change from the one to the other and get the
+same batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, cast, final
+
+import torch
+from torch import Tensor
+from typing_extensions import TypeVarTuple, override
+
+Tensors = TypeVarTuple("Tensors")
+
+
+@final
+class TensorBatches(Generic[*Tensors]):
+    """Give the rows of some tensors in batches, each a tuple with a part of every tensor.
+
+    Iteration over them is a pass, and begins the next one each time, from 0 on. A Loop says itself
+    which pass it begins, and goes on within one at no cost for the batches behind.
+
+    Laws: the batches of the passes 0, 1, ... hold what `DataLoader(TensorDataset(*tensors),
+    batch_size, shuffle=True, generator=torch.Generator().manual_seed(seed), drop_last=drop_last)`
+    gives, iterated to its end again and again; without a seed, what it gives without shuffling. No
+    other random generator is read or changed.
+
+    Args:
+        tensors: of equal length along their first dimension; they may be on any device. In order,
+            the batches are views of them; shuffled, they are copies on the same device.
+        batch_size: number of rows in a batch.
+        seed: shuffle by it, as `torch.manual_seed` takes it; None: keep the order of the rows.
+        drop_last: leave out a last batch that is shorter.
+
+    Raises:
+        TypeError: a tensor is none, or an argument is not of its type.
+        ValueError: there are no tensors, they have no rows or not equally many, `batch_size` is
+            below 1, or the seed is out of range.
+
+    >>> batches = TensorBatches(torch.arange(5), batch_size=2)
+    >>> len(batches), list(batches)
+    (3, [(tensor([0, 1]),), (tensor([2, 3]),), (tensor([4]),)])
+    >>> from fengine import Loop
+    >>> from fengine.training import supervised
+    >>> model = torch.nn.Linear(2, 1)
+    >>> step = supervised(model, torch.optim.SGD(model.parameters()), torch.nn.MSELoss())
+    >>> data = TensorBatches(torch.ones(6, 2), torch.zeros(6, 1), batch_size=4, seed=0)
+    >>> Loop(step).run(data, max_epochs=3).iteration
+    6
+    """
+
+    def __init__(
+        self,
+        *tensors: *Tensors,
+        batch_size: int,
+        seed: int | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        self.tensors = tensors
+        self.batch_size = batch_size
+        self.seed = seed
+        self.drop_last = drop_last
+        self._rows = _rows_of(tensors)
+        _require(batch_size, seed, drop_last)
+        self._next_pass = 0
+        # The last order that was drawn, with its number, and the generator behind its pass.
+        self._drawn: tuple[int, Tensor, Tensor] | None = None
+
+    @override
+    def __repr__(self) -> str:
+        shapes = ", ".join(str(tuple(cast("Tensor", tensor).shape)) for tensor in self.tensors)
+        return (
+            f"TensorBatches({shapes}, batch_size={self.batch_size}, seed={self.seed}, "
+            f"drop_last={self.drop_last})"
+        )
+
+    def __len__(self) -> int:
+        """Give the number of batches in a pass."""
+        whole, rest = divmod(self._rows, self.batch_size)
+        return whole if self.drop_last or not rest else whole + 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Have the next iteration begin this pass, from 0 on; a Loop does so itself.
+
+        Raises:
+            TypeError: it is not an int.
+            ValueError: it is negative.
+        """
+        if type(epoch) is not int:
+            raise TypeError(f"epoch={epoch!r} of type {type(epoch).__name__} is not an int")
+        if epoch < 0:
+            raise ValueError(f"epoch={epoch} is negative; passes are numbered from 0")
+        self._next_pass = epoch
+
+    def __iter__(self) -> Iterator[tuple[*Tensors]]:
+        """Begin the next pass."""
+        return self.iterate_from(0)
+
+    def iterate_from(self, place: int) -> Iterator[tuple[*Tensors]]:
+        """Begin the next pass behind its first batches; a Loop that goes on does so."""
+        order = None if self.seed is None else self._order(self.seed, self._next_pass)
+        self._next_pass += 1
+        return self._batches(order, place)
+
+    def _batches(self, order: Tensor | None, place: int) -> Iterator[tuple[*Tensors]]:
+        tensors, size = cast("tuple[Tensor, ...]", self.tensors), self.batch_size
+        orders = [] if order is None else [order.to(tensor.device) for tensor in tensors]
+        for start in range(place * size, len(self) * size, size):
+            stop = start + size
+            if order is None:
+                batch = tuple([tensor[start:stop] for tensor in tensors])
+            else:
+                batch = tuple(
+                    [
+                        tensor.index_select(0, its_order[start:stop])
+                        for tensor, its_order in zip(tensors, orders, strict=True)
+                    ]
+                )
+            yield cast("tuple[*Tensors]", batch)
+
+    def _order(self, seed: int, number: int) -> Tensor:
+        """Give the order of the rows in a pass, drawing those before it if they were not yet."""
+        if self._drawn is not None and self._drawn[0] == number:
+            return self._drawn[1]
+        generator = torch.Generator()
+        if self._drawn is not None and self._drawn[0] < number:
+            first = self._drawn[0] + 1
+            generator.set_state(self._drawn[2])
+        else:
+            first = 0
+            generator.manual_seed(seed)
+        for _ in range(first, number):
+            _draw(self._rows, generator)
+        order = _draw(self._rows, generator)
+        self._drawn = number, order, generator.get_state()
+        return order
+
+
+def _draw(rows: int, generator: torch.Generator) -> Tensor:
+    """Draw the order of a pass, and what else a DataLoader draws in it."""
+    torch.empty((), dtype=torch.int64).random_(generator=generator)  # a seed for its workers
+    order = torch.randperm(rows, generator=generator)
+    torch.randperm(rows, generator=generator)  # its sampler asks for more than it needs
+    return order
+
+
+def _rows_of(tensors: tuple[object, ...]) -> int:
+    """Give the number of rows that all these tensors have."""
+    rows = []
+    for place, tensor in enumerate(tensors):
+        if not isinstance(tensor, Tensor):
+            raise TypeError(
+                f"tensors[{place}] is of type {type(tensor).__name__}, not a tensor; "
+                "torch.as_tensor makes one of numbers or an array"
+            )
+        if tensor.ndim == 0:
+            raise ValueError(f"tensors[{place}] is one number, {tensor!r}, and has no rows")
+        rows.append(len(tensor))
+    if not rows:
+        raise ValueError("there are no tensors; give the inputs and the targets, each as a tensor")
+    if len(set(rows)) > 1:
+        raise ValueError(f"the tensors have {rows} rows; give tensors with equally many")
+    return rows[0]
+
+
+def _require(batch_size: int, seed: int | None, drop_last: bool) -> None:
+    for name, value, kind in (
+        ("batch_size", batch_size, int),
+        ("seed", 0 if seed is None else seed, int),
+        ("drop_last", drop_last, bool),
+    ):
+        if type(value) is not kind:
+            raise TypeError(
+                f"{name}={value!r} of type {type(value).__name__} is not of type {kind.__name__}"
+            )
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size} is below 1; a batch holds at least one row")
+    if seed is not None and not -(2**63) <= seed < 2**64:
+        raise ValueError(f"seed={seed} is out of range; torch takes seeds of 64 bits")

@@ -1,0 +1,145 @@
+"""Modes: whether the modules of a model are in training mode, switched together and put back.
+
+`model.train()` writes the flag of every module through an attribute hook, though mostly nothing
+changes. Here every module is visited too, since any may have been added or switched, but a flag is
+written only where it is another one, and directly. A model with a module that overrides `train` or
+how attributes are set is never gone round: its own methods are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, final
+
+import attrs
+from torch import nn
+
+_TRAIN: Final = nn.Module.train
+_EVAL: Final = nn.Module.eval
+_SET: Final[object] = nn.Module.__setattr__
+
+
+def set_mode(model: nn.Module, training: bool) -> None:
+    """Have the effect of `model.train(training)`, at less cost where nothing is to be changed.
+
+    Law: behind it every module has this flag, and a `train` that overrides torch's was called; so
+    was that of a model which is no Module, but has the method.
+
+    >>> model = nn.Sequential(nn.Dropout(0.5).eval())
+    >>> set_mode(model, True)
+    >>> model[0].training
+    True
+    """
+    if isinstance(model, nn.Module):
+        modules = _modules_of(model)
+        other = [module for module in modules if module.__dict__.get("training") is not training]
+        if not other and _are_plain(modules):
+            return
+    _ask(model, training)
+
+
+@final
+@attrs.frozen(eq=False)
+class Modes:
+    """Hold in which mode each module of a model was, the model first.
+
+    >>> model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5).eval())
+    >>> modes = Modes.of(model)
+    >>> modes.switch(False)
+    >>> model[0].training
+    False
+    >>> modes.put_back()
+    >>> model[0].training, model[1].training
+    (True, False)
+    """
+
+    modules: Sequence[nn.Module]
+    training: Sequence[bool]
+    is_plain: bool
+
+    @staticmethod
+    def of(model: nn.Module) -> Modes:
+        """Note the modes of a model."""
+        modules = _modules_of(model)
+        # The modules of a frozen ScriptModule have no flag, and need none.
+        training = [getattr(module, "training", False) for module in modules]
+        # At each batch of an evaluation: not asked where there is nothing to switch off.
+        return Modes(modules, training, True in training and _are_plain(modules))
+
+    def switch(self, training: bool) -> None:
+        """Put the whole model into one mode."""
+        if self.is_plain:
+            for module in self.modules:
+                module.__dict__["training"] = training
+        else:
+            _ask(self.modules[0], training)
+
+    def put_back(self) -> None:
+        """Put each module into the mode it was in."""
+        if self.is_plain:
+            for module, training in zip(self.modules, self.training, strict=True):
+                module.__dict__["training"] = training
+            return
+        self.modules[0].train(self.training[0])  # a module may do more there than write its flag
+        for module, training in zip(self.modules, self.training, strict=True):
+            if module.training != training:
+                module.training = training
+
+
+@final
+@attrs.frozen
+class TrainingMode:
+    """Make contexts with a model in training mode, and behind them each module as it was.
+
+    A model that is in training mode already keeps the modes of its parts.
+
+    >>> model = nn.Dropout(0.5).eval()
+    >>> with TrainingMode(model)():
+    ...     model.training
+    True
+    >>> model.training
+    False
+    """
+
+    model: nn.Module
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Make a context."""
+        if self.model.training:
+            yield
+            return
+        modes = Modes.of(self.model)
+        modes.switch(True)
+        try:
+            yield
+        finally:
+            modes.put_back()
+
+
+def _modules_of(model: nn.Module) -> list[nn.Module]:
+    modules = [model]
+    for module in modules:  # it grows meanwhile
+        if module._modules:
+            modules += [part for part in module._modules.values() if part is not None]
+    return modules
+
+
+def _ask(model: nn.Module, training: bool) -> None:
+    if training:
+        model.train()
+    else:
+        model.eval()
+
+
+def _are_plain(modules: Sequence[nn.Module]) -> bool:
+    """Tell whether a change of mode is no more for a model than the writes of these flags."""
+    for kind in {type(module) for module in modules}:
+        if kind.train is not _TRAIN or kind.eval is not _EVAL or kind.__setattr__ is not _SET:
+            return False
+    if "eval" in modules[0].__dict__:
+        return False
+    # The flag may be a property, or that of a script.
+    own = [module.__dict__ for module in modules]
+    return not [names for names in own if "training" not in names or "train" in names]
