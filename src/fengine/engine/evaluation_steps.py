@@ -18,6 +18,7 @@ from fengine.engine.steps import (
     ModelTransform,
     PrepareBatch,
     ProcessFunction,
+    Within,
     call_model,
     prediction_and_target,
     predictor,
@@ -91,8 +92,6 @@ def supervised_evaluation_step_amp(
     torch.bfloat16
     """
     require_torch_amp("autocast")
-    predict = predictor(model, model_fn, model_transform)
     precision = Autocast(model, device, amp_dtype)
-    return EvaluationStep(
-        model, device, non_blocking, prepare_batch, output_transform, predict, precision
-    )
+    predict = Within(predictor(model, model_fn, model_transform), precision)
+    return EvaluationStep(model, device, non_blocking, prepare_batch, output_transform, predict)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias, final
 
 import attrs
@@ -92,6 +92,25 @@ def predictor(
     if model_fn is call_model and model_transform is unchanged:
         return model
     return _Predict(model, model_fn, model_transform)
+
+
+@final
+@attrs.frozen(eq=False)
+class Within:
+    """Predict in a precision.
+
+    >>> predict = Within(torch.is_autocast_enabled, lambda: torch.amp.autocast("cpu"))
+    >>> predict("cpu"), torch.is_autocast_enabled("cpu")
+    (True, False)
+    """
+
+    predict: Callable[[Any], Any]
+    precision: Callable[[], AbstractContextManager[object]]
+
+    def __call__(self, x: Any) -> Any:
+        """Predict."""
+        with self.precision():
+            return self.predict(x)
 
 
 @final
@@ -226,13 +245,10 @@ class EvaluationStep:
     prepare_batch: PrepareBatch
     output_transform: EvaluationOutput
     predict: Callable[[Any], Any]
-    precision: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def __call__(self, engine: Engine, batch: Any) -> Any:
         """Evaluate a batch."""
         set_mode(self.model, False)
         with torch.no_grad():
             x, y = self.prepare_batch(batch, device=self.device, non_blocking=self.non_blocking)
-            with self.precision():
-                y_pred = self.predict(x)
-            return self.output_transform(x, y, y_pred)
+            return self.output_transform(x, y, self.predict(x))

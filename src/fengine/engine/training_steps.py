@@ -56,9 +56,10 @@ def supervised_training_step(
 ) -> ProcessFunction:
     """Make the process function of a supervised trainer.
 
-    Each iteration calls `model.train()`: a part of the model that was set to evaluation mode is in
-    training mode again. `fengine.training.supervised` leaves such a part as it is. An optimizer
-    whose `step` requires a closure, such as LBFGS, gets one.
+    Each iteration has the effect of `model.train()`, which is called wherever it has one: a part of
+    the model that was set to evaluation mode is in training mode again. In a model that is in
+    training mode, `fengine.training.supervised` leaves such a part as it is. An optimizer whose
+    `step` requires a closure, such as LBFGS, gets one.
 
     Args:
         model: the model to train.

@@ -31,12 +31,9 @@ def set_mode(model: nn.Module, training: bool) -> None:
     >>> model[0].training
     True
     """
-    if isinstance(model, nn.Module):
-        modules = _modules_of(model)
-        other = [module for module in modules if module.__dict__.get("training") is not training]
-        if not other and _are_plain(modules):
-            return
-    _ask(model, training)
+    known: object = model
+    if not (isinstance(known, nn.Module) and _is_settled(known, training)):
+        _ask(model, training)
 
 
 @final
@@ -118,6 +115,21 @@ class TrainingMode:
             modes.put_back()
 
 
+def _is_settled(model: nn.Module, training: bool) -> bool:
+    """Tell whether every module has this flag, and setting it again would do nothing.
+
+    It answers what `_modules_of` and `_are_plain` could, but is asked at each batch.
+    """
+    modules = [model]
+    for module in modules:  # it grows meanwhile
+        own = module.__dict__
+        if own.get("training") is not training or "train" in own:
+            return False
+        if own["_modules"]:
+            modules += [part for part in own["_modules"].values() if part is not None]
+    return "eval" not in model.__dict__ and _have_plain_kinds(modules)
+
+
 def _modules_of(model: nn.Module) -> list[nn.Module]:
     modules = [model]
     for module in modules:  # it grows meanwhile
@@ -135,11 +147,15 @@ def _ask(model: nn.Module, training: bool) -> None:
 
 def _are_plain(modules: Sequence[nn.Module]) -> bool:
     """Tell whether a change of mode is no more for a model than the writes of these flags."""
-    for kind in {type(module) for module in modules}:
-        if kind.train is not _TRAIN or kind.eval is not _EVAL or kind.__setattr__ is not _SET:
-            return False
-    if "eval" in modules[0].__dict__:
+    if "eval" in modules[0].__dict__ or not _have_plain_kinds(modules):
         return False
     # The flag may be a property, or that of a script.
     own = [module.__dict__ for module in modules]
     return not [names for names in own if "training" not in names or "train" in names]
+
+
+def _have_plain_kinds(modules: Sequence[nn.Module]) -> bool:
+    for kind in {type(module) for module in modules}:
+        if kind.train is not _TRAIN or kind.eval is not _EVAL or kind.__setattr__ is not _SET:
+            return False
+    return True
