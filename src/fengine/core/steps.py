@@ -137,6 +137,10 @@ class Stages(Generic[Batch, Output, Value, User]):
 
         Raises:
             TypeError: `phase` cannot be called without arguments.
+
+        >>> from contextlib import nullcontext
+        >>> stages(lambda state: state.batch).within(nullcontext)(State(batch=1)).output
+        1
         """
         require_callable(phase, "phase", or_class=True)
         return Stages(self.parts, phase)
