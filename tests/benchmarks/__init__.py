@@ -1,1 +1,5 @@
-"""What fengine costs, measured beside a bare loop and ignite; run by hand, never by the tests."""
+"""What fengine costs beside a loop by hand and other frameworks: `python -m tests.benchmarks`.
+
+It is run by hand. The tests only see to it that it runs and shows what it should; none of them
+asserts on a time.
+"""

@@ -10,15 +10,15 @@ from __future__ import annotations
 import gc
 import random
 import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import TypeVar, final
 
 import attrs
 
+from tests.benchmarks.stamps import Stamped
+
 Key = TypeVar("Key", bound=Hashable)
+Batch = TypeVar("Batch")
 
 
 @final
@@ -36,29 +36,43 @@ class Spread:
         return Spread(*statistics.quantiles(samples, n=4, method="inclusive"))
 
 
-def rounds(
-    contenders: Mapping[Key, Callable[[], object]], repetitions: int
-) -> dict[Key, list[float]]:
-    """Time each contender once a round; give its seconds, one for each round."""
+def per_iteration(
+    run: Callable[[Iterable[Batch]], object], batches: Sequence[Batch]
+) -> Callable[[], float]:
+    """Make a contender: run once, and give the seconds from one batch to the next.
+
+    Beginning and ending a run takes some frameworks as long as thousands of iterations, and is not
+    in it.
+    """
+    last = len(batches) - 1
+    data = Stamped(batches, (0, last))
+
+    def contender() -> float:
+        run(data)
+        at_first, at_last = data.readings
+        return (at_last - at_first) / last
+
+    return contender
+
+
+def rounds(contenders: Mapping[Key, Callable[[], float]], number: int) -> dict[Key, list[float]]:
+    """Let each contender run once a round; give what it measured, round by round."""
     order = list(contenders)
     shuffle = random.Random(0).shuffle
-    seconds: dict[Key, list[float]] = {key: [] for key in order}
-    for run in contenders.values():
-        run()
+    found: dict[Key, list[float]] = {key: [] for key in order}
+    for contender in contenders.values():
+        contender()
     # A collection would be charged to whoever happens to run then.
     gc.disable()
     try:
-        for _ in range(repetitions):
+        for _ in range(number):
             shuffle(order)
             gc.collect()
             for key in order:
-                run = contenders[key]
-                began = time.process_time()
-                run()
-                seconds[key].append(time.process_time() - began)
+                found[key].append(contenders[key]())
     finally:
         gc.enable()
-    return seconds
+    return found
 
 
 def differences(of: Sequence[float], over: Sequence[float]) -> list[float]:
@@ -69,15 +83,3 @@ def differences(of: Sequence[float], over: Sequence[float]) -> list[float]:
 def ratios(of: Sequence[float], to: Sequence[float]) -> list[float]:
     """Divide round by round."""
     return [a / b for a, b in zip(of, to, strict=True)]
-
-
-def import_seconds(module: str, *, behind: str = "time") -> float:
-    """Time the import of a module in a new interpreter that has imported another one before."""
-    program = (
-        f"import time, {behind}; began = time.process_time(); import {module}; "
-        "print(time.process_time() - began)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True
-    )
-    return float(done.stdout)

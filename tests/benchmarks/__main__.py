@@ -1,0 +1,104 @@
+"""Measure fengine beside a loop by hand and other frameworks: `python -m tests.benchmarks`.
+
+Everything is compared in one run, on this machine and with this Python. What is not installed is
+left out. `--check` measures what the project's targets are about and makes a missed one an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tests.benchmarks import footprint, identity, report, scaling
+from tests.benchmarks.effort import FULL, QUICK, TINY, Effort
+from tests.benchmarks.sections import Section
+from tests.benchmarks.systems import installed, missing, setting
+from tests.benchmarks.versions import interpreter, measure_versions
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, write files, and give the exit status."""
+    options = _parser().parse_args(arguments)
+    have = installed()
+    for line in missing(have):
+        print(line, file=sys.stderr)
+    sections = []
+    for section in _measure(options.effort, have, options.check, options.also):
+        print(section.title, file=sys.stderr, flush=True)
+        sections.append(section)
+    picture = options.png if options.png and "matplotlib" in have and not options.check else None
+    if picture:
+        from tests.benchmarks.plots import draw
+
+        draw([panel for section in sections for panel in section.panels], picture)
+    link = os.path.relpath(picture, (options.markdown or picture).parent) if picture else None
+    text = (
+        report.targets(sections)
+        if options.check
+        else "\n".join(report.document([*setting(have)], link, sections))
+    )
+    print(text, end="")
+    if options.markdown:
+        options.markdown.write_text(text, encoding="utf-8")
+    reached = all(target.reached for section in sections for target in section.targets)
+    return 1 if options.check and not reached else 0
+
+
+def _measure(
+    effort: Effort, have: frozenset[str], check: bool, also: Sequence[str]
+) -> Iterator[Section]:
+    yield identity.measure(effort, have)
+    if "torch" in have:
+        import torch
+
+        from tests.benchmarks import supervised
+
+        torch.set_num_threads(1)
+        yield supervised.measure_training(effort, have)
+        yield supervised.measure_evaluation(effort, have)
+    yield footprint.measure_imports(effort, have)
+    yield footprint.measure_memory(effort, have)
+    if not check:
+        yield from scaling.measure_scaling(effort, have)
+        if also:
+            yield measure_versions(effort, also)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__)
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument(
+        "--quick",
+        dest="effort",
+        action="store_const",
+        const=QUICK,
+        default=FULL,
+        help="measure less, for a look",
+    )
+    effort.add_argument(
+        "--tiny",
+        dest="effort",
+        action="store_const",
+        const=TINY,
+        default=FULL,
+        help="measure next to nothing, to see that everything runs",
+    )
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
+    parser.add_argument(
+        "--also",
+        action="append",
+        default=[],
+        type=interpreter,
+        metavar="PYTHON",
+        help="another interpreter to measure in, with what the core imports",
+    )
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write what is printed here")
+    parser.add_argument("--png", type=Path, metavar="FILE", help="draw a picture here")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""The benchmark runs and shows what it should; how long anything takes is not tested."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks import __main__ as command
+from tests.benchmarks.sections import Section, Table, Target
+from tests.benchmarks.systems import missing
+from tests.benchmarks.timing import Spread, differences, per_iteration, ratios, rounds
+
+ROOT = Path(__file__).parents[2]
+NUMBER, QUARTILES = r"-?\d+\.\d+", r"-?\d+\.\d+ \.\. -?\d+\.\d+"
+
+
+def rows_of(text: str) -> list[list[str]]:
+    """Read the rows of all Markdown tables."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+
+
+def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
+    document, picture = tmp_path / "found.md", tmp_path / "pictures" / "found.png"
+    picture.parent.mkdir()
+    files = ("--markdown", str(document), "--png", str(picture))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks", "--tiny", "--also", sys.executable, *files],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    text = document.read_text(encoding="utf-8")
+    assert text == done.stdout
+    assert re.search(r"^- CPython 3\.\S+; fengine \S+, torch \S+, pytorch-ignite 0\S+", text, re.M)
+    assert "(pictures/found.png)" in text
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    rows = rows_of(text)
+    for handlers in ("0", "1", "10", "10, every=100", "100"):
+        for system in ("fengine Loop", "fengine Engine", "pytorch-ignite"):
+            (row,) = [row for row in rows if row[:2] == [handlers, system] and len(row) == 7]
+            patterns = (NUMBER, QUARTILES, NUMBER, NUMBER, QUARTILES)
+            assert all(map(re.fullmatch, patterns, row[2:]))
+    for trainer in ("bare loop, a second time", "fengine Loop", "fengine Engine", "pytorch-ignite"):
+        (row,) = [row for row in rows if row[0] == trainer and len(row) == 4]
+        assert row[-1] == "0"  # no weight differs from those of the loop written by hand
+    titles = re.findall(r"^## (.*)$", text, re.M)
+    assert [title for title in titles if title.startswith("Scaling")] == [
+        "Scaling: handlers",
+        "Scaling: filters",
+        "Scaling: custom events, not fired",
+        "Scaling: custom events, fired",
+        "Scaling: iterations",
+        "Scaling: epochs",
+    ]
+    assert {"In short", "Supervised evaluation", "Imports", "Memory", "Other Pythons"} <= {*titles}
+    verdicts = [row[-1] for row in rows if len(row) == 4 and row[1].startswith("<=")]
+    assert len(verdicts) == 16
+    assert set(verdicts) <= {"reached", "MISSED"}
+
+
+def test_what_is_not_installed_is_named_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "never.png"
+    monkeypatch.setattr(command, "installed", frozenset)
+    assert command.main(["--tiny", "--png", str(picture)]) == 0
+    said = capsys.readouterr()
+    lines = said.err.splitlines()
+    for peer in ("pytorch-ignite", "lightning", "accelerate", "matplotlib"):
+        assert (
+            f"{peer} is not installed and left out; pip install -e '.[benchmarks]' adds it" in lines
+        )
+    systems = {row[1] for row in rows_of(said.out) if len(row) == 7 and row[0] in ("0", "10")}
+    assert systems == {"bare loop", "fengine Loop"}
+    assert "Supervised" not in said.out
+    assert not picture.exists()
+
+
+def test_nothing_is_said_to_be_missing_where_all_is_there() -> None:
+    everything = {"torch", "ignite", "lightning", "accelerate", "matplotlib"}
+    assert not [*missing(frozenset(everything))]
+
+
+@pytest.mark.parametrize(
+    ("got", "options", "status"),
+    [
+        (0.1, ["--check"], 0),
+        (0.3, ["--check"], 1),
+        (None, ["--check"], 1),
+        (0.3, [], 0),
+    ],
+)
+def test_only_the_check_fails_where_a_target_is_not_reached(
+    got: float | None,
+    options: list[str],
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    target = Target("core", 0.2, "x pytorch-ignite", got)
+
+    def measure(*_: object) -> Iterator[Section]:
+        yield Section("Cores", "As they are.", Table(("system",), [("core",)]), targets=[target])
+
+    monkeypatch.setattr(command, "_measure", measure)
+    assert command.main(options) == status
+    assert [*target.cells()] in rows_of(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("got", "verdict"), [(0.1, "reached"), (0.2, "reached"), (0.3, "MISSED"), (None, "")]
+)
+def test_a_number_is_reached_up_to_its_bound(got: float | None, verdict: str) -> None:
+    target = Target("core", 0.2, "x pytorch-ignite", got)
+    assert target.cells()[-1] == verdict
+    assert target.reached == (verdict == "reached")
+
+
+def test_an_interpreter_that_cannot_measure_is_refused_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--also", "/nowhere/python"])
+    assert "/nowhere/python cannot import fengine" in capsys.readouterr().err
+
+
+def test_contenders_take_turns() -> None:
+    seen: list[str] = []
+
+    def contender(name: str) -> float:
+        seen.append(name)
+        return float(len(seen))
+
+    found = rounds({name: lambda name=name: contender(name) for name in "abc"}, 4)  # type: ignore[misc]  # mypy infers no type for a default of a lambda
+    assert {name: len(samples) for name, samples in found.items()} == {"a": 4, "b": 4, "c": 4}
+    turns = [tuple(seen[place : place + 3]) for place in range(0, len(seen), 3)]
+    assert all(sorted(turn) == ["a", "b", "c"] for turn in turns)
+    assert len(set(turns)) > 1
+
+
+def test_a_contender_runs_over_every_batch() -> None:
+    seen: list[int] = []
+    assert per_iteration(seen.extend, [1, 2, 3])() >= 0
+    assert seen == [1, 2, 3]
+
+
+def test_contenders_are_compared_within_a_round() -> None:
+    slow_machine_in_round_two = [3.0, 30.0, 3.0], [1.0, 10.0, 1.0]
+    assert differences(*slow_machine_in_round_two) == [2.0, 20.0, 2.0]
+    assert ratios(*slow_machine_in_round_two) == [3.0, 3.0, 3.0]
+    assert Spread.of([1.0, 2.0, 3.0, 4.0, 50.0]) == Spread(2.0, 3.0, 4.0)
+
+
+def test_tables_are_markdown_that_is_aligned() -> None:
+    table = Table(("system", "each"), [("core", "0.5"), ("a long name", "12.5")])
+    assert table.markdown().splitlines() == [
+        "| system      | each |",
+        "| ----------- | ---: |",
+        "| core        |  0.5 |",
+        "| a long name | 12.5 |",
+    ]
