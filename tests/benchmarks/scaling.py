@@ -83,15 +83,15 @@ def measure_scaling(effort: Effort, have: frozenset[str]) -> Iterator[Section]:
         yield _section(growth.title, growth.text, "us an iteration", costs, growth.flat)
     yield _section(
         "Iterations",
-        "One run; the median of the iterations since the power of ten before. Flat: nothing piles "
-        "up.",
+        "One run each, in turn; the median of the iterations since the power of ten before. Flat: "
+        "nothing piles up. What else the machine does in the meantime shows here.",
         "us an iteration",
         _through(_iterations, effort.longest, have),
         flat=True,
     )
     yield _section(
         "Epochs",
-        "One run over epochs of a single iteration; likewise, microseconds an epoch. Flat.",
+        "One run each over epochs of a single iteration; likewise, microseconds an epoch. Flat.",
         "us an epoch",
         _through(_epochs, effort.epochs, have),
         flat=True,

@@ -114,7 +114,7 @@ def _section(
         summary={
             f"{title.lower()}, over the loop by hand": {
                 BARE: f"{hand:.1f} in all",
-                **{name: f"+{spread.median * MICRO:.1f}" for name, spread in over.items()},
+                **{name: f"{spread.median * MICRO:+.1f}" for name, spread in over.items()},
             }
         },
         panels=[
