@@ -101,7 +101,8 @@ def script(
         box: holds the state to begin or go on with, and in the end the final one.
         step: makes the output of a batch.
         source: gives the batches.
-        heard: the names of the events to yield; it may change while the run is under way.
+        heard: the names of the events to yield. It may change while the run is under way; for
+            events between stages that counts from the next epoch on.
         semantics: when a requested stop acts.
 
     Yields:
@@ -211,6 +212,7 @@ def _iterations(
     The state is a draft here, at the events that are yielded too; whoever hands it on shows it.
     """
     of_batch = step.function if isinstance(step, Outputs) else None
+    in_a_row = _in_a_row(step, heard)
     while at < EPOCH_OVER:
         if at < GET_BATCH_STARTED and source.announced:
             box.state = request_batch(box.state)
@@ -249,6 +251,9 @@ def _iterations(
                 output = _called(of_batch, box.state._batch)
                 box.state = draft_output(box.state, cast("Output", output))
                 output = None
+            elif in_a_row and box.state.event is Events.ITERATION_STARTED:
+                show(box)
+                box.state = draft_output(box.state, _called_in_a_row(in_a_row, box.state))
             else:
                 show(box)
                 if isinstance(step, Stages):
@@ -454,6 +459,30 @@ def _stepped(
     if result.event is Events.ITERATION_COMPLETED:
         return result
     return at_event(result, Events.ITERATION_COMPLETED)
+
+
+def _in_a_row(
+    step: Step[Batch, Output, User], heard: Container[str]
+) -> tuple[Callable[..., object], ...]:
+    """Give the stages of a step if there is nothing to do between them: nothing heard or counted."""
+    if not isinstance(step, Stages):
+        return ()
+    if any(event.attr is None or event.name in heard for event in step.events):
+        return ()
+    return tuple(part for part in step.parts if not isinstance(part, Event | PayloadEvent))
+
+
+def _called_in_a_row(
+    stages: tuple[Callable[..., object], ...], state: State[Batch, Output, User]
+) -> Output:
+    """Call each stage with what the one before it gave."""
+    value: object = state
+    try:
+        for stage in stages:
+            value = stage(value)
+    except (StopIteration, GeneratorExit) as error:
+        raise Leaked(error) from None
+    return cast("Output", value)
 
 
 def _called(stage: Callable[..., object], value: object) -> object:
