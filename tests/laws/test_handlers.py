@@ -33,7 +33,7 @@ from fengine.core.events import AnyEvent
 from fengine.core.ledger import Failure
 from fengine.core.outcome import Status
 from fengine.core.ports import Box
-from fengine.core.records import copier, drafter, shower
+from fengine.core.records import copier, drafted
 from fengine.core.registration import members
 from fengine.core.state import with_requests, without_batch
 from fengine.core.table import count, count_in_epoch
@@ -127,21 +127,29 @@ def test_begin_iteration_with_is_the_composition_of_its_parts(state: Any_, batch
     assert box.state == parts
 
 
-@given(STATES, st.lists(st.tuples(st.sampled_from(["iteration", "epoch", "user"]), st.integers())))
-def test_drafts_are_copies_once_they_are_shown(state: Any_, changes: list[tuple[str, int]]) -> None:
+DRAFTS: list[Any] = [
+    (transitions.request_batch,),
+    (transitions.release_batch,),
+    (transitions.begin_iteration_with, "batch"),
+    (transitions.draft_output, "output"),
+]
+
+
+@given(STATES, st.lists(st.sampled_from(DRAFTS), min_size=1))
+def test_drafts_are_what_they_say_once_they_are_shown(state: Any_, drafts: list[Any]) -> None:
     before = copy.copy(state)
-    drafted, copied = state, state
-    for name, value in changes:
-        drafted = drafter(State, name)(drafted, value)
-        copied = copier(State, name)(copied, value)
-    done = shower(State)(drafted)
+    drafted, said = state, state
+    for draft, *values in drafts:
+        drafted = draft(drafted, *values)
+        said = transitions.shown(draft.__wrapped__(said, *values))
+    done = transitions.shown(drafted)
     assert type(done) is State
-    assert done == copied
+    assert done == said
     assert state == before
     # What has been shown is never filled again.
-    again = shower(State)(drafter(State, "iteration")(done, -1))
+    again = transitions.shown(transitions.draft_output(done, "another"))
     assert again is not done
-    assert done == copied
+    assert done == said
 
 
 @st.composite
@@ -179,7 +187,7 @@ def test_law_2_firing_is_threading_by_hand(
         if registration.filter is None or registration.filter.holds(*where):
             by_hand = registration.handler(by_hand)
     assert fire(table.compiled(), event, state) == by_hand
-    draft = drafter(State)(state)
+    draft = drafted(State)(lambda state: state)(state)
     assert fire(table.compiled(), event, draft) == by_hand
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 import pytest
@@ -58,7 +59,8 @@ def assert_bitwise_equal(one: nn.Module, other: nn.Module) -> None:
     )
 
 
-def test_weights_and_losses_are_bitwise_those_of_a_loop_by_hand() -> None:
+@pytest.mark.parametrize("heard", [(), (Backprop.STARTED, Backprop.COMPLETED, Update.COMPLETED)])
+def test_weights_and_losses_are_bitwise_those_of_a_loop_by_hand(heard: tuple[Any, ...]) -> None:
     by_hand, optimizer = make()
     torch.manual_seed(7)
     expected = train_by_hand(by_hand, optimizer, epochs=3)
@@ -72,7 +74,16 @@ def test_weights_and_losses_are_bitwise_those_of_a_loop_by_hand() -> None:
 
     torch.manual_seed(7)
     loop = Loop(supervised(model, optimizer, mse_loss)).on(Events.ITERATION_COMPLETED, keep)
+    seen: list[object] = []
+    for event in heard:  # which keeps the stages apart
+
+        def note(state: Plain, payload: object) -> Plain:
+            seen.append(payload)
+            return state
+
+        loop = loop.on(event, note)
     loop.run(batches(), max_epochs=3)
+    assert len(seen) == len(heard) * len(losses)
     assert torch.equal(torch.stack(losses), torch.stack(expected))
     assert_bitwise_equal(model, by_hand)
 

@@ -110,7 +110,7 @@ def one_of(kind: type[Enum]) -> Reader:
 
     def read(value: object, path: str) -> Enum:
         if not isinstance(value, str) or value not in members:
-            raise SnapshotError(path, f"{shown(value)} is not one of {', '.join(members)}")
+            raise SnapshotError(path, f"{excerpt(value)} is not one of {', '.join(members)}")
         return members[value]
 
     return read
@@ -124,8 +124,8 @@ def event_among(events: EventRegistry) -> Reader:
         if not isinstance(value, str) or value not in known:
             raise SnapshotError(
                 path,
-                f"{shown(value)} is no known event; known are {', '.join(known)}. Give the events "
-                "of the loop that goes on: events=loop.registry",
+                f"{excerpt(value)} is no known event; known are {', '.join(known)}. Give the "
+                "events of the loop that goes on: events=loop.registry",
             )
         return known[value]
 
@@ -141,7 +141,7 @@ def map_of(reader: Reader, events: EventRegistry | None = None) -> Reader:
             refuse(value, path, "a dict")
         for name in value:
             if not isinstance(name, str):
-                raise SnapshotError(path, f"the key {shown(name)} is not a string")
+                raise SnapshotError(path, f"the key {excerpt(name)} is not a string")
             if name_of is not None:
                 name_of(name, _join(path, name))
         return Map({name: reader(part, _join(path, name)) for name, part in value.items()})
@@ -156,10 +156,10 @@ def record(kind: Callable[..., object], **readers: Reader) -> Reader:
 
 def refuse(value: object, path: str, wanted: str) -> NoReturn:
     """Say what should be in this place."""
-    raise SnapshotError(path, f"{shown(value)} of type {type(value).__name__} is not {wanted}")
+    raise SnapshotError(path, f"{excerpt(value)} of type {type(value).__name__} is not {wanted}")
 
 
-def shown(value: object) -> str:
+def excerpt(value: object) -> str:
     """Show the beginning of a value."""
     text = repr(value)
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."

@@ -9,18 +9,19 @@ of it fills the same object again. Before anyone sees it, it has to be shown, an
 a record like any other.
 
 Laws: `copier(kind, *names)(record, *values) == attrs.evolve(record, **dict(zip(names, values)))`;
-`shown(drafter(kind, *names)(record, *values)) == copier(kind, *names)(record, *values)`.
+what a `drafted` function gives, once it is shown, equals what the function says in its body.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar, cast
 
 import attrs
 
 Record = TypeVar("Record", bound=attrs.AttrsInstance)
+Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def copier(kind: type[Record], *replaced: str) -> Callable[..., Record]:
@@ -30,24 +31,40 @@ def copier(kind: type[Record], *replaced: str) -> Callable[..., Record]:
         kind: a frozen attrs record with slots and without a slot for weak references.
         replaced: the names of the fields, in the order of the values.
     """
-    lines = [*_copy(kind, replaced), "    new.__class__ = kind", "    return new"]
-    return cast("Callable[..., Record]", _compiled(kind, replaced, lines))
+    lines = [*_copy(kind, {name: name for name in replaced}), "    new.__class__ = kind"]
+    return cast("Callable[..., Record]", _compiled(kind, replaced, [*lines, "    return new"]))
 
 
-def drafter(kind: type[Record], *replaced: str) -> Callable[..., Record]:
-    """Compile `function(record, *values)`, which gives a draft with those fields replaced.
+def drafted(
+    kind: type[attrs.AttrsInstance], *, counting: tuple[str, ...] = (), **fixed: object
+) -> Callable[[Function], Function]:
+    """Compile a function of a record to one that gives the same as a draft.
 
-    A draft that is given is filled in place, by nothing that a signal or another thread could come
-    between. What comes back must be shown before others see it.
+    Its further parameters have the names of the fields that they replace. A draft that is given is
+    filled in place, by nothing that a signal or another thread could come between. What comes back
+    must be shown before others see it.
 
     Args:
         kind: as for `copier`.
-        replaced: as for `copier`.
+        counting: fields that are raised by one.
+        fixed: fields with the values that they get.
     """
-    lines = ["    if type(old) is twin:"]
-    lines += [f"        old.{name} = {name}" for name in replaced]
-    lines += ["        return old", *_copy(kind, replaced), "    return new"]
-    return cast("Callable[..., Record]", _compiled(kind, replaced, lines))
+
+    def compiled(function: Function) -> Function:
+        code = cast("Callable[..., object]", function).__code__
+        names = {field.alias: field.name for field in attrs.fields(kind)}
+        given = code.co_varnames[1 : code.co_argcount]
+        values = {names[one]: one for one in given} | {names[one]: f"its_{one}" for one in fixed}
+        values |= {name: f"old.{name} + 1" for name in counting}
+        lines = ["    if type(old) is twin:"]
+        lines += [f"        old.{name} = {value}" for name, value in values.items()]
+        lines += ["        return old", *_copy(kind, values), "    return new"]
+        scope = {f"its_{one}": value for one, value in fixed.items()}
+        fast = cast("Function", _compiled(kind, given, lines, scope))
+        functools.update_wrapper(fast, function)
+        return fast
+
+    return compiled
 
 
 def shower(kind: type[Record]) -> Callable[[Record], Record]:
@@ -56,17 +73,23 @@ def shower(kind: type[Record]) -> Callable[[Record], Record]:
     return cast("Callable[[Record], Record]", _compiled(kind, (), lines))
 
 
-def _copy(kind: type[Record], replaced: tuple[str, ...]) -> list[str]:
+def _copy(kind: type[attrs.AttrsInstance], values: Mapping[str, str]) -> list[str]:
     names = [field.name for field in attrs.fields(kind)]
-    unknown = set(replaced) - set(names)
+    unknown = set(values) - set(names)
     if unknown:
         raise ValueError(f"{kind.__name__} has no field {sorted(unknown)}; it has {names}")
-    filled = [f"    new.{name} = {name if name in replaced else f'old.{name}'}" for name in names]
+    filled = [f"    new.{name} = {values.get(name, f'old.{name}')}" for name in names]
     return ["    new = make(twin)", *filled]
 
 
-def _compiled(kind: type, parameters: tuple[str, ...], lines: list[str]) -> object:
+def _compiled(
+    kind: type[attrs.AttrsInstance],
+    parameters: tuple[str, ...],
+    lines: list[str],
+    values: Mapping[str, object] | None = None,
+) -> object:
     scope: dict[str, object] = {"make": object.__new__, "twin": _twin(kind), "kind": kind}
+    scope |= values or {}
     exec("\n".join([f"def function({', '.join(('old', *parameters))}):", *lines]), scope)
     return scope["function"]
 

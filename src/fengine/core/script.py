@@ -211,8 +211,7 @@ def _iterations(
 
     The state is a draft here, at the events that are yielded too; whoever hands it on shows it.
     """
-    of_batch = step.function if isinstance(step, Outputs) else None
-    in_a_row = _in_a_row(step, heard)
+    of_batch = _of_batch(step, heard, box.state)
     while at < EPOCH_OVER:
         if at < GET_BATCH_STARTED and source.announced:
             box.state = request_batch(box.state)
@@ -251,9 +250,6 @@ def _iterations(
                 output = _called(of_batch, box.state._batch)
                 box.state = draft_output(box.state, cast("Output", output))
                 output = None
-            elif in_a_row and box.state.event is Events.ITERATION_STARTED:
-                show(box)
-                box.state = draft_output(box.state, _called_in_a_row(in_a_row, box.state))
             else:
                 show(box)
                 if isinstance(step, Stages):
@@ -323,7 +319,7 @@ def _run_stages(
             if silent or box.state.ledger.failure is not Failure.AT_EVENT:
                 continue
             box.state = with_failure(box.state, None)
-        else:
+        elif _is_due(part, heard):
             box.state = counted(box.state, part)
         if part.name in heard:
             box.payload = value
@@ -461,28 +457,20 @@ def _stepped(
     return at_event(result, Events.ITERATION_COMPLETED)
 
 
-def _in_a_row(
-    step: Step[Batch, Output, User], heard: Container[str]
-) -> tuple[Callable[..., object], ...]:
-    """Give the stages of a step if there is nothing to do between them: nothing heard or counted."""
-    if not isinstance(step, Stages):
-        return ()
-    if any(event.attr is None or event.name in heard for event in step.events):
-        return ()
-    return tuple(part for part in step.parts if not isinstance(part, Event | PayloadEvent))
+def _of_batch(
+    step: Step[Batch, Output, User], heard: Container[str], state: State[Batch, Output, User]
+) -> Callable[[Batch], Output] | None:
+    """Give the function of the batch that a step is in this epoch, if there is one."""
+    if isinstance(step, Outputs):
+        return step.function
+    if not isinstance(step, Stages) or any(_is_due(event, heard) for event in step.events):
+        return None
+    return None if state.event in tuple(step.events) else step.fused
 
 
-def _called_in_a_row(
-    stages: tuple[Callable[..., object], ...], state: State[Batch, Output, User]
-) -> Output:
-    """Call each stage with what the one before it gave."""
-    value: object = state
-    try:
-        for stage in stages:
-            value = stage(value)
-    except (StopIteration, GeneratorExit) as error:
-        raise Leaked(error) from None
-    return cast("Output", value)
+def _is_due(event: AnyEvent, heard: Container[str]) -> bool:
+    """Tell whether an event between stages is heard, or counted for whoever asks later."""
+    return event.attr is None or event.name in heard
 
 
 def _called(stage: Callable[..., object], value: object) -> object:

@@ -26,6 +26,7 @@ from fengine.core.readers import (
     SnapshotError,
     as_it_is,
     event_among,
+    excerpt,
     flag,
     integer,
     map_of,
@@ -34,7 +35,6 @@ from fengine.core.readers import (
     optional,
     read_fields,
     record,
-    shown,
 )
 from fengine.core.registry import EventRegistry
 from fengine.core.requests import Interrupt, Recovery, Requests, Terminate, TerminateEpoch
@@ -102,7 +102,7 @@ def _read_slot(name: str, value: object, reader: Callable[[Any], Any]) -> object
     try:
         return reader(value)
     except Exception as error:
-        reason = f"{describe(reader)} raised {error!r} on {shown(value)}"
+        reason = f"{describe(reader)} raised {error!r} on {excerpt(value)}"
         raise SnapshotError(name, reason) from error
 
 
@@ -117,7 +117,7 @@ def read_schema(value: object, path: str) -> object:
             path, f"{value} is that of a newer fengine; this one reads {SCHEMA}, so update it"
         )
     if type(value) is not int or value < SCHEMA:
-        raise SnapshotError(path, f"{shown(value)} is no schema; this fengine reads {SCHEMA}")
+        raise SnapshotError(path, f"{excerpt(value)} is no schema; this fengine reads {SCHEMA}")
     return value
 
 

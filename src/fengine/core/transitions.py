@@ -19,7 +19,7 @@ from fengine.core.limits import Limits
 from fengine.core.missing import MISSING
 from fengine.core.outcome import Status
 from fengine.core.ports import Box
-from fengine.core.records import copier, drafter, shower
+from fengine.core.records import copier, drafted, shower
 from fengine.core.state import Batch, Output, State, User
 
 _LIMIT_SETTERS: Final = {field.name: copier(Limits, field.name) for field in attrs.fields(Limits)}
@@ -27,14 +27,9 @@ _set_limits: Final = copier(State, "limits")
 _set_event: Final = copier(State, "event")
 _set_count: Final = copier(State, "event", "counts")
 _set_epoch: Final = copier(State, "epoch", "batches", "event", "ledger")
-_draft_no_batch: Final = drafter(State, "_batch", "event")
 _set_batch: Final = copier(State, "_batch", "_output", "batches", "event")
 _set_iteration: Final = copier(State, "iteration", "event")
-_draft_batch_and_iteration: Final = drafter(
-    State, "_batch", "_output", "batches", "iteration", "event"
-)
 _set_output: Final = copier(State, "_output", "event")
-_draft_output: Final = drafter(State, "_output", "event")
 _set_ledger: Final = copier(State, "ledger")
 shown: Final = shower(State)
 
@@ -50,14 +45,16 @@ def begin_epoch(state: State[Batch, Output, User]) -> State[Batch, Output, User]
     return _set_epoch(state, state.epoch + 1, 0, Events.EPOCH_STARTED, ledger)
 
 
+@drafted(State, batch=MISSING, event=Events.GET_BATCH_STARTED)
 def request_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
     """Stand at GET_BATCH_STARTED, with the last batch released; gives a draft."""
-    return _draft_no_batch(state, MISSING, Events.GET_BATCH_STARTED)
+    return at_event(release_batch(state), Events.GET_BATCH_STARTED)
 
 
+@drafted(State, batch=MISSING)
 def release_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
     """Hold no batch, where one is to be fetched that nothing announces; gives a draft."""
-    return _draft_no_batch(state, MISSING, state.event)
+    return attrs.evolve(state, batch=MISSING)
 
 
 def end_of_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
@@ -104,13 +101,17 @@ def begin_iteration(state: State[Batch, Output, User]) -> State[Batch, Output, U
     return _set_iteration(state, state.iteration + 1, Events.ITERATION_STARTED)
 
 
+@drafted(
+    State,
+    counting=("batches", "iteration"),
+    output=MISSING,
+    event=Events.ITERATION_STARTED,
+)
 def begin_iteration_with(
     state: State[Batch, Output, User], batch: Batch
 ) -> State[Batch, Output, User]:
     """Draft `begin_iteration(with_batch(state, batch))`, without the state between."""
-    return _draft_batch_and_iteration(
-        state, batch, MISSING, state.batches + 1, state.iteration + 1, Events.ITERATION_STARTED
-    )
+    return begin_iteration(with_batch(state, batch))
 
 
 def with_output(state: State[Batch, Output, User], output: Output) -> State[Batch, Output, User]:
@@ -118,9 +119,10 @@ def with_output(state: State[Batch, Output, User], output: Output) -> State[Batc
     return _set_output(state, output, Events.ITERATION_COMPLETED)
 
 
+@drafted(State, event=Events.ITERATION_COMPLETED)
 def draft_output(state: State[Batch, Output, User], output: Output) -> State[Batch, Output, User]:
     """Draft `with_output(state, output)`."""
-    return _draft_output(state, output, Events.ITERATION_COMPLETED)
+    return with_output(state, output)
 
 
 def learn_epoch_length(state: State[Batch, Output, User]) -> State[Batch, Output, User]:

@@ -109,8 +109,7 @@ def backward(forward: ForwardPass) -> ForwardPass:
     try:
         forward.loss.backward()  # type: ignore[no-untyped-call]  # so it is in torch
     except Exception as error:
-        if (reason := _no_backward(forward.loss)) is not None:
-            error.add_note(reason)
+        _explain(error, forward.loss)
         raise
     return forward
 
@@ -123,6 +122,34 @@ class _Update:
     def __call__(self, forward: ForwardPass) -> Tensor:
         self.optimizer.step()
         return forward.loss.detach()
+
+
+@final
+@attrs.frozen
+class _Fused(Generic[Batch]):
+    """Do all that the stages do in one call, which costs least."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    loss_fn: Callable[..., Tensor]
+    prepare_batch: Callable[..., tuple[object, object]]
+    device: Device | None
+    non_blocking: bool | None
+
+    def __call__(self, batch: Batch) -> Tensor:
+        x, y = self.prepare_batch(batch, self.device, self.non_blocking)
+        model, optimizer = self.model, self.optimizer
+        if not model.training:
+            model.train()
+        optimizer.zero_grad()
+        loss = self.loss_fn(model(x), y)
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]  # so it is in torch
+        except Exception as error:
+            _explain(error, loss)
+            raise
+        optimizer.step()
+        return loss.detach()
 
 
 @overload
@@ -198,8 +225,11 @@ def supervised(
     if device is not None:
         model.to(device)
     chosen = non_blocking_for(prepare_batch, non_blocking)
-    forward: _Forward[Batch] = _Forward(model, optimizer, loss_fn, prepare_batch, device, chosen)
-    return updating(forward, model, optimizer)
+    parts = model, optimizer, loss_fn, prepare_batch, device, chosen
+    forward: _Forward[Batch] = _Forward(*parts)
+    fused: _Fused[Batch] = _Fused(*parts)
+    step: Stages[Batch, Tensor, Tensor, User] = updating(forward, model, optimizer)
+    return step.fusing(fused)
 
 
 def updating(
@@ -237,6 +267,11 @@ def require_module(model: object) -> None:
     if not isinstance(model, nn.Module):
         what = f"the class {model.__name__}" if isinstance(model, type) else f"{model!r}"
         raise TypeError(f"model is {what}; give an instance of torch.nn.Module")
+
+
+def _explain(error: Exception, loss: object) -> None:
+    if (reason := _no_backward(loss)) is not None:
+        error.add_note(reason)
 
 
 def _no_backward(loss: object) -> str | None:
