@@ -1,8 +1,11 @@
 """A training loop for PyTorch whose state is a value.
 
 This is the functional API: the pure core and the runtime around it, by name. Importing it does not
-import torch. The compatible, mutable API is `fengine.engine`.
+import torch; what looks at runs is imported when it is first named. The compatible, mutable API is
+`fengine.engine`.
 """
+
+from typing import TYPE_CHECKING
 
 from fengine.core.events import Event as Event
 from fengine.core.events import Events as Events
@@ -44,24 +47,57 @@ from fengine.core.steps import outputs as outputs
 from fengine.core.steps import stages as stages
 from fengine.core.table import Table as Table
 from fengine.core.table import fire as fire
-from fengine.runtime.blame import Write as Write
-from fengine.runtime.blame import blame as blame
-from fengine.runtime.differences import Difference as Difference
-from fengine.runtime.differences import Differences as Differences
-from fengine.runtime.differences import Divergence as Divergence
-from fengine.runtime.differences import diff as diff
-from fengine.runtime.differences import first_difference as first_difference
 from fengine.runtime.driver import last_state as last_state
-from fengine.runtime.evaluate import evaluate as evaluate
 from fengine.runtime.external import Stateful as Stateful
+from fengine.runtime.later import importing_later
 from fengine.runtime.loop import Loop as Loop
 from fengine.runtime.loop import Moment as Moment
-from fengine.runtime.plan import Firing as Firing
-from fengine.runtime.plan import Plan as Plan
-from fengine.runtime.recorder import Entry as Entry
-from fengine.runtime.recorder import Recorder as Recorder
 from fengine.runtime.snapshots import Snapshot as Snapshot
 from fengine.runtime.source import DataExhausted as DataExhausted
+
+if TYPE_CHECKING:
+    from fengine.runtime.blame import Write as Write
+    from fengine.runtime.blame import blame as blame
+    from fengine.runtime.differences import Difference as Difference
+    from fengine.runtime.differences import Differences as Differences
+    from fengine.runtime.differences import Divergence as Divergence
+    from fengine.runtime.differences import diff as diff
+    from fengine.runtime.differences import first_difference as first_difference
+    from fengine.runtime.evaluate import evaluate as evaluate
+    from fengine.runtime.plan import Firing as Firing
+    from fengine.runtime.plan import Plan as Plan
+    from fengine.runtime.recorder import Entry as Entry
+    from fengine.runtime.recorder import Recorder as Recorder
+else:
+    __getattr__ = importing_later(
+        __name__,
+        {
+            "fengine.runtime.blame": (
+                "Write",
+                "blame",
+            ),
+            "fengine.runtime.differences": (
+                "Difference",
+                "Differences",
+                "Divergence",
+                "diff",
+                "first_difference",
+            ),
+            "fengine.runtime.evaluate": ("evaluate",),
+            "fengine.runtime.plan": (
+                "Firing",
+                "Plan",
+            ),
+            "fengine.runtime.recorder": (
+                "Entry",
+                "Recorder",
+            ),
+        },
+    )
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
+
 
 __all__ = [
     "DOCUMENTED",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Generic, TypeAlias, TypeVar, cast, final, overload
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
 from immutables import Map
@@ -36,10 +36,12 @@ from fengine.core.transitions import shown
 from fengine.runtime.begin import AnySource, go_on, source_for, start
 from fengine.runtime.driver import drive
 from fengine.runtime.external import Stateful, identities, joined, named, restoring
-from fengine.runtime.plan import Plan
 from fengine.runtime.show import described_loop
 from fengine.runtime.snapshots import Snapshot, is_within_step, taken
 from fengine.runtime.source import DataSource, NoData
+
+if TYPE_CHECKING:
+    from fengine.runtime.plan import Plan
 
 P = TypeVar("P")
 
@@ -284,6 +286,8 @@ class Loop(Generic[Batch, Output, User]):
         >>> [(firing.epoch, firing.iteration) for firing in plan if firing.handlers]
         [(1, 3), (2, 6)]
         """
+        from fengine.runtime.plan import Plan  # see `later`
+
         state: State[Batch, Output, User] = start(
             NoData(), cast("User", None), max_epochs, max_iters, epoch_length
         )

@@ -120,14 +120,20 @@ def _is_settled(model: nn.Module, training: bool) -> bool:
 
     It answers what `_modules_of` and `_are_plain` could, but is asked at each batch.
     """
-    modules = [model]
+    if "eval" in model.__dict__:
+        return False
+    modules, plain = [model], set[type[nn.Module]]()
     for module in modules:  # it grows meanwhile
-        own = module.__dict__
+        own, kind = module.__dict__, type(module)
         if own.get("training") is not training or "train" in own:
             return False
+        if kind not in plain:
+            if kind.train is not _TRAIN or kind.eval is not _EVAL or kind.__setattr__ is not _SET:
+                return False
+            plain.add(kind)
         if own["_modules"]:
             modules += [part for part in own["_modules"].values() if part is not None]
-    return "eval" not in model.__dict__ and _have_plain_kinds(modules)
+    return True
 
 
 def _modules_of(model: nn.Module) -> list[nn.Module]:
@@ -147,15 +153,11 @@ def _ask(model: nn.Module, training: bool) -> None:
 
 def _are_plain(modules: Sequence[nn.Module]) -> bool:
     """Tell whether a change of mode is no more for a model than the writes of these flags."""
-    if "eval" in modules[0].__dict__ or not _have_plain_kinds(modules):
+    if "eval" in modules[0].__dict__:
         return False
-    # The flag may be a property, or that of a script.
-    own = [module.__dict__ for module in modules]
-    return not [names for names in own if "training" not in names or "train" in names]
-
-
-def _have_plain_kinds(modules: Sequence[nn.Module]) -> bool:
     for kind in {type(module) for module in modules}:
         if kind.train is not _TRAIN or kind.eval is not _EVAL or kind.__setattr__ is not _SET:
             return False
-    return True
+    # The flag may be a property, or that of a script.
+    own = [module.__dict__ for module in modules]
+    return not [names for names in own if "training" not in names or "train" in names]
