@@ -21,7 +21,7 @@ class Failure(Enum):
 
 
 @final
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Ledger:
     """Keep what the script writes down beside the counters, and users rarely read."""
 

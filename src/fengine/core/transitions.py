@@ -14,7 +14,7 @@ from typing import Final
 import attrs
 
 from fengine.core.events import AnyEvent, Events
-from fengine.core.ledger import Failure
+from fengine.core.ledger import Failure, Ledger
 from fengine.core.limits import Limits
 from fengine.core.missing import MISSING
 from fengine.core.outcome import Status
@@ -31,6 +31,9 @@ _set_batch: Final = copier(State, "_batch", "_output", "batches", "event")
 _set_iteration: Final = copier(State, "iteration", "event")
 _set_output: Final = copier(State, "_output", "event")
 _set_ledger: Final = copier(State, "ledger")
+_note_epoch: Final = copier(Ledger, "counts_before", "offset")
+_note_exhausted: Final = copier(Ledger, "exhausted")
+_note_restart: Final = copier(Ledger, "offset", "passes", "drawn_before", "exhausted")
 shown: Final = shower(State)
 
 
@@ -41,7 +44,7 @@ def begin_run(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
 
 def begin_epoch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
     """Stand at EPOCH_STARTED of the next epoch, with no batch of it fetched."""
-    ledger = attrs.evolve(state.ledger, counts_before=state.counts, offset=state.drawn)
+    ledger = _note_epoch(state.ledger, state.counts, state.drawn)
     return _set_epoch(state, state.epoch + 1, 0, Events.EPOCH_STARTED, ledger)
 
 
@@ -64,18 +67,13 @@ def end_of_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]
 
 def end_pass(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
     """Note that the data has given all of its batches."""
-    return _set_ledger(state, attrs.evolve(state.ledger, exhausted=True))
+    return _set_ledger(state, _note_exhausted(state.ledger, True))
 
 
 def restart_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
     """Note that iteration over the data starts again, so that nothing is drawn from it."""
-    ledger = attrs.evolve(
-        state.ledger,
-        offset=-state.batches,
-        passes=state.ledger.passes + 1,
-        drawn_before=state.drawn,
-        exhausted=False,
-    )
+    passes = state.ledger.passes + 1
+    ledger = _note_restart(state.ledger, -state.batches, passes, state.drawn, False)
     return _set_ledger(state, ledger)
 
 

@@ -228,6 +228,8 @@ class Engine(Checkpointing):
 
     def _say(self, message: str, *values: object) -> None:
         """Log what the engine does, and where in the run."""
+        if not self.logger.isEnabledFor(logging.INFO):
+            return
         record = self._box.state
         where = record.epoch, record.iteration
         name = type(self).__name__

@@ -149,7 +149,7 @@ class CallableEventWithFilter:
 
     @override
     def __hash__(self) -> int:
-        return hash(self.name)
+        return hash(self._name_)
 
     def __or__(self, other: object) -> EventsList:
         """Join with another event, for one handler at both."""

@@ -30,7 +30,7 @@ class Handling:
     def __init__(self) -> None:
         self.logger = logging.getLogger(f"fengine.engine.engine.{type(self).__name__}")
         self._event_handlers = HandlerTable()
-        self._allowed_events: list[Any] = []
+        self._allowed_events: dict[Any, Any] = {}
         self._state = State()
         self._fired: dict[Any, int] = {}
         self._last_fired: tuple[Any, object] = (None, None)
@@ -107,8 +107,7 @@ class Handling:
                     "itself; give the counter another name"
                 )
         for event in event_names:
-            if event not in self._allowed_events:
-                self._allowed_events.append(event)
+            self._allowed_events.setdefault(event, event)
             if event_to_attr and event in event_to_attr:
                 self._state._count_by(event, event_to_attr[event])
         self._state._update_attrs()
@@ -120,7 +119,7 @@ class Handling:
         >>> Engine(lambda engine, batch: None).has_registered_events("foo")
         False
         """
-        return event in self._allowed_events
+        return event in [*self._allowed_events]  # which may have no hash
 
     def add_event_handler(
         self, event_name: Any, handler: Callable[..., Any], *args: Any, **kwargs: Any
@@ -315,8 +314,10 @@ class Handling:
 
     def _registered(self, event: Any) -> Any:
         """Give the event as it was registered; of a filtered one, the plain event."""
-        if event in self._allowed_events:
-            return self._allowed_events[self._allowed_events.index(event)]
+        try:
+            return self._allowed_events[event]
+        except (KeyError, TypeError):  # or it has no hash
+            pass
         message = (
             f"{event!r} is not an event of this {type(self).__name__}; "
             f"it knows {', '.join(map(str, self._allowed_events))}. Use register_events first"
