@@ -32,8 +32,12 @@ def test_a_name_imports_its_module_when_it_is_asked_for(
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-def test_a_plan_is_imported_by_the_loop() -> None:
-    program = "import fengine; fengine.Loop(fengine.outputs(abs)).plan(epoch_length=1)"
+@pytest.mark.parametrize(
+    "module", ["fengine.engine.deterministic", "fengine.engine.supervised", "fengine.training"]
+)
+def test_a_module_is_an_attribute_of_its_package(module: str) -> None:
+    package = module.rpartition(".")[0]
+    program = f"import sys, {package}; assert {module} is sys.modules[{module!r}]"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 

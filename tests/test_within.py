@@ -94,3 +94,49 @@ def test_what_makes_no_context_is_refused() -> None:
     wrong: Any = 3
     with pytest.raises(TypeError, match="phase"):
         stages(half).within(wrong)
+
+
+def test_a_later_context_is_around_the_earlier_one() -> None:
+    notes: list[str] = []
+
+    @attrs.frozen
+    class Named:
+        name: str
+
+        @contextmanager
+        def __call__(self) -> Iterator[None]:
+            notes.append(f"in {self.name}")
+            yield
+            notes.append(f"out {self.name}")
+
+    first: Stages[int, int, float, None] = stages(half)
+    Loop(first.then(round).within(Named("inner")).within(Named("outer"))).run([1])
+    assert notes == ["in outer", "in inner", "out inner", "out outer"]
+
+
+@pytest.mark.parametrize("drop", [True, False])
+def test_the_data_is_closed_within_it(drop: bool) -> None:
+    noting = Noting()
+
+    class Closing:
+        def __iter__(self) -> Iterator[int]:
+            try:
+                yield from [1, 2]
+            finally:
+                noting.notes.append("closed")
+
+    moments = Loop(make(noting)).iterate(Closing())
+    for moment in moments:
+        if drop and moment.state.iteration:
+            moments.close()
+    assert noting.notes == ["in", "closed", "out"]
+
+
+def test_a_run_that_has_ended_enters_nothing() -> None:
+    noting = Noting()
+    loop = Loop(make(noting))
+    final = loop.run([1])
+    noting.notes.clear()
+    assert loop.resume(final, [1]) == final
+    assert list(loop.iterate([1], after=final)) == []
+    assert noting.notes == []

@@ -22,6 +22,7 @@ from fengine import (
     State,
     Table,
     compose,
+    every,
     fire,
     focus,
     outputs,
@@ -49,7 +50,6 @@ EVENTS = st.sampled_from(Events.all()) | own_events()
 TRANSITIONS: dict[str, Callable[[Any_], Any_]] = {
     "begin_run": transitions.begin_run,
     "begin_epoch": transitions.begin_epoch,
-    "request_batch": transitions.request_batch,
     "end_of_data": transitions.end_of_data,
     "restart_data": transitions.restart_data,
     "without_batch": without_batch,
@@ -57,8 +57,6 @@ TRANSITIONS: dict[str, Callable[[Any_], Any_]] = {
     "with_limits": lambda state: state.with_limits(max_epochs=1000),
     "with_batch": lambda state: transitions.with_batch(state, "batch"),
     "begin_iteration": transitions.begin_iteration,
-    "begin_iteration_with": lambda state: transitions.begin_iteration_with(state, "batch"),
-    "draft_output": lambda state: transitions.draft_output(state, "output"),
     "with_output": lambda state: transitions.with_output(state, "output"),
     "learn_epoch_length": transitions.learn_epoch_length,
     "end_epoch": transitions.end_epoch,
@@ -122,7 +120,8 @@ def test_a_copier_equals_evolve(state: Any_, value: int, draw: st.DataObject) ->
 @given(STATES, st.integers())
 def test_begin_iteration_with_is_the_composition_of_its_parts(state: Any_, batch: int) -> None:
     parts = transitions.begin_iteration(transitions.with_batch(state, batch))
-    box = Box(transitions.begin_iteration_with(state, batch))
+    box = Box(state)
+    transitions.begin_iteration_with(box, batch)
     transitions.show(box)
     assert box.state == parts
 
@@ -138,18 +137,26 @@ DRAFTS: list[Any] = [
 @given(STATES, st.lists(st.sampled_from(DRAFTS), min_size=1))
 def test_drafts_are_what_they_say_once_they_are_shown(state: Any_, drafts: list[Any]) -> None:
     before = copy.copy(state)
-    drafted, said = state, state
+    drafting, saying = Box(state), Box(state)
     for draft, *values in drafts:
-        drafted = draft(drafted, *values)
-        said = transitions.shown(draft.__wrapped__(said, *values))
-    done = transitions.shown(drafted)
+        draft(drafting, *values)
+        draft.__wrapped__(saying, *values)
+    transitions.show(drafting)
+    done = drafting.state
     assert type(done) is State
-    assert done == said
+    assert done == saying.state
     assert state == before
     # What has been shown is never filled again.
-    again = transitions.shown(transitions.draft_output(done, "another"))
-    assert again is not done
-    assert done == said
+    transitions.draft_output(drafting, "another")
+    assert drafting.state is not done
+    assert done == saying.state
+
+
+def count_on(state: Any_) -> Any_:
+    """Change what events of the user's are counted by."""
+    for name in ("chunk", "loaded", "computed", "updated"):
+        state = state.with_attribute(name, state.attributes.get(name, 0) + 1)
+    return state
 
 
 @st.composite
@@ -157,7 +164,7 @@ def entries(draw: st.DrawFn, event: AnyEvent) -> Registration[Any, Any, Any]:
     """Draw a registration for one event, with a filter or without."""
     chosen: Any = event if draw(st.booleans()) else draw(filtered([event]))
     (single, filter), *_ = members(chosen)
-    return Registration(single, filter, Lifted(draw(HANDLERS)))
+    return Registration(single, filter, Lifted(draw(HANDLERS | st.just(count_on))))
 
 
 @attrs.frozen
@@ -187,8 +194,36 @@ def test_law_2_firing_is_threading_by_hand(
         if registration.filter is None or registration.filter.holds(*where):
             by_hand = registration.handler(by_hand)
     assert fire(table.compiled(), event, state) == by_hand
-    draft = drafted(State)(lambda state: state)(state)
-    assert fire(table.compiled(), event, draft) == by_hand
+    box = Box(state)
+    drafted(State)(lambda box: None)(box)
+    assert type(box.state) is not State
+    assert fire(table.compiled(), event, box.state) == by_hand
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([None, every(2), every(3)]), st.booleans()), max_size=6),
+    st.integers(0, 6),
+)
+def test_a_filter_asks_for_the_count_that_the_handlers_before_it_left(
+    listening: list[tuple[Any, bool]], begun: int
+) -> None:
+    event = Event("tick", attr="chunk")
+    seen: list[tuple[int, int]] = []
+    expected: list[tuple[int, int]] = []
+    table: Table[Any, Any, Any] = Table()
+    counted = begun
+    for place, (filter, counts) in enumerate(listening):
+
+        def note(state: Any_, place: int = place, counts: bool = counts) -> Any_:
+            seen.append((place, state.attributes["chunk"]))
+            return count_on(state) if counts else state
+
+        table = table.adding(Registration(event, filter, note))
+        if filter is None or filter.holds(counted, counted):
+            expected.append((place, counted))
+            counted += counts
+    fire(table.compiled(), event, State(user=None).with_attribute("chunk", begun))
+    assert seen == expected
 
 
 @given(TABLES, STATES, EVENTS)

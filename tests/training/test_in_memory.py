@@ -228,3 +228,16 @@ def test_a_state_further_than_the_data_is_refused() -> None:
     state: State[tuple[Tensor], int] = next(m for m in moments if m.state.iteration == 3).state
     with pytest.raises(ValueError, match="this TensorBatches has 2 only"):
         loop.resume(state, TensorBatches(torch.ones(4), batch_size=2))
+
+
+def test_passes_come_in_any_order() -> None:
+    x = torch.arange(10)
+    orders = {}
+    for number in range(4):
+        batches = TensorBatches(x, batch_size=4, seed=3)
+        batches.set_epoch(number)
+        orders[number] = [batch.tolist() for (batch,) in batches]
+    again = TensorBatches(x, batch_size=4, seed=3)
+    for number in (2, 0, 3, 0, 1, 1, 3, 2):
+        again.set_epoch(number)
+        assert [batch.tolist() for (batch,) in again] == orders[number]

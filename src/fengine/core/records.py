@@ -9,7 +9,7 @@ of it fills the same object again. Before anyone sees it, it has to be shown, an
 a record like any other.
 
 Laws: `copier(kind, *names)(record, *values) == attrs.evolve(record, **dict(zip(names, values)))`;
-what a `drafted` function gives, once it is shown, equals what the function says in its body.
+what a `drafted` function leaves, once it is shown, equals what the function says in its body.
 """
 
 from __future__ import annotations
@@ -31,18 +31,21 @@ def copier(kind: type[Record], *replaced: str) -> Callable[..., Record]:
         kind: a frozen attrs record with slots and without a slot for weak references.
         replaced: the names of the fields, in the order of the values.
     """
-    lines = [*_copy(kind, {name: name for name in replaced}), "    new.__class__ = kind"]
-    return cast("Callable[..., Record]", _compiled(kind, replaced, [*lines, "    return new"]))
+    values = {name: name for name in replaced}
+    lines = [*_copy(kind, values), "    new.__class__ = kind", "    return new"]
+    return cast("Callable[..., Record]", _compiled(kind, ("old", *replaced), lines))
 
 
 def drafted(
     kind: type[attrs.AttrsInstance], *, counting: tuple[str, ...] = (), **fixed: object
 ) -> Callable[[Function], Function]:
-    """Compile a function of a record to one that gives the same as a draft.
+    """Compile a function of a box with a record: it leaves there, as a draft, what its body says.
 
-    Its further parameters have the names of the fields that they replace. A draft that is given is
-    filled in place, by nothing that a signal or another thread could come between. What comes back
-    must be shown before others see it.
+    Its further parameters have the names of the fields that they replace. A draft that is there is
+    filled in place. What the box holds must be shown before others see it.
+
+    What is replaced is let go of when everything is in its place, since that may run code of the
+    user's, such as a `__del__`; signals and other threads come at calls only, and there are none.
 
     Args:
         kind: as for `copier`.
@@ -55,12 +58,13 @@ def drafted(
         names = {field.alias: field.name for field in attrs.fields(kind)}
         given = code.co_varnames[1 : code.co_argcount]
         values = {names[one]: one for one in given} | {names[one]: f"its_{one}" for one in fixed}
+        kept = [f"        old{name} = old.{name}" for name in values]
         values |= {name: f"old.{name} + 1" for name in counting}
-        lines = ["    if type(old) is twin:"]
-        lines += [f"        old.{name} = {value}" for name, value in values.items()]
-        lines += ["        return old", *_copy(kind, values), "    return new"]
+        filled = [f"        old.{name} = {value}" for name, value in values.items()]
+        lines = ["    old = box.state", "    if type(old) is twin:", *kept, *filled]
+        lines += ["        return", *_copy(kind, values), "    box.state = new"]
         scope = {f"its_{one}": value for one, value in fixed.items()}
-        fast = cast("Function", _compiled(kind, given, lines, scope))
+        fast = cast("Function", _compiled(kind, ("box", *given), lines, scope))
         functools.update_wrapper(fast, function)
         return fast
 
@@ -70,7 +74,7 @@ def drafted(
 def shower(kind: type[Record]) -> Callable[[Record], Record]:
     """Compile `function(record)`, which turns a draft into the record; any other is one already."""
     lines = ["    if type(old) is twin:", "        old.__class__ = kind", "    return old"]
-    return cast("Callable[[Record], Record]", _compiled(kind, (), lines))
+    return cast("Callable[[Record], Record]", _compiled(kind, ("old",), lines))
 
 
 def _copy(kind: type[attrs.AttrsInstance], values: Mapping[str, str]) -> list[str]:
@@ -90,7 +94,7 @@ def _compiled(
 ) -> object:
     scope: dict[str, object] = {"make": object.__new__, "twin": _twin(kind), "kind": kind}
     scope |= values or {}
-    exec("\n".join([f"def function({', '.join(('old', *parameters))}):", *lines]), scope)
+    exec("\n".join([f"def function({', '.join(parameters)}):", *lines]), scope)
     return scope["function"]
 
 

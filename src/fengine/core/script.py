@@ -214,13 +214,13 @@ def _iterations(
     of_batch = _of_batch(step, heard, box.state)
     while at < EPOCH_OVER:
         if at < GET_BATCH_STARTED and source.announced:
-            box.state = request_batch(box.state)
+            request_batch(box)
             if "get_batch_started" in heard:
                 yield Events.GET_BATCH_STARTED
             if box.state.requests is not NO_REQUESTS:
                 obey(box, semantics)
         elif at < GET_BATCH_STARTED:
-            box.state = release_batch(box.state)
+            release_batch(box)
         if at < GET_BATCH_COMPLETED:
             batch = EXHAUSTED if at == STOP_ITERATION else source.fetch()
             if batch is EXHAUSTED:
@@ -236,7 +236,7 @@ def _iterations(
                 yield from _announce(box, heard, Events.GET_BATCH_COMPLETED, semantics)
                 box.state = begin_iteration(box.state)
             else:
-                box.state = begin_iteration_with(box.state, batch)
+                begin_iteration_with(box, batch)
                 batch = EXHAUSTED
         elif at < ITERATION_STARTED:
             box.state = begin_iteration(box.state)
@@ -248,7 +248,7 @@ def _iterations(
         if at < ITERATION_COMPLETED:
             if of_batch is not None and box.state._batch is not MISSING:
                 output = _called(of_batch, box.state._batch)
-                box.state = draft_output(box.state, cast("Output", output))
+                draft_output(box, cast("Output", output))
                 output = None
             else:
                 show(box)
@@ -288,7 +288,8 @@ def _refetch(
             box.state = end_of_data(box.state)
             yield from _announce(box, heard, Events.DATALOADER_STOP_ITERATION, semantics)
         source.restart()
-        box.state = release_batch(restart_data(box.state))
+        box.state = restart_data(box.state)
+        release_batch(box)
         batch = source.fetch()
         if batch is not EXHAUSTED:
             return batch

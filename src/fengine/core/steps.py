@@ -8,7 +8,7 @@ functions do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Generic, TypeVar, cast, final, overload
 
 import attrs
@@ -75,7 +75,7 @@ class Stages(Generic[Batch, Output, Value, User]):
     is the output. A handler of an event between stages may read and change the state; a payload
     event hands it the last value too. Called as a plain step, it fires nothing.
 
-    `phase` makes the context in which a run, or a plain call, is; see `within`. `fused` is the
+    `phases` make the contexts in which a run, or a plain call, is; see `within`. `fused` is the
     whole step as one function of the batch; see `fusing`.
 
     >>> halved = Event("halved")
@@ -84,7 +84,7 @@ class Stages(Generic[Batch, Output, Value, User]):
     """
 
     parts: tuple[Callable[..., object] | AnyEvent, ...]
-    phase: Callable[[], AbstractContextManager[object]] = nullcontext
+    phases: tuple[Callable[[], AbstractContextManager[object]], ...] = ()
     fused: Callable[[Batch], Output] | None = None
 
     @override
@@ -109,7 +109,7 @@ class Stages(Generic[Batch, Output, Value, User]):
             TypeError: `stage` cannot take one value.
         """
         require_callable(stage, "a stage behind the first", "value", or_class=True)
-        return Stages((*self.parts, stage), self.phase)
+        return Stages((*self.parts, stage), self.phases)
 
     def emit(self, event: Event | PayloadEvent[Value]) -> Stages[Batch, Output, Value, User]:
         """Fire an event here; a payload event carries the last value.
@@ -124,15 +124,15 @@ class Stages(Generic[Batch, Output, Value, User]):
             raise ValueError(f"{event!r} is fired by the loop; stages emit events of your own")
         if any(known.name == event.name for known in self.events):
             raise ValueError(f"{event!r} is emitted by these stages already; use another event")
-        return Stages((*self.parts, event), self.phase)
+        return Stages((*self.parts, event), self.phases)
 
     def within(
         self, phase: Callable[[], AbstractContextManager[object]]
     ) -> Stages[Batch, Output, Value, User]:
         """Have each run of these stages in a context: entered as it begins, left as it ends.
 
-        It is left on whatever way the run ends, an error and a dropped run among them. A pause
-        does not leave it.
+        It is left on whatever way the run ends, an error and a dropped run among them. A moment
+        that is waited at does not leave it. A context that the stages are in already is inside.
 
         Args:
             phase: makes the context; called once for each run.
@@ -145,7 +145,15 @@ class Stages(Generic[Batch, Output, Value, User]):
         1
         """
         require_callable(phase, "phase", or_class=True)
-        return attrs.evolve(self, phase=phase)
+        return attrs.evolve(self, phases=(phase, *self.phases))
+
+    @contextmanager
+    def phase(self) -> Iterator[None]:
+        """Be in the contexts of a run, the one that was added last outside the others."""
+        with ExitStack() as entered:
+            for phase in self.phases:
+                entered.enter_context(phase())
+            yield
 
     def fusing(
         self: Stages[Batch, Output, Output, User], function: Callable[[Batch], Output]

@@ -89,7 +89,7 @@ class Table(Generic[Batch, Output, User]):
         """Give, by the name of their event, the handlers of `for_run()` in groups.
 
         Neighbours under the same filter are one group, if it asks for the number of the firing
-        only: then it holds for all of them or for none.
+        only, and that is no counter of the user's: then it holds for all of them or for none.
 
         Raises:
             ValueError: as for `for_run`.
@@ -109,7 +109,8 @@ def _grouped(
     for registration in registrations:
         filter, handler = registration.filter, registration.handler
         numbers = filter is None or asks_for_numbers(filter)
-        if numbers and groups and groups[-1][0] == filter:
+        alike = filter is None or (numbers and registration.event.attr in _KEPT)
+        if alike and groups and groups[-1][0] == filter:
             groups[-1] = filter, numbers, (*groups[-1][2], handler)
         else:
             groups.append((filter, numbers, (handler,)))

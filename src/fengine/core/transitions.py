@@ -3,8 +3,9 @@
 What the script does to a state is here and nowhere else, so that no rule about counters or batches
 is written twice. Each takes a state and gives a new one. They are listed in the order of a run.
 
-Those of every iteration give a draft: as long as only the script has seen it, the next of them
-fills the same object again; see `records`. It is shown before anyone else sees it.
+Those of every iteration change what is in a box, and leave a draft there: as long as only the
+script has seen it, the next of them fills the same object again; see `records`. It is shown before
+anyone else sees it.
 """
 
 from __future__ import annotations
@@ -49,15 +50,15 @@ def begin_epoch(state: State[Batch, Output, User]) -> State[Batch, Output, User]
 
 
 @drafted(State, batch=MISSING, event=Events.GET_BATCH_STARTED)
-def request_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-    """Stand at GET_BATCH_STARTED, with the last batch released; gives a draft."""
-    return at_event(release_batch(state), Events.GET_BATCH_STARTED)
+def request_batch(box: Box[Batch, Output, User]) -> None:
+    """Stand at GET_BATCH_STARTED, with the last batch released; leaves a draft."""
+    box.state = attrs.evolve(box.state, batch=MISSING, event=Events.GET_BATCH_STARTED)
 
 
 @drafted(State, batch=MISSING)
-def release_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-    """Hold no batch, where one is to be fetched that nothing announces; gives a draft."""
-    return attrs.evolve(state, batch=MISSING)
+def release_batch(box: Box[Batch, Output, User]) -> None:
+    """Hold no batch, where one is to be fetched that nothing announces; leaves a draft."""
+    box.state = attrs.evolve(box.state, batch=MISSING)
 
 
 def end_of_data(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
@@ -105,11 +106,9 @@ def begin_iteration(state: State[Batch, Output, User]) -> State[Batch, Output, U
     output=MISSING,
     event=Events.ITERATION_STARTED,
 )
-def begin_iteration_with(
-    state: State[Batch, Output, User], batch: Batch
-) -> State[Batch, Output, User]:
-    """Draft `begin_iteration(with_batch(state, batch))`, without the state between."""
-    return begin_iteration(with_batch(state, batch))
+def begin_iteration_with(box: Box[Batch, Output, User], batch: Batch) -> None:
+    """Leave a draft of `begin_iteration(with_batch(state, batch))`, without the state between."""
+    box.state = begin_iteration(with_batch(box.state, batch))
 
 
 def with_output(state: State[Batch, Output, User], output: Output) -> State[Batch, Output, User]:
@@ -118,9 +117,9 @@ def with_output(state: State[Batch, Output, User], output: Output) -> State[Batc
 
 
 @drafted(State, event=Events.ITERATION_COMPLETED)
-def draft_output(state: State[Batch, Output, User], output: Output) -> State[Batch, Output, User]:
-    """Draft `with_output(state, output)`."""
-    return with_output(state, output)
+def draft_output(box: Box[Batch, Output, User], output: Output) -> None:
+    """Leave a draft of `with_output(state, output)`."""
+    box.state = with_output(box.state, output)
 
 
 def learn_epoch_length(state: State[Batch, Output, User]) -> State[Batch, Output, User]:

@@ -82,7 +82,7 @@ class Feed:
         self._guarded(engine._setup_dataloader_iter)
         stopped = box.state.event is CoreEvents.DATALOADER_STOP_ITERATION and self.announced
         if stopped and engine.last_event_name != Events.DATALOADER_STOP_ITERATION:
-            box.state = request_batch(box.state)
+            request_batch(box)
             self._guarded(partial(engine._fire_event, Events.GET_BATCH_STARTED))
             engine._take_posts()
             obey(box, engine.semantics)

@@ -18,7 +18,7 @@ from fengine.core.outcome import Status
 from fengine.core.ports import Box
 from fengine.core.records import copier
 from fengine.core.state import State as Record
-from fengine.core.transitions import with_limit, with_status
+from fengine.core.transitions import shown, with_limit, with_status
 from fengine.engine.enums import Events
 
 Free: TypeAlias = dict[str, Any]
@@ -225,8 +225,8 @@ class State:
         lines = ["State:"]
         for name in self._names():
             value = getattr(self, name)
-            shown = value if isinstance(value, numbers.Number | str) else type(value)
-            lines.append(f"\t{name}: {shown}")
+            described = value if isinstance(value, numbers.Number | str) else type(value)
+            lines.append(f"\t{name}: {described}")
         return "\n".join([*lines, ""])
 
     def _names(self) -> list[str]:
@@ -251,7 +251,7 @@ class State:
         """Become the view over another box, with the values that this state has."""
         here = self._box.state
         box.state = attrs.evolve(
-            box.state,
+            shown(box.state),
             iteration=here.iteration,
             epoch=here.epoch,
             batch=self.batch,

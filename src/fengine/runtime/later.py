@@ -6,12 +6,13 @@ To import a package costs what every program needs; what few need comes with its
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 
 
 def importing_later(package: str, names: Mapping[str, tuple[str, ...]]) -> Callable[[str], object]:
-    """Make the `__getattr__` of a package.
+    """Make the `__getattr__` of a package; it imports the modules of the package too.
 
     Args:
         package: its name.
@@ -20,9 +21,13 @@ def importing_later(package: str, names: Mapping[str, tuple[str, ...]]) -> Calla
     modules = {name: module for module, some in names.items() for name in some}
 
     def get(name: str) -> object:
-        if name not in modules:
+        own = f"{package}.{name}"
+        if name in modules:
+            value: object = getattr(importlib.import_module(modules[name]), name)
+        elif not name.startswith("_") and importlib.util.find_spec(own) is not None:
+            value = importlib.import_module(own)
+        else:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(modules[name]), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -6,9 +6,9 @@ A loop holds nothing of a run, so one loop can run twice at once, or inside its 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast, final, overload
+from typing import Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
 from immutables import Map
@@ -36,12 +36,10 @@ from fengine.core.transitions import shown
 from fengine.runtime.begin import AnySource, go_on, source_for, start
 from fengine.runtime.driver import drive
 from fengine.runtime.external import Stateful, identities, joined, named, restoring
+from fengine.runtime.plan import Plan
 from fengine.runtime.show import described_loop
 from fengine.runtime.snapshots import Snapshot, is_within_step, taken
 from fengine.runtime.source import DataSource, NoData
-
-if TYPE_CHECKING:
-    from fengine.runtime.plan import Plan
 
 P = TypeVar("P")
 
@@ -286,8 +284,6 @@ class Loop(Generic[Batch, Output, User]):
         >>> [(firing.epoch, firing.iteration) for firing in plan if firing.handlers]
         [(1, 3), (2, 6)]
         """
-        from fengine.runtime.plan import Plan  # see `later`
-
         state: State[Batch, Output, User] = start(
             NoData(), cast("User", None), max_epochs, max_iters, epoch_length
         )
@@ -526,7 +522,7 @@ class Loop(Generic[Batch, Output, User]):
         table = self.table.compiled()
         course = self._script(box, source, {*table, Events.EXCEPTION_RAISED.name})
         begin = partial(self._begin, box, source, saved)
-        with self._phase():
+        with self._phase(box.state):
             for _ in drive(course, box, table, source, begin, lazily=False):
                 pass
         return box.state
@@ -543,14 +539,16 @@ class Loop(Generic[Batch, Output, User]):
         return self._pulled(drive(course, box, table, source, begin, lazily=True), box)
 
     def _pulled(
-        self, fired: Iterable[AnyEvent], box: Box[Batch, Output, User]
+        self, fired: Generator[AnyEvent, None, None], box: Box[Batch, Output, User]
     ) -> Moments[Batch, Output, User]:
-        with self._phase():
+        with self._phase(box.state), closing(fired):
             for event in fired:
                 yield Moment(event, shown(box.state))
 
-    def _phase(self) -> AbstractContextManager[object]:
-        return self.step.phase() if isinstance(self.step, Stages) else nullcontext()
+    def _phase(self, state: State[Batch, Output, User]) -> AbstractContextManager[object]:
+        if isinstance(self.step, Stages) and not state.status.has_ended:
+            return self.step.phase()
+        return nullcontext()
 
     def _begin(
         self,

@@ -1,8 +1,8 @@
 """Batches of tensors that are in memory: slices of them, and no sample is touched by itself.
 
 The order of a pass follows from the seed and the number of the pass, and is that of a DataLoader
-whose generator was given the same seed: one script can change from the one to the other and get the
-same batches.
+whose generator was given the same seed. The passes of a run are those of that DataLoader, but each
+run of a Loop begins with pass 0, where the generator of a DataLoader would go on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class TensorBatches(Generic[*Tensors]):
     """Give the rows of some tensors in batches, each a tuple with a part of every tensor.
 
     Iteration over them is a pass, and begins the next one each time, from 0 on. A Loop says itself
-    which pass it begins, and goes on within one at no cost for the batches behind.
+    which pass it begins, each run with 0, and goes on within one at no cost for the batches behind.
+    For another order in another run give another seed.
 
     Laws: the batches of the passes 0, 1, ... hold what `DataLoader(TensorDataset(*tensors),
     batch_size, shuffle=True, generator=torch.Generator().manual_seed(seed), drop_last=drop_last)`
@@ -67,8 +68,10 @@ class TensorBatches(Generic[*Tensors]):
         self._rows = _rows_of(tensors)
         _require(batch_size, seed, drop_last)
         self._next_pass = 0
-        # The last order that was drawn, with its number, and the generator behind its pass.
-        self._drawn: tuple[int, Tensor, Tensor] | None = None
+        # The order that was asked for last, with its number.
+        self._drawn: tuple[int, Tensor] | None = None
+        # The generator behind the furthest pass that was drawn, with the number of the next one.
+        self._furthest: tuple[int, Tensor] | None = None
 
     @override
     def __repr__(self) -> str:
@@ -126,17 +129,16 @@ class TensorBatches(Generic[*Tensors]):
         """Give the order of the rows in a pass, drawing those before it if they were not yet."""
         if self._drawn is not None and self._drawn[0] == number:
             return self._drawn[1]
-        generator = torch.Generator()
-        if self._drawn is not None and self._drawn[0] < number:
-            first = self._drawn[0] + 1
-            generator.set_state(self._drawn[2])
-        else:
-            first = 0
-            generator.manual_seed(seed)
-        for _ in range(first, number):
+        generator, at = torch.Generator().manual_seed(seed), 0
+        if self._furthest is not None and self._furthest[0] <= number:
+            at, state = self._furthest
+            generator.set_state(state)
+        for _ in range(at, number):
             _draw(self._rows, generator)
         order = _draw(self._rows, generator)
-        self._drawn = number, order, generator.get_state()
+        self._drawn = number, order
+        if self._furthest is None or self._furthest[0] <= number:
+            self._furthest = number + 1, generator.get_state()
         return order
 
 
