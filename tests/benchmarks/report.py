@@ -11,8 +11,9 @@ from tests.benchmarks.systems import ALL
 METHOD: Final = """\
 Every system runs once a round, in a new random order, over data that reads the clock: processor
 time is taken from the first batch to the last, so that beginning and ending a run is not in it.
-Systems are compared within a round only. A number is the median over all rounds, with the quartiles
-around it. Times differ from machine to machine, ratios much less."""
+The garbage collector is off meanwhile, so that nobody is charged for what another has left. Systems
+are compared within a round only. A number is the median over all rounds, with the quartiles around
+it. Times differ from machine to machine, ratios much less."""
 SUMMARY: Final = """\
 Microseconds an iteration, and in brackets how often that is the time of pytorch-ignite. A system
 stands only where it has something to do: Fabric and accelerate have no loop of their own."""

@@ -1,7 +1,8 @@
 """Supervised training and evaluation: what each framework adds to a loop written by hand.
 
-Models and data are equal: Linear(8, 1), batches of one, on the CPU. Every trainer reads the loss
-with `.item()` in each iteration. Targets are noise, so that the weights never settle.
+Models and data are equal: Linear(8, 1), batches of one, on the CPU. Trainers read the loss with
+`.item()` in each iteration, but for the Loop, whose output is the loss on its device. Targets are noise, so
+that the weights never settle.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ TEXT: Final = """\
 quartiles of the differences within a round. How much a second such loop differs shows the noise."""
 TRAINING: Final = """\
 Linear(8, 1), batches of one, on the CPU: zero_grad, forward, loss, backward, step and the loss's
-`.item()`; behind all rounds every weight is compared with those of the loop by hand, bit by bit"""
+`.item()`, which the Loop leaves to whoever wants the number; behind all rounds every weight is
+compared with those of the loop by hand, bit by bit"""
 EVALUATION: Final = """\
 The same model in evaluation mode, without gradients: forward only. It is in training
 mode when a run begins"""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from fengine import Events, Loop, State, tap
+from fengine import Loop
 from tests.benchmarks import lightning_peers as peers
 from tests.benchmarks.by_hand import LossFunction, Run, evaluation_by_hand, training_by_hand
 from tests.benchmarks.systems import ACCELERATE, BARE, ENGINE, FABRIC, IGNITE, LOOP, TRAINER
@@ -17,16 +17,10 @@ AGAIN: Final = "bare loop, a second time"
 
 
 def loop_training(model: nn.Module, optimizer: Optimizer, loss_fn: LossFunction) -> Run:
-    """Train by a `Loop`, with a handler that reads the loss."""
+    """Train by a `Loop`."""
     from fengine.training import supervised
 
-    def read(state: State[tuple[Tensor, Tensor], Tensor]) -> float:
-        return state.output.item()
-
-    loop: Loop[tuple[Tensor, Tensor], Tensor, None] = Loop(
-        supervised(model, optimizer, loss_fn)
-    ).on(Events.ITERATION_COMPLETED, tap(read))
-    return loop.run
+    return Loop(supervised(model, optimizer, loss_fn)).run
 
 
 def loop_evaluation(model: nn.Module) -> Run:

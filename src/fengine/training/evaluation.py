@@ -7,7 +7,7 @@ go on meanwhile, without the one noticing the other.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar, final, overload
+from typing import Generic, NamedTuple, TypeVar, final, overload
 
 import attrs
 import torch
@@ -17,7 +17,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from fengine.core.describe import require_callable
 from fengine.core.steps import Outputs, outputs
 from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
-from fengine.training.modes import Modes
+from fengine.training.modes import Modes, is_settled
 from fengine.training.supervised import require_module
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
@@ -26,16 +26,15 @@ Targets = DefaultTypeVar("Targets", default=Tensor)
 Predicted = DefaultTypeVar("Predicted", default=Tensor)
 
 
-@final
-@attrs.frozen(eq=False)
-class Prediction(Generic[Predicted, Targets]):
+class Prediction(NamedTuple, Generic[Predicted, Targets]):  # a tuple is made fastest
     """Hold what a model made of a batch beside what it should have.
 
     Args:
         y_pred: what the model made of the inputs; without a graph.
         y: the targets.
 
-    >>> Prediction(y_pred=torch.ones(1), y=torch.ones(1)).y
+    >>> y_pred, y = Prediction(y_pred=torch.zeros(1), y=torch.ones(1))
+    >>> y
     tensor([1.])
     """
 
@@ -53,17 +52,22 @@ class _Predict(Generic[Batch, Predicted, Targets]):
 
     def __call__(self, batch: Batch) -> Prediction[Predicted, Targets]:
         x, y = self.prepare_batch(batch, self.device, self.non_blocking)
+        if is_settled(self.model, False):
+            return Prediction(self._predict(x), y)
         modes = Modes.of(self.model)
         switched = True in modes.training
         if switched:
             modes.switch(False)
         try:
-            with torch.no_grad():
-                y_pred: Predicted = self.model(x)
+            return Prediction(self._predict(x), y)
         finally:
             if switched:
                 modes.put_back()
-        return Prediction(y_pred, y)
+
+    def _predict(self, x: object) -> Predicted:
+        with torch.no_grad():
+            y_pred: Predicted = self.model(x)
+        return y_pred
 
 
 @overload

@@ -32,7 +32,7 @@ def set_mode(model: nn.Module, training: bool) -> None:
     True
     """
     known: object = model
-    if not (isinstance(known, nn.Module) and _is_settled(known, training)):
+    if not (isinstance(known, nn.Module) and is_settled(known, training)):
         _ask(model, training)
 
 
@@ -115,10 +115,11 @@ class TrainingMode:
             modes.put_back()
 
 
-def _is_settled(model: nn.Module, training: bool) -> bool:
+def is_settled(model: nn.Module, training: bool) -> bool:
     """Tell whether every module has this flag, and setting it again would do nothing.
 
-    It answers what `_modules_of` and `_are_plain` could, but is asked at each batch.
+    False where that is not known. It answers what `_modules_of` and `_are_plain` could, but is
+    asked at each batch.
     """
     if "eval" in model.__dict__:
         return False
