@@ -1,8 +1,8 @@
 """Supervised training and evaluation: what each framework adds to a loop written by hand.
 
 Models and data are equal: Linear(8, 1), batches of one, on the CPU. Trainers read the loss with
-`.item()` in each iteration, but for the Loop, whose output is the loss on its device. Targets are noise, so
-that the weights never settle.
+`.item()` in each iteration, but for the Loop, whose output is the loss on its device. Targets are
+noise, so that the weights never settle.
 """
 
 from __future__ import annotations

@@ -58,11 +58,17 @@ class Modes:
     @staticmethod
     def of(model: nn.Module) -> Modes:
         """Note the modes of a model."""
-        modules = _modules_of(model)
-        # The modules of a frozen ScriptModule have no flag, and need none.
-        training = [getattr(module, "training", False) for module in modules]
+        modules, training, plain = [model], [], "eval" not in model.__dict__
+        for module in modules:  # it grows meanwhile
+            own = module.__dict__
+            if "training" not in own or "train" in own:  # it may be a property, or a script's
+                plain = False
+            # The modules of a frozen ScriptModule have no flag, and need none.
+            training.append(getattr(module, "training", False))
+            if module._modules:
+                modules += [part for part in module._modules.values() if part is not None]
         # At each batch of an evaluation: not asked where there is nothing to switch off.
-        return Modes(modules, training, True in training and _are_plain(modules))
+        return Modes(modules, training, plain and True in training and _have_plain_kinds(modules))
 
     def switch(self, training: bool) -> None:
         """Put the whole model into one mode."""
@@ -118,8 +124,7 @@ class TrainingMode:
 def is_settled(model: nn.Module, training: bool) -> bool:
     """Tell whether every module has this flag, and setting it again would do nothing.
 
-    False where that is not known. It answers what `_modules_of` and `_are_plain` could, but is
-    asked at each batch.
+    False where that is not known. It answers what `Modes` could, but is asked at each batch.
     """
     if "eval" in model.__dict__:
         return False
@@ -137,14 +142,6 @@ def is_settled(model: nn.Module, training: bool) -> bool:
     return True
 
 
-def _modules_of(model: nn.Module) -> list[nn.Module]:
-    modules = [model]
-    for module in modules:  # it grows meanwhile
-        if module._modules:
-            modules += [part for part in module._modules.values() if part is not None]
-    return modules
-
-
 def _ask(model: nn.Module, training: bool) -> None:
     if training:
         model.train()
@@ -152,13 +149,8 @@ def _ask(model: nn.Module, training: bool) -> None:
         model.eval()
 
 
-def _are_plain(modules: Sequence[nn.Module]) -> bool:
-    """Tell whether a change of mode is no more for a model than the writes of these flags."""
-    if "eval" in modules[0].__dict__:
-        return False
+def _have_plain_kinds(modules: Sequence[nn.Module]) -> bool:
     for kind in {type(module) for module in modules}:
         if kind.train is not _TRAIN or kind.eval is not _EVAL or kind.__setattr__ is not _SET:
             return False
-    # The flag may be a property, or that of a script.
-    own = [module.__dict__ for module in modules]
-    return not [names for names in own if "training" not in names or "train" in names]
+    return True
