@@ -84,9 +84,10 @@ class Update:
     COMPLETED: Final[PayloadEvent[Tensor]] = PayloadEvent("update_completed", attr="iteration")
 
 
-@final
 @attrs.frozen
-class _Forward(Generic[Batch]):
+class _Parts(Generic[Batch]):
+    """Hold what a training is made of."""
+
     model: nn.Module
     optimizer: Optimizer
     loss_fn: Callable[..., Tensor]
@@ -94,6 +95,10 @@ class _Forward(Generic[Batch]):
     device: Device | None
     non_blocking: bool | None
 
+
+@final
+@attrs.frozen
+class _Forward(_Parts[Batch]):
     def __call__(self, state: State[Batch, Tensor, User]) -> ForwardPass:
         x, y = self.prepare_batch(state.batch, self.device, self.non_blocking)
         model = self.model
@@ -102,6 +107,27 @@ class _Forward(Generic[Batch]):
         self.optimizer.zero_grad()
         y_pred = model(x)
         return ForwardPass(x, y, y_pred, self.loss_fn(y_pred, y))
+
+
+@final
+@attrs.frozen
+class _Fused(_Parts[Batch]):
+    """Do all that the stages do in one call, which costs least."""
+
+    def __call__(self, batch: Batch) -> Tensor:
+        x, y = self.prepare_batch(batch, self.device, self.non_blocking)
+        model, optimizer = self.model, self.optimizer
+        if not model.training:
+            model.train()
+        optimizer.zero_grad()
+        loss = self.loss_fn(model(x), y)
+        try:
+            loss.backward()  # type: ignore[no-untyped-call]  # so it is in torch
+        except Exception as error:
+            _explain(error, loss)
+            raise
+        optimizer.step()
+        return loss.detach()
 
 
 def backward(forward: ForwardPass) -> ForwardPass:
@@ -122,34 +148,6 @@ class _Update:
     def __call__(self, forward: ForwardPass) -> Tensor:
         self.optimizer.step()
         return forward.loss.detach()
-
-
-@final
-@attrs.frozen
-class _Fused(Generic[Batch]):
-    """Do all that the stages do in one call, which costs least."""
-
-    model: nn.Module
-    optimizer: Optimizer
-    loss_fn: Callable[..., Tensor]
-    prepare_batch: Callable[..., tuple[object, object]]
-    device: Device | None
-    non_blocking: bool | None
-
-    def __call__(self, batch: Batch) -> Tensor:
-        x, y = self.prepare_batch(batch, self.device, self.non_blocking)
-        model, optimizer = self.model, self.optimizer
-        if not model.training:
-            model.train()
-        optimizer.zero_grad()
-        loss = self.loss_fn(model(x), y)
-        try:
-            loss.backward()  # type: ignore[no-untyped-call]  # so it is in torch
-        except Exception as error:
-            _explain(error, loss)
-            raise
-        optimizer.step()
-        return loss.detach()
 
 
 @overload
@@ -226,8 +224,7 @@ def supervised(
         model.to(device)
     chosen = non_blocking_for(prepare_batch, non_blocking)
     parts = model, optimizer, loss_fn, prepare_batch, device, chosen
-    forward: _Forward[Batch] = _Forward(*parts)
-    fused: _Fused[Batch] = _Fused(*parts)
+    forward, fused = _Forward[Batch](*parts), _Fused[Batch](*parts)
     step: Stages[Batch, Tensor, Tensor, User] = updating(forward, model, optimizer)
     return step.fusing(fused)
 
