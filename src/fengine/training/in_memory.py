@@ -8,7 +8,7 @@ run of a Loop begins with pass 0, where the generator of a DataLoader would go o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Generic, cast, final
+from typing import Final, Generic, cast, final
 
 import torch
 from torch import Tensor
@@ -70,8 +70,8 @@ class TensorBatches(Generic[*Tensors]):
         self._next_pass = 0
         # The order that was asked for last, with its number.
         self._drawn: tuple[int, Tensor] | None = None
-        # The generator behind the furthest pass that was drawn, with the number of the next one.
-        self._furthest: tuple[int, Tensor] | None = None
+        # The generator ahead of some passes, for whoever goes through them one by one.
+        self._ahead: dict[int, Tensor] = {}
 
     @override
     def __repr__(self) -> str:
@@ -129,17 +129,22 @@ class TensorBatches(Generic[*Tensors]):
         """Give the order of the rows in a pass, drawing those before it if they were not yet."""
         if self._drawn is not None and self._drawn[0] == number:
             return self._drawn[1]
-        generator, at = torch.Generator().manual_seed(seed), 0
-        if self._furthest is not None and self._furthest[0] <= number:
-            at, state = self._furthest
-            generator.set_state(state)
+        generator = torch.Generator().manual_seed(seed)
+        at = max((ahead for ahead in self._ahead if ahead <= number), default=0)
+        if at in self._ahead:
+            generator.set_state(self._ahead.pop(at))
         for _ in range(at, number):
             _draw(self._rows, generator)
         order = _draw(self._rows, generator)
         self._drawn = number, order
-        if self._furthest is None or self._furthest[0] <= number:
-            self._furthest = number + 1, generator.get_state()
+        self._ahead[number + 1] = generator.get_state()
+        if len(self._ahead) > _MOST_AHEAD:
+            del self._ahead[next(iter(self._ahead))]
         return order
+
+
+# So many runs may take turns without drawing again what they have drawn.
+_MOST_AHEAD: Final = 8
 
 
 def _draw(rows: int, generator: torch.Generator) -> Tensor:
