@@ -58,37 +58,32 @@ def ignite_evaluation(model: nn.Module) -> Run:
     return create_supervised_evaluator(model).run
 
 
+# What trains and what evaluates, by name; and the package that it needs, if it may not be there.
+_SYSTEMS: Final[Mapping[str, tuple[str | None, Callable[..., Run], Callable[..., Run]]]] = {
+    BARE: (None, training_by_hand, evaluation_by_hand),
+    AGAIN: (None, training_by_hand, evaluation_by_hand),
+    LOOP: (None, loop_training, loop_evaluation),
+    ENGINE: (None, engine_training, engine_evaluation),
+    IGNITE: ("ignite", ignite_training, ignite_evaluation),
+    FABRIC: ("lightning", peers.fabric_training, peers.fabric_evaluation),
+    TRAINER: ("lightning", peers.trainer_training, peers.trainer_evaluation),
+    ACCELERATE: ("accelerate", peers.accelerate_training, peers.accelerate_evaluation),
+}
+
+
 def trainers(have: frozenset[str]) -> Mapping[str, Callable[..., Run]]:
     """Give the functions that make a training here, by name."""
-    found: dict[str, Callable[..., Run]] = {
-        BARE: training_by_hand,
-        AGAIN: training_by_hand,
-        LOOP: loop_training,
-        ENGINE: engine_training,
+    return {
+        name: training
+        for name, (package, training, _) in _SYSTEMS.items()
+        if package is None or package in have
     }
-    if "ignite" in have:
-        found[IGNITE] = ignite_training
-    if "lightning" in have:
-        found[FABRIC] = peers.fabric_training
-        found[TRAINER] = peers.trainer_training
-    if "accelerate" in have:
-        found[ACCELERATE] = peers.accelerate_training
-    return found
 
 
 def evaluators(have: frozenset[str]) -> Mapping[str, Callable[..., Run]]:
     """Give the functions that make an evaluation here, by name."""
-    found: dict[str, Callable[..., Run]] = {
-        BARE: evaluation_by_hand,
-        AGAIN: evaluation_by_hand,
-        LOOP: loop_evaluation,
-        ENGINE: engine_evaluation,
+    return {
+        name: evaluation
+        for name, (package, _, evaluation) in _SYSTEMS.items()
+        if package is None or package in have
     }
-    if "ignite" in have:
-        found[IGNITE] = ignite_evaluation
-    if "lightning" in have:
-        found[FABRIC] = peers.fabric_evaluation
-        found[TRAINER] = peers.trainer_evaluation
-    if "accelerate" in have:
-        found[ACCELERATE] = peers.accelerate_evaluation
-    return found

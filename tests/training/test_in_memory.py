@@ -6,6 +6,7 @@ import copy
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -241,3 +242,12 @@ def test_passes_come_in_any_order() -> None:
     for number in (2, 0, 3, 0, 1, 1, 3, 2):
         again.set_epoch(number)
         assert [batch.tolist() for (batch,) in again] == orders[number]
+
+
+def test_integers_of_other_libraries_are_taken() -> None:
+    x = torch.arange(10)
+    ours = TensorBatches(x, batch_size=np.int64(4), seed=np.uint8(3))
+    ours.set_epoch(np.int32(1))
+    same = TensorBatches(x, batch_size=4, seed=3)
+    same.set_epoch(1)
+    assert [batch.tolist() for (batch,) in ours] == [batch.tolist() for (batch,) in same]

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Protocol, cast, runtime_checkable
 
 import attrs
+from typing_extensions import TypeIs
 
 
 @runtime_checkable
@@ -37,9 +38,9 @@ def same(a: object, b: object) -> bool:
         return True
     if type(a) is not type(b):
         return bool(a == b) if _plain(a) and _plain(b) else False
-    if isinstance(a, _Array) and isinstance(b, _Array):
+    if is_array(a) and is_array(b):
         try:
-            return a.shape == b.shape and a.dtype == b.dtype and _same_content(a, b)
+            return are_of_a_kind(a, b) and bool(equal_elements(a, b).all())
         except (NotImplementedError, RuntimeError, TypeError):
             return False  # of a layout or on a device that compares nothing
     if isinstance(a, float) and isinstance(b, float):
@@ -71,14 +72,27 @@ def same(a: object, b: object) -> bool:
 
 
 def _plain(value: object) -> bool:
-    return isinstance(value, int | float | complex | Set | Mapping) and not isinstance(
-        value, _Array
-    )
+    return isinstance(value, int | float | complex | Set | Mapping) and not is_array(value)
 
 
-def _same_content(a: _Array, b: _Array) -> bool:
+def is_array(value: object) -> TypeIs[_Array]:
+    """Tell whether a value is a tensor or an array."""
+    return isinstance(value, _Array)
+
+
+def are_of_a_kind(a: _Array, b: _Array) -> bool:
+    """Tell whether two arrays can be compared element by element."""
+    return bool(a.shape == b.shape and a.dtype == b.dtype)
+
+
+def equal_elements(a: _Array, b: _Array) -> _Mask:
+    """Tell of each element of two arrays of a kind whether it is equal, or no number in both.
+
+    Raises:
+        NotImplementedError: of this layout or on this device nothing is compared; a RuntimeError or
+            TypeError may say so too.
+    """
     if hasattr(a, "device") and hasattr(b, "to"):
         b = b.to(a.device)
     # Only a not-a-number differs from itself.
-    equal = cast(_Mask, a == b) | (cast(_Mask, a != a) & cast(_Mask, b != b))
-    return bool(equal.all())
+    return cast(_Mask, a == b) | (cast(_Mask, a != a) & cast(_Mask, b != b))

@@ -15,11 +15,10 @@ from typing import Any, Final, final
 import attrs
 from typing_extensions import override
 
-from fengine.core.equality import same
+from fengine.core.equality import are_of_a_kind, equal_elements, is_array, same
 from fengine.core.events import Event, PayloadEvent
 from fengine.core.missing import MISSING
-
-_MOST_SHOWN: Final = 60
+from fengine.core.readers import excerpt
 
 # What is compared part by part, but differs as a whole.
 _WHOLE: Final = (type, str, bytes, Enum, range, Event, PayloadEvent)
@@ -215,22 +214,14 @@ def _parts(value: object) -> Mapping[str, object] | None:
 
 def _unequal_elements(before: Any, after: Any) -> str | None:
     """Say how many elements of two arrays of one kind differ; None where they are none."""
-    if not _is_array(before) or not _is_array(after):
-        return None
-    if before.shape != after.shape or before.dtype != after.dtype:
+    if not (is_array(before) and is_array(after) and are_of_a_kind(before, after)):
         return None
     try:
-        if hasattr(before, "device") and hasattr(after, "to"):
-            after = after.to(before.device)
-        # Only a not-a-number differs from itself.
-        unequal = (before != after) & ~((before != before) & (after != after))
-        return f"{int(unequal.sum())} of {unequal.size if _is_numpy(unequal) else unequal.numel()}"
+        equal: Any = equal_elements(before, after)
+        size = equal.size if _is_numpy(equal) else equal.numel()
+        return f"{size - int(equal.sum())} of {size}"
     except (NotImplementedError, RuntimeError, TypeError):
         return "some"  # of a layout that compares nothing
-
-
-def _is_array(value: object) -> bool:
-    return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def _is_numpy(value: object) -> bool:
@@ -240,11 +231,11 @@ def _is_numpy(value: object) -> bool:
 def _shown(value: Any) -> str:
     if value is ABSENT or value is MISSING:
         return str(value.value)
-    if _is_array(value):
-        kind = str(value.dtype).removeprefix("torch.")
-        return f"{type(value).__name__} {kind} of shape {tuple(value.shape)}"
-    text = repr(value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+    if not is_array(value):
+        return excerpt(value)
+    array: Any = value
+    kind = str(array.dtype).removeprefix("torch.")
+    return f"{type(array).__name__} {kind} of shape {tuple(array.shape)}"
 
 
 def _place(moment: Any) -> str:

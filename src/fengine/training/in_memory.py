@@ -8,11 +8,13 @@ run of a Loop begins with pass 0, where the generator of a DataLoader would go o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, Generic, cast, final
+from typing import Final, Generic, SupportsIndex, cast, final
 
 import torch
 from torch import Tensor
 from typing_extensions import TypeVarTuple, override
+
+from fengine.training.shuffling import integer
 
 Tensors = TypeVarTuple("Tensors")
 
@@ -57,16 +59,16 @@ class TensorBatches(Generic[*Tensors]):
     def __init__(
         self,
         *tensors: *Tensors,
-        batch_size: int,
-        seed: int | None = None,
+        batch_size: SupportsIndex,
+        seed: SupportsIndex | None = None,
         drop_last: bool = False,
     ) -> None:
         self.tensors = tensors
-        self.batch_size = batch_size
-        self.seed = seed
+        self.batch_size = integer("batch_size", batch_size)
+        self.seed = None if seed is None else integer("seed", seed)
         self.drop_last = drop_last
         self._rows = _rows_of(tensors)
-        _require(batch_size, seed, drop_last)
+        _require(self.batch_size, self.seed, drop_last)
         self._next_pass = 0
         # The order that was asked for last, with its number.
         self._drawn: tuple[int, Tensor] | None = None
@@ -86,18 +88,17 @@ class TensorBatches(Generic[*Tensors]):
         whole, rest = divmod(self._rows, self.batch_size)
         return whole if self.drop_last or not rest else whole + 1
 
-    def set_epoch(self, epoch: int) -> None:
+    def set_epoch(self, epoch: SupportsIndex) -> None:
         """Have the next iteration begin this pass, from 0 on; a Loop does so itself.
 
         Raises:
             TypeError: it is not an int.
             ValueError: it is negative.
         """
-        if type(epoch) is not int:
-            raise TypeError(f"epoch={epoch!r} of type {type(epoch).__name__} is not an int")
-        if epoch < 0:
-            raise ValueError(f"epoch={epoch} is negative; passes are numbered from 0")
-        self._next_pass = epoch
+        number = integer("epoch", epoch)
+        if number < 0:
+            raise ValueError(f"epoch={number} is negative; passes are numbered from 0")
+        self._next_pass = number
 
     def __iter__(self) -> Iterator[tuple[*Tensors]]:
         """Begin the next pass."""
@@ -175,15 +176,8 @@ def _rows_of(tensors: tuple[object, ...]) -> int:
 
 
 def _require(batch_size: int, seed: int | None, drop_last: bool) -> None:
-    for name, value, kind in (
-        ("batch_size", batch_size, int),
-        ("seed", 0 if seed is None else seed, int),
-        ("drop_last", drop_last, bool),
-    ):
-        if type(value) is not kind:
-            raise TypeError(
-                f"{name}={value!r} of type {type(value).__name__} is not of type {kind.__name__}"
-            )
+    if not isinstance(drop_last, bool):
+        raise TypeError(f"drop_last={drop_last!r} of type {type(drop_last).__name__} is not a bool")
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} is below 1; a batch holds at least one row")
     if seed is not None and not -(2**63) <= seed < 2**64:

@@ -41,11 +41,11 @@ class Shuffled(Sampler[int]):
     """
 
     def __init__(self, dataset: Sized | SupportsIndex, *, seed: SupportsIndex) -> None:
-        length = len(dataset) if isinstance(dataset, Sized) else _integer("dataset", dataset)
+        length = len(dataset) if isinstance(dataset, Sized) else integer("dataset", dataset)
         if length < 0:
             raise ValueError(f"dataset={length} is negative; give a dataset or its length")
         self.length = length
-        self.seed = _integer("seed", seed)
+        self.seed = integer("seed", seed)
         self.epoch = 0
 
     def set_epoch(self, epoch: SupportsIndex) -> None:
@@ -54,7 +54,7 @@ class Shuffled(Sampler[int]):
         Raises:
             TypeError: it is not an int.
         """
-        self.epoch = _integer("epoch", epoch)
+        self.epoch = integer("epoch", epoch)
 
     @override
     def __iter__(self) -> Iterator[int]:
@@ -69,7 +69,12 @@ class Shuffled(Sampler[int]):
         return self.length
 
 
-def _integer(name: str, value: SupportsIndex) -> int:
+def integer(name: str, value: SupportsIndex) -> int:
+    """Give an argument as an int, also one of another library's.
+
+    Raises:
+        TypeError: it is none, or a bool.
+    """
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name}={value!r} of type {type(value).__name__} is not an int")
     return operator.index(value)
