@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from typing_extensions import override
 
-from fengine.training.modes import Modes, TrainingMode, set_mode
+from fengine.training.modes import Modes, TrainingMode, is_settled
 
 
 def tree(shape: list[int]) -> nn.Module:
@@ -31,6 +31,11 @@ def flags(model: nn.Module) -> list[bool]:
 def set_flags(model: nn.Module, values: list[bool]) -> None:
     for module, value in zip(model.modules(), values, strict=False):
         module.training = value
+
+
+def set_mode(model: nn.Module, training: bool) -> None:
+    if not is_settled(model, training):
+        model.train() if training else model.eval()
 
 
 SHAPES = st.lists(st.integers(0, 3), max_size=4)

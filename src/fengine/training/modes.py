@@ -20,20 +20,34 @@ _EVAL: Final = nn.Module.eval
 _SET: Final[object] = nn.Module.__setattr__
 
 
-def set_mode(model: nn.Module, training: bool) -> None:
-    """Have the effect of `model.train(training)`, at less cost where nothing is to be changed.
+def is_settled(model: nn.Module, training: bool) -> bool:
+    """Tell whether every module has this flag, and setting it again would do nothing.
 
-    Law: behind it every module has this flag, and a `train` that overrides torch's was called; so
-    was that of a model which is no Module, but has the method.
+    False where that is not known, as of a model that is no Module. It answers what `Modes` could,
+    but is asked at each batch.
+
+    Law: `train` or `eval`, called where it is false, do what they do called always.
 
     >>> model = nn.Sequential(nn.Dropout(0.5).eval())
-    >>> set_mode(model, True)
-    >>> model[0].training
-    True
+    >>> is_settled(model, True), is_settled(model.train(), True)
+    (False, True)
     """
     known: object = model
-    if not (isinstance(known, nn.Module) and is_settled(known, training)):
-        _ask(model, training)
+    if not isinstance(known, nn.Module) or "eval" in model.__dict__:
+        return False
+    modules = [model]
+    plain: set[type[nn.Module]] = set()
+    for module in modules:  # it grows meanwhile
+        own, kind = module.__dict__, type(module)
+        if own.get("training") is not training or "train" in own:
+            return False
+        if kind not in plain:
+            if kind.train is not _TRAIN or kind.eval is not _EVAL or kind.__setattr__ is not _SET:
+                return False
+            plain.add(kind)
+        if own["_modules"]:
+            modules += [part for part in own["_modules"].values() if part is not None]
+    return True
 
 
 @final
@@ -119,27 +133,6 @@ class TrainingMode:
             yield
         finally:
             modes.put_back()
-
-
-def is_settled(model: nn.Module, training: bool) -> bool:
-    """Tell whether every module has this flag, and setting it again would do nothing.
-
-    False where that is not known. It answers what `Modes` could, but is asked at each batch.
-    """
-    if "eval" in model.__dict__:
-        return False
-    modules, plain = [model], set[type[nn.Module]]()
-    for module in modules:  # it grows meanwhile
-        own, kind = module.__dict__, type(module)
-        if own.get("training") is not training or "train" in own:
-            return False
-        if kind not in plain:
-            if kind.train is not _TRAIN or kind.eval is not _EVAL or kind.__setattr__ is not _SET:
-                return False
-            plain.add(kind)
-        if own["_modules"]:
-            modules += [part for part in own["_modules"].values() if part is not None]
-    return True
 
 
 def _ask(model: nn.Module, training: bool) -> None:
