@@ -247,9 +247,12 @@ def _iterations(
                 obey(box, semantics)
         if at < ITERATION_COMPLETED:
             if of_batch is not None and box.state._batch is not MISSING:
-                output = _called(of_batch, box.state._batch)
-                draft_output(box, cast("Output", output))
-                output = None
+                try:
+                    output = of_batch(box.state._batch)
+                except (StopIteration, GeneratorExit) as error:
+                    raise Leaked(error) from None
+                draft_output(box, output)
+                del output
             else:
                 show(box)
                 if isinstance(step, Stages):
