@@ -29,7 +29,8 @@ Fetched = TypeVar("Fetched", covariant=True)
 class Source(Protocol[Fetched]):
     """Give batches; the effect that a script needs for its data.
 
-    A GeneratorExit, and a StopIteration that is not the end of the data, leave it as `Leaked`.
+    A GeneratorExit, and a StopIteration that is not the end of the data, leave `open` and `restart`
+    as `Leaked`.
     """
 
     @property
@@ -42,8 +43,8 @@ class Source(Protocol[Fetched]):
     def fetch(self) -> Fetched | Exhausted:
         """Give the next batch, or EXHAUSTED."""
 
-    def restart(self) -> None:
-        """Start iteration over the data again."""
+    def restart(self, state: State[Batch, Output, User]) -> None:
+        """Start iteration over the data again, where a state has come to the end of a pass."""
 
     def ran_dry(self, state: State[Batch, Output, User]) -> None:
         """Take note that a restarted iteration gave nothing; may raise."""

@@ -174,7 +174,7 @@ def _run(
                 yield Events.TERMINATE_SINGLE_EPOCH
             at = EPOCH_TERMINATED
         if at == EPOCH_TERMINATED:
-            source.restart()
+            source.restart(box.state)
             box.state = restart_data(box.state)
         box.state = end_epoch(box.state)
         silent = box.state.requests.terminate_epoch is TerminateEpoch.SILENT
@@ -222,7 +222,10 @@ def _iterations(
         elif at < GET_BATCH_STARTED:
             release_batch(box)
         if at < GET_BATCH_COMPLETED:
-            batch = EXHAUSTED if at == STOP_ITERATION else source.fetch()
+            try:
+                batch = EXHAUSTED if at == STOP_ITERATION else source.fetch()
+            except GeneratorExit as error:
+                raise Leaked(error) from None
             if batch is EXHAUSTED:
                 show(box)
                 batch = yield from _refetch(box, source, heard, semantics, at)
@@ -290,10 +293,13 @@ def _refetch(
         if at != STOP_ITERATION and source.announced:
             box.state = end_of_data(box.state)
             yield from _announce(box, heard, Events.DATALOADER_STOP_ITERATION, semantics)
-        source.restart()
+        source.restart(box.state)
         box.state = restart_data(box.state)
         release_batch(box)
-        batch = source.fetch()
+        try:
+            batch = source.fetch()
+        except GeneratorExit as error:
+            raise Leaked(error) from None
         if batch is not EXHAUSTED:
             return batch
     elif box.state.drawn:

@@ -61,17 +61,14 @@ class Feed:
                 f"{type(engine).__name__} has no iterator to take a batch from: _dataloader_iter "
                 "is None; _setup_engine has to set it"
             )
-        try:
-            batch = next(engine._dataloader_iter, EXHAUSTED)
-        except GeneratorExit as error:
-            raise Leaked(error) from None
+        batch = next(engine._dataloader_iter, EXHAUSTED)
         if batch is EXHAUSTED and self.box.state.limits.epoch_length is None:
             engine._epoch_length_learned = True
         if engine._posts:
             engine._take_posts()
         return batch
 
-    def restart(self) -> None:
+    def restart(self, state: Record[Any, Any, Any]) -> None:
         """Start iteration over the engine's data, whatever it is now.
 
         Where something else was fired behind DATALOADER_STOP_ITERATION, as by a handler of it or by

@@ -22,7 +22,7 @@ from fengine.core.transitions import show
 class Ending(Protocol):
     """What a source does at the end of a run."""
 
-    def look_behind(self) -> None:
+    def look_behind(self, state: State[Batch, Output, User]) -> None:
         """See whether the data has more than it said, where the run ended well."""
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ def drive(
         begin()
         error = yield from pull(course, answer, lazily=lazily)
         if error is None:
-            source.look_behind()
+            source.look_behind(box.state)
             return
         keep_state(error, box.state)
         try:

@@ -216,7 +216,7 @@ class _Counted(Generic[Item]):
         self._in_pass += 1
         return cast("Item", None)
 
-    def restart(self) -> None:
+    def restart(self, state: State[Batch, Output, User]) -> None:
         """Begin another pass."""
         self._in_pass = 0
 

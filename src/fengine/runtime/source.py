@@ -12,7 +12,8 @@ import contextlib
 import copy
 import operator
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar, cast, final
 
 import attrs
@@ -57,6 +58,10 @@ class DataExhausted(ValueError):
         return DataExhausted, (self.got, self.wanted)
 
 
+def _nothing() -> Exhausted:
+    return EXHAUSTED
+
+
 @final
 @attrs.define(eq=False)
 class DataSource(Generic[Item]):
@@ -67,8 +72,9 @@ class DataSource(Generic[Item]):
     position: object = None
     """What the data itself said of its place when a snapshot was taken, to go on from there."""
     announced: bool = True
+    fetch: Callable[[], Item | Exhausted] = attrs.field(init=False, default=_nothing)
+    """Give the next batch, or EXHAUSTED."""
     _iterator: Iterator[Item] | None = None
-    _drawn: int = 0
     _passes: int = 0
     _warned: bool = False
 
@@ -104,24 +110,12 @@ class DataSource(Generic[Item]):
             self._begin(state.drawn, self._passes)
         return state
 
-    def fetch(self) -> Item | Exhausted:
-        """Give the next batch, or EXHAUSTED."""
-        assert self._iterator is not None
-        try:
-            item = next(self._iterator, EXHAUSTED)
-        except GeneratorExit as error:
-            raise Leaked(error) from None
-        if item is not EXHAUSTED:
-            self._drawn += 1
-        elif self.length is not None and 0 < self._drawn < self.length:
-            self._report(f"it gave {self._drawn}")
-        return item
-
-    def restart(self) -> None:
+    def restart(self, state: State[Batch, Output, User]) -> None:
         """Start iteration over the data again."""
         if self.length is not None:
-            if self._drawn > self.length:
-                self._report(f"it gave {self._drawn}")
+            fewer = state.ledger.exhausted and state.drawn < self.length
+            if fewer or state.drawn > self.length:
+                self._report(f"it gave {state.drawn}")
             elif (length := length_of(self.data)) != self.length:
                 self._report(f"it now says {length}")
         self._begin(0, self._passes + 1)
@@ -138,23 +132,24 @@ class DataSource(Generic[Item]):
             wanted = limits.max_epochs * limits.epoch_length
         raise DataExhausted(state.iteration, wanted)
 
-    def look_behind(self) -> None:
+    def look_behind(self, state: State[Batch, Output, User]) -> None:
         """Report data that has more batches than it said, where that can be found out."""
         iterator = self._iterator
         if iterator is None or iterator is self.data or isinstance(self.data, Sequence):
             return
-        if self._drawn == self.length:
+        drawn = state.drawn
+        if drawn == self.length:
             # What this raises is no matter of a run that has all it wanted.
             with contextlib.suppress(Exception):
                 if next(iterator, EXHAUSTED) is EXHAUSTED:
                     return
-                self._drawn += 1
-        if self.length is not None and self._drawn > self.length:
+                drawn += 1
+        if self.length is not None and drawn > self.length:
             self._report("it has more")
 
     def close(self) -> None:
         """Give up the iterator, and close it unless it is the user's own."""
-        iterator, self._iterator = self._iterator, None
+        iterator, self._iterator, self.fetch = self._iterator, None, _nothing
         close = None if iterator is self.data else getattr(iterator, "close", None)
         if not callable(close):
             return
@@ -167,18 +162,22 @@ class DataSource(Generic[Item]):
     def _begin(self, behind: int, number: int) -> None:
         """Begin a pass over the data, behind the first batches of it."""
         begin_pass(self.data, number)
-        self._iterator = entered(self.data, behind)
-        self._drawn, self._passes = behind, number
+        self._take_from(entered(self.data, behind))
+        self._passes = number
+
+    def _take_from(self, iterator: Iterator[Item]) -> None:
+        self._iterator = iterator
+        self.fetch = partial(next, iterator, EXHAUSTED)  # what costs least at each batch
 
     def _take_position(self, state: State[Batch, Output, User]) -> None:
         begin_pass(self.data, self._passes)
         cast("Any", self.data).load_state_dict(copy.deepcopy(self.position))
-        iterator, self._drawn = iter(self.data), state.drawn
+        iterator = iter(self.data)
         if state.ledger.exhausted:
             # The data takes up its place now, be it at the end or anew, and `restart` begins it.
             next(iterator, EXHAUSTED)
             iterator = iter(())
-        self._iterator = iterator
+        self._take_from(iterator)
 
     def _with_due_batch(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
         """Fetch the last batch again: of this pass, or of the one before if this has given none."""
@@ -187,11 +186,15 @@ class DataSource(Generic[Item]):
             self._begin(drawn - 1, number)
         else:
             self._begin(state.ledger.drawn_before - 1, number - 1)
-        batch = self.fetch()
+        try:
+            batch = self.fetch()
+        except GeneratorExit as error:
+            raise Leaked(error) from None
         if batch is EXHAUSTED:
             raise ValueError(
-                f"data has no batch {self._drawn + 1}, though the state has had it; go on with the "
-                "data that the run had, or write the state with its batch: to_dict(batch=...)"
+                f"data has no batch {drawn or state.ledger.drawn_before}, though the state has had "
+                "it; go on with the data that the run had, or write the state with its batch: "
+                "to_dict(batch=...)"
             )
         if not drawn:
             self._begin(0, number)
@@ -225,13 +228,13 @@ class NoData:
     def fetch(self) -> None:
         """Give None."""
 
-    def restart(self) -> None:
+    def restart(self, state: State[Batch, Output, User]) -> None:
         """Do nothing: there is nothing to restart."""
 
     def ran_dry(self, state: State[Batch, Output, User]) -> None:
         """Do nothing: it never runs dry."""
 
-    def look_behind(self) -> None:
+    def look_behind(self, state: State[Batch, Output, User]) -> None:
         """Do nothing: there is nothing behind."""
 
     def close(self) -> None:

@@ -115,13 +115,14 @@ class _Fused(_Parts[Batch]):
     """Do all that the stages do in one call, which costs least."""
 
     def __call__(self, batch: Batch) -> Tensor:
+        pair: object = batch
         if (
             self.device is None
             and self.prepare_batch is prepare_batch
-            and type(batch) is tuple
-            and len(batch) == 2
+            and type(pair) is tuple
+            and len(pair) == 2
         ):
-            x, y = batch
+            x, y = pair
         else:
             x, y = self.prepare_batch(batch, self.device, self.non_blocking)
         model, optimizer = self.model, self.optimizer
