@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from fengine import Loop
+from fengine import Events, Loop, State, tap
 from fengine.training import Prediction, supervised_evaluation
 
 Pair = tuple[Tensor, Tensor]
+Plain = State[Pair, Prediction[Tensor, Tensor], None]
 BATCHES = [(torch.ones(4, 2), torch.arange(4)), (torch.zeros(2, 2), torch.arange(2))]
 
 
@@ -47,6 +48,39 @@ def test_flags_are_those_of_training_between_two_batches() -> None:
     before = flags(model)
     for moment in Loop(supervised_evaluation(model)).iterate(BATCHES):
         assert flags(model) == before, moment.event
+
+
+def test_the_modes_are_switched_once_a_run_and_handlers_see_it() -> None:
+    class Counting(nn.Dropout):
+        switched = 0
+
+        @override
+        def train(self, mode: bool = True) -> Counting:
+            self.switched += 1
+            return super().train(mode)
+
+    model = nn.Sequential(Counting(0.5), nn.Dropout(0.5).eval())
+    seen: list[list[bool]] = []
+    loop = Loop(supervised_evaluation(model))
+    loop = loop.on(Events.ITERATION_COMPLETED, tap(lambda state: seen.append(flags(model))))
+    loop.run([(torch.ones(2), torch.ones(2))] * 5)
+    assert seen == [[False, False, False]] * 5
+    assert flags(model) == [True, True, False]
+    assert model[0].switched == 2
+
+
+def test_a_part_that_a_handler_switches_on_is_off_at_the_next_batch() -> None:
+    model = make()
+    before = flags(model)
+
+    def switch_on(state: Plain) -> Plain:
+        model[2].train()
+        return state
+
+    loop = Loop(supervised_evaluation(model)).on(Events.ITERATION_STARTED, switch_on)
+    final = loop.run(BATCHES)
+    assert flags(model) == before
+    assert torch.equal(final.output.y_pred, model.eval()(BATCHES[-1][0]))
 
 
 class Failing(nn.Module):

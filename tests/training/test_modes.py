@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from typing_extensions import override
 
-from fengine.training.modes import Modes, TrainingMode, is_settled
+from fengine.training.modes import Mode, Modes, is_settled
 
 
 def tree(shape: list[int]) -> nn.Module:
@@ -184,8 +184,8 @@ def test_a_flag_that_is_a_property_is_set_through_it() -> None:
 
 def test_the_context_is_a_value() -> None:
     model = nn.Dropout(0.5)
-    assert TrainingMode(model) == TrainingMode(model)
-    context = pickle.loads(pickle.dumps(TrainingMode(model.eval())))
+    assert Mode(model, training=True) == Mode(model, training=True) != Mode(model, training=False)
+    context = pickle.loads(pickle.dumps(Mode(model.eval(), training=True)))
     with context():
         assert context.model.training
     assert not context.model.training
@@ -195,7 +195,7 @@ def test_it_is_left_where_something_is_raised() -> None:
     model = nn.Dropout(0.5).eval()
 
     def fail(x: Tensor) -> None:
-        with TrainingMode(model)():
+        with Mode(model, training=True)():
             assert not torch.equal(model(x), x)
             raise KeyboardInterrupt
 

@@ -220,12 +220,16 @@ def test_behind_a_run_every_module_is_in_the_mode_it_was_in() -> None:
     model.eval()
     model.get_submodule("2").train()
     before = flags(model)
-    loop = Loop(supervised(model, optimizer, mse_loss))
-    moments = loop.iterate(batches())
-    next(moments)
-    assert flags(model) == [True] * 5
-    moments.close()
-    assert flags(model) == before == [False, False, False, True, False]
+    seen: list[list[bool]] = []
+
+    def look(state: Plain) -> Plain:
+        seen.append(flags(model))
+        return state
+
+    loop = Loop(supervised(model, optimizer, mse_loss)).on(Events.ITERATION_COMPLETED, look)
+    for _ in loop.iterate(batches(2)):
+        assert flags(model) == before == [False, False, False, True, False]
+    assert seen == [[True] * 5] * 2
     with pytest.raises(TypeError, match="a batch is a pair"):
         loop.run([*batches(2), torch.ones(1)])  # type: ignore[list-item]
     assert flags(model) == before
@@ -262,6 +266,19 @@ def test_an_evaluation_paused_between_batches_leaves_training_as_by_hand() -> No
         assert flags(model) == [True] * 5
         next(evaluation)
     assert_bitwise_equal(model, by_hand)
+
+
+def test_two_trainings_in_turns_put_back_what_was_there_before_both() -> None:
+    model, optimizer = make()
+    model.eval()
+    model.get_submodule("2").train()
+    before = flags(model)
+    loop = Loop(supervised(model, optimizer, mse_loss))
+    first, second = loop.iterate(batches(3)), loop.iterate(batches(2))
+    for _ in first:
+        assert flags(model) == before
+        next(second, None)
+        assert flags(model) == before
 
 
 def test_called_as_a_plain_step_it_puts_the_model_back_too() -> None:

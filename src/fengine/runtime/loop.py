@@ -6,7 +6,7 @@ A loop holds nothing of a run, so one loop can run twice at once, or inside its 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing, nullcontext
 from functools import partial
 from typing import Generic, TypeAlias, TypeVar, cast, final, overload
 
@@ -30,7 +30,7 @@ from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.script import Step, script
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import Batch, Output, State, User
-from fengine.core.steps import Stages
+from fengine.core.steps import Phase, Phased, Stages
 from fengine.core.table import Table
 from fengine.core.transitions import shown
 from fengine.runtime.begin import AnySource, go_on, source_for, start
@@ -522,7 +522,7 @@ class Loop(Generic[Batch, Output, User]):
         table = self.table.compiled()
         course = self._script(box, source, {*table, Events.EXCEPTION_RAISED.name})
         begin = partial(self._begin, box, source, saved)
-        with self._phase(box.state):
+        with self._phase(box.state)():
             for _ in drive(course, box, table, source, begin, lazily=False):
                 pass
         return box.state
@@ -541,14 +541,24 @@ class Loop(Generic[Batch, Output, User]):
     def _pulled(
         self, fired: Generator[AnyEvent, None, None], box: Box[Batch, Output, User]
     ) -> Moments[Batch, Output, User]:
-        with self._phase(box.state), closing(fired):
-            for event in fired:
-                yield Moment(event, shown(box.state))
+        phase = self._phase(box.state)
+        with closing(fired):
+            while True:
+                with phase():
+                    event = next(fired, None)
+                if event is None:
+                    return
+                try:
+                    yield Moment(event, shown(box.state))
+                except BaseException:
+                    with phase():
+                        fired.close()
+                    raise
 
-    def _phase(self, state: State[Batch, Output, User]) -> AbstractContextManager[object]:
-        if isinstance(self.step, Stages) and not state.status.has_ended:
-            return self.step.phase()
-        return nullcontext()
+    def _phase(self, state: State[Batch, Output, User]) -> Phase:
+        if isinstance(self.step, Phased) and not state.status.has_ended:
+            return self.step.phase
+        return nullcontext
 
     def _begin(
         self,

@@ -1,7 +1,8 @@
 """The supervised evaluation step: predictions in evaluation mode, and nothing left behind.
 
-Each call restores what it changed. So an evaluation can be paused between two batches, and training
-go on meanwhile, without the one noticing the other.
+The modes are switched once a run, and at a batch only where something has switched them since. At a
+moment that is waited at they are as they were. So an evaluation can be paused between two batches,
+and training go on meanwhile, without the one noticing the other.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from fengine.core.describe import require_callable
 from fengine.core.steps import Outputs, outputs
 from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
-from fengine.training.modes import Modes, is_settled
+from fengine.training.modes import Mode, is_settled
 from fengine.training.supervised import require_module
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
@@ -53,21 +54,10 @@ class _Predict(Generic[Batch, Predicted, Targets]):
     def __call__(self, batch: Batch) -> Prediction[Predicted, Targets]:
         x, y = self.prepare_batch(batch, self.device, self.non_blocking)
         if is_settled(self.model, False):
-            return Prediction(self._predict(x), y)
-        modes = Modes.of(self.model)
-        switched = True in modes.training
-        if switched:
-            modes.switch(False)
-        try:
-            return Prediction(self._predict(x), y)
-        finally:
-            if switched:
-                modes.put_back()
-
-    def _predict(self, x: object) -> Predicted:
-        with torch.set_grad_enabled(False):  # at half the cost of no_grad
-            y_pred: Predicted = self.model(x)
-        return y_pred
+            with torch.set_grad_enabled(False):  # at half the cost of no_grad
+                return Prediction(self.model(x), y)
+        with Mode(self.model, training=False)(), torch.no_grad():
+            return Prediction(self.model(x), y)
 
 
 @overload
@@ -95,11 +85,12 @@ def supervised_evaluation(
 ) -> Outputs[Batch, Prediction[Predicted, Targets]]:
     """Make the step that predicts in evaluation mode, without gradients.
 
-    Law: it leaves the training flag of every module as it was, whatever the model raises.
+    Each run puts the model into evaluation mode, and then each module back into the mode it was in.
+
+    Law: a run leaves the training flag of every module as it was, whatever the model raises.
 
     Args:
-        model: its modules are visited at each batch; where none is in training mode, none is
-            changed.
+        model: its modules are visited at each batch, in case that one was switched on since.
         device: where to compute. The model is moved there now, and each batch as it comes; None
             leaves both where they are.
         non_blocking: let copies of batches between host and accelerator go on in the background;
@@ -122,4 +113,4 @@ def supervised_evaluation(
     predict: _Predict[Batch, Predicted, Targets] = _Predict(
         model, prepare_batch, device, non_blocking_for(prepare_batch, non_blocking)
     )
-    return outputs(predict)
+    return outputs(predict).within(Mode(model, training=False))

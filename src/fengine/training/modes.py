@@ -106,13 +106,13 @@ class Modes:
 
 @final
 @attrs.frozen
-class TrainingMode:
-    """Make contexts with a model in training mode, and behind them each module as it was.
+class Mode:
+    """Make contexts with a model in one mode, and behind them each module as it was.
 
-    A model that is in training mode already keeps the modes of its parts.
+    A model that is in training mode already keeps the modes of its parts there.
 
     >>> model = nn.Dropout(0.5).eval()
-    >>> with TrainingMode(model)():
+    >>> with Mode(model, training=True)():
     ...     model.training
     True
     >>> model.training
@@ -120,15 +120,19 @@ class TrainingMode:
     """
 
     model: nn.Module
+    training: bool
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Make a context."""
-        if self.model.training:
+        if self.training and self.model.training:
             yield
             return
         modes = Modes.of(self.model)
-        modes.switch(True)
+        if not self.training and True not in modes.training:
+            yield
+            return
+        modes.switch(self.training)
         try:
             yield
         finally:

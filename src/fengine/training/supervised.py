@@ -21,7 +21,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from fengine import PayloadEvent, Stages, State, stages
 from fengine.core.describe import require_callable
 from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
-from fengine.training.modes import TrainingMode
+from fengine.training.modes import Mode
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
 User = DefaultTypeVar("User", default=None)
@@ -251,7 +251,7 @@ def updating(
         .emit(Backprop.COMPLETED)
         .then(_Update(optimizer))
         .emit(Update.COMPLETED)
-        .within(TrainingMode(model))
+        .within(Mode(model, training=True))
     )
 
 
