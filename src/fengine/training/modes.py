@@ -33,7 +33,9 @@ def is_settled(model: nn.Module, training: bool) -> bool:
     (False, True)
     """
     known: object = model
-    if not isinstance(known, nn.Module) or "eval" in model.__dict__:
+    if not isinstance(known, nn.Module):
+        return False
+    if not training and ("eval" in model.__dict__ or type(model).eval is not _EVAL):
         return False
     modules = [model]
     plain: set[type[nn.Module]] = set()
@@ -42,7 +44,7 @@ def is_settled(model: nn.Module, training: bool) -> bool:
         if own.get("training") is not training or "train" in own:
             return False
         if kind not in plain:
-            if kind.train is not _TRAIN or kind.eval is not _EVAL or kind.__setattr__ is not _SET:
+            if kind.train is not _TRAIN or kind.__setattr__ is not _SET:
                 return False
             plain.add(kind)
         if own["_modules"]:
