@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from typing import get_origin, get_type_hints
 
 import pytest
 
@@ -17,6 +19,7 @@ import fengine.engine
         ("fengine", "Recorder", "fengine.runtime.recorder"),
         ("fengine", "diff", "fengine.runtime.differences"),
         ("fengine.engine", "create_supervised_trainer", "fengine.engine.supervised"),
+        ("fengine.engine", "install", "fengine.engine.replacement"),
     ],
 )
 def test_a_name_imports_its_module_when_it_is_asked_for(
@@ -39,6 +42,24 @@ def test_a_module_is_an_attribute_of_its_package(module: str) -> None:
     package = module.rpartition(".")[0]
     program = f"import sys, {package}; assert {module} is sys.modules[{module!r}]"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_module_runs_when_something_of_it_is_asked_for() -> None:
+    program = (
+        "import sys, fengine\n"
+        "module = sys.modules['fengine.runtime.plan']\n"
+        "assert 'Plan' not in object.__getattribute__(module, '__dict__')\n"
+        "import fengine.runtime.plan\n"
+        "assert fengine.runtime.plan is module\n"
+        "assert fengine.runtime.plan.Plan is fengine.Plan\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_hints_of_all_methods_of_a_loop_resolve() -> None:
+    methods = {name: one for name, one in vars(fengine.Loop).items() if inspect.isfunction(one)}
+    hints = {name: get_type_hints(method) for name, method in methods.items()}
+    assert get_origin(hints["plan"]["return"]) is fengine.Plan
 
 
 @pytest.mark.parametrize("package", [fengine, fengine.engine])

@@ -52,8 +52,6 @@ from fengine.runtime.external import Stateful as Stateful
 from fengine.runtime.later import importing_later
 from fengine.runtime.loop import Loop as Loop
 from fengine.runtime.loop import Moment as Moment
-from fengine.runtime.plan import Firing as Firing
-from fengine.runtime.plan import Plan as Plan
 from fengine.runtime.snapshots import Snapshot as Snapshot
 from fengine.runtime.source import DataExhausted as DataExhausted
 
@@ -66,6 +64,8 @@ if TYPE_CHECKING:
     from fengine.runtime.differences import diff as diff
     from fengine.runtime.differences import first_difference as first_difference
     from fengine.runtime.evaluate import evaluate as evaluate
+    from fengine.runtime.plan import Firing as Firing
+    from fengine.runtime.plan import Plan as Plan
     from fengine.runtime.recorder import Entry as Entry
     from fengine.runtime.recorder import Recorder as Recorder
 else:
@@ -84,6 +84,7 @@ else:
                 "first_difference",
             ),
             "fengine.runtime.evaluate": ("evaluate",),
+            "fengine.runtime.plan": ("Firing", "Plan"),
             "fengine.runtime.recorder": (
                 "Entry",
                 "Recorder",

@@ -23,7 +23,8 @@ from fengine.core.ports import Box
 from fengine.core.records import copier, drafted, shower
 from fengine.core.state import Batch, Output, State, User
 
-_LIMIT_SETTERS: Final = {field.name: copier(Limits, field.name) for field in attrs.fields(Limits)}
+_LIMITS: Final = tuple(field.name for field in attrs.fields(Limits))
+_limits_of: Final = copier(Limits, *_LIMITS)
 _set_limits: Final = copier(State, "limits")
 _set_event: Final = copier(State, "event")
 _set_count: Final = copier(State, "event", "counts")
@@ -156,7 +157,8 @@ def with_limit(
     state: State[Batch, Output, User], name: str, value: object
 ) -> State[Batch, Output, User]:
     """Have one limit replaced, unchecked: data that gives nothing has the epoch length 0."""
-    return _set_limits(state, _LIMIT_SETTERS[name](state.limits, value))
+    values = [value if name == one else getattr(state.limits, one) for one in _LIMITS]
+    return _set_limits(state, _limits_of(state.limits, *values))
 
 
 def with_status(state: State[Batch, Output, User], status: Status) -> State[Batch, Output, User]:

@@ -14,7 +14,6 @@ from fengine.engine.enums import EventEnum as EventEnum
 from fengine.engine.enums import Events as Events
 from fengine.engine.enums import EventsList as EventsList
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
-from fengine.engine.install import install as install
 from fengine.engine.state import State as State
 from fengine.runtime.later import importing_later
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from fengine.engine.evaluation_steps import (
         supervised_evaluation_step_amp as supervised_evaluation_step_amp,
     )
+    from fengine.engine.replacement import install as install
     from fengine.engine.supervised import _check_arg as _check_arg
     from fengine.engine.supervised import create_supervised_evaluator as create_supervised_evaluator
     from fengine.engine.supervised import create_supervised_trainer as create_supervised_trainer
@@ -50,6 +50,7 @@ else:
                 "supervised_evaluation_step",
                 "supervised_evaluation_step_amp",
             ),
+            "fengine.engine.replacement": ("install",),
             "fengine.engine.supervised": (
                 "_check_arg",
                 "create_supervised_evaluator",

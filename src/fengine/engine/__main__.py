@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from fengine.engine.as_main import run
-from fengine.engine.install import install
+from fengine.engine.replacement import install
 
 
 def main() -> None:

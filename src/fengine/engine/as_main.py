@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from fengine.engine.install import install
+from fengine.engine.replacement import install
 
 _SCRIPT: Final = "FENGINE_SCRIPT"  # how a spawned process knows it
 

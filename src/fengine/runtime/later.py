@@ -1,4 +1,4 @@
-"""Later: names of a package that are imported when they are first asked for.
+"""Later: modules that are imported when something of them is first asked for.
 
 To import a package costs what every program needs; what few need comes with its first use.
 """
@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
+from types import ModuleType
 
 
 def importing_later(package: str, names: Mapping[str, tuple[str, ...]]) -> Callable[[str], object]:
@@ -32,3 +33,25 @@ def importing_later(package: str, names: Mapping[str, tuple[str, ...]]) -> Calla
         return value
 
     return get
+
+
+def module_later(name: str) -> ModuleType:
+    """Give a module of this package that runs when an attribute of it is first asked for.
+
+    Args:
+        name: its whole name.
+
+    >>> module_later("fengine.runtime.plan").Plan.__name__
+    'Plan'
+    """
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    assert spec is not None
+    assert spec.loader is not None
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    package, _, own = name.rpartition(".")
+    setattr(sys.modules[package], own, module)
+    return module

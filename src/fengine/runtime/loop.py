@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Generator, Iterable, Mapping
 from contextlib import closing, nullcontext
 from functools import partial
-from typing import Generic, TypeAlias, TypeVar, cast, final, overload
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
 from immutables import Map
@@ -36,10 +36,15 @@ from fengine.core.transitions import shown
 from fengine.runtime.begin import AnySource, go_on, source_for, start
 from fengine.runtime.driver import drive
 from fengine.runtime.external import Stateful, identities, joined, named, restoring
-from fengine.runtime.plan import Plan
+from fengine.runtime.later import module_later
 from fengine.runtime.show import described_loop
 from fengine.runtime.snapshots import Snapshot, is_within_step, taken
 from fengine.runtime.source import DataSource, NoData
+
+if TYPE_CHECKING:
+    from fengine.runtime import plan as plans
+else:
+    plans = module_later("fengine.runtime.plan")
 
 P = TypeVar("P")
 
@@ -263,7 +268,7 @@ class Loop(Generic[Batch, Output, User]):
         max_epochs: int | None = None,
         max_iters: int | None = None,
         batches: int | None = None,
-    ) -> Plan[Batch, Output, User]:
+    ) -> plans.Plan[Batch, Output, User]:
         """Say which events a run fires and which handlers it calls, without running anything.
 
         The run is one over data of `epoch_length` batches, of which no handler asks anything.
@@ -290,7 +295,7 @@ class Loop(Generic[Batch, Output, User]):
         if batches is not None and (type(batches) is not int or batches < 0):
             kind = ValueError if type(batches) is int else TypeError
             raise kind(f"batches={batches!r} is not the number of batches that data gives, from 0")
-        return Plan(state.limits, batches, self.step, self.semantics, self.table)
+        return plans.Plan(state.limits, batches, self.step, self.semantics, self.table)
 
     @overload
     def run(

@@ -14,7 +14,7 @@ import operator
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar, cast, final
+from typing import Any, Final, Generic, TypeVar, cast, final
 
 import attrs
 from typing_extensions import override
@@ -211,11 +211,10 @@ class DataSource(Generic[Item]):
 
 
 @final
-@attrs.define(eq=False)
 class NoData:
     """Give None for ever, unannounced: the source of a run without data."""
 
-    announced: bool = False
+    announced: Final = False
 
     def enter(self, state: State[Any, Output, User]) -> State[Any, Output, User]:
         """Give the state with the batch that is due, which was None."""
