@@ -52,7 +52,6 @@ from fengine.runtime.external import Stateful as Stateful
 from fengine.runtime.later import importing_later
 from fengine.runtime.loop import Loop as Loop
 from fengine.runtime.loop import Moment as Moment
-from fengine.runtime.snapshots import Snapshot as Snapshot
 from fengine.runtime.source import DataExhausted as DataExhausted
 
 if TYPE_CHECKING:
@@ -68,6 +67,7 @@ if TYPE_CHECKING:
     from fengine.runtime.plan import Plan as Plan
     from fengine.runtime.recorder import Entry as Entry
     from fengine.runtime.recorder import Recorder as Recorder
+    from fengine.runtime.snapshots import Snapshot as Snapshot
 else:
     __getattr__ = importing_later(
         __name__,
@@ -89,6 +89,7 @@ else:
                 "Entry",
                 "Recorder",
             ),
+            "fengine.runtime.snapshots": ("Snapshot",),
         },
     )
 

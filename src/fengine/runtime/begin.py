@@ -6,7 +6,7 @@ Everything that can be refused is refused here, before anything runs or is resto
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from immutables import Map
 
@@ -14,9 +14,14 @@ from fengine.core.ledger import Ledger
 from fengine.core.limits import Limits
 from fengine.core.state import Batch, Output, State, User
 from fengine.runtime.external import Stateful, require_names
+from fengine.runtime.later import module_later
 from fengine.runtime.positions import require_place
-from fengine.runtime.snapshots import Snapshot, is_within_step
 from fengine.runtime.source import DataSource, NoData, source_of
+
+if TYPE_CHECKING:
+    from fengine.runtime import snapshots
+else:
+    snapshots = module_later("fengine.runtime.snapshots")
 
 AnySource: TypeAlias = DataSource[Batch] | NoData
 
@@ -63,7 +68,7 @@ def start(
 
 
 def go_on(
-    after: State[Batch, Output, User] | Snapshot[Batch, Output, User],
+    after: State[Batch, Output, User] | snapshots.Snapshot[Batch, Output, User],
     data: Iterable[Batch] | None,
     external: Mapping[str, Stateful],
     *,
@@ -76,8 +81,8 @@ def go_on(
         ValueError: the run would never end, the data cannot be entered where the state stands, or
             the snapshot holds other things than the loop names.
     """
-    if isinstance(after, Snapshot):
-        if external and not after.external and is_within_step(after.state):
+    if isinstance(after, snapshots.Snapshot):
+        if external and not after.external and snapshots.is_within_step(after.state):
             raise ValueError(
                 f"the snapshot stands at {after.state.event!r}, within the step, which had changed "
                 f"external {sorted(external)} already; go on from ITERATION_STARTED, ahead of it"

@@ -38,13 +38,14 @@ from fengine.runtime.driver import drive
 from fengine.runtime.external import Stateful, identities, joined, named, restoring
 from fengine.runtime.later import module_later
 from fengine.runtime.show import described_loop
-from fengine.runtime.snapshots import Snapshot, is_within_step, taken
 from fengine.runtime.source import DataSource, NoData
 
 if TYPE_CHECKING:
     from fengine.runtime import plan as plans
+    from fengine.runtime import snapshots
 else:
     plans = module_later("fengine.runtime.plan")
+    snapshots = module_later("fengine.runtime.snapshots")
 
 P = TypeVar("P")
 
@@ -381,7 +382,7 @@ class Loop(Generic[Batch, Output, User]):
         self,
         data: Iterable[Batch] | None = None,
         *,
-        after: State[Batch, Output, User] | Snapshot[Batch, Output, User],
+        after: State[Batch, Output, User] | snapshots.Snapshot[Batch, Output, User],
         replay: bool = False,
     ) -> Moments[Batch, Output, User]: ...
 
@@ -393,7 +394,7 @@ class Loop(Generic[Batch, Output, User]):
         max_epochs: int | None = None,
         max_iters: int | None = None,
         epoch_length: int | None = None,
-        after: State[Batch, Output, User] | Snapshot[Batch, Output, User] | None = None,
+        after: State[Batch, Output, User] | snapshots.Snapshot[Batch, Output, User] | None = None,
         replay: bool = False,
     ) -> Moments[Batch, Output, User] | Moments[Batch, Output, None]:
         """Run step by step: give one `Moment` for each event, after its handlers have run.
@@ -443,7 +444,7 @@ class Loop(Generic[Batch, Output, User]):
 
     def resume(
         self,
-        after: State[Batch, Output, User] | Snapshot[Batch, Output, User],
+        after: State[Batch, Output, User] | snapshots.Snapshot[Batch, Output, User],
         data: Iterable[Batch] | None = None,
         *,
         replay: bool = False,
@@ -483,7 +484,7 @@ class Loop(Generic[Batch, Output, User]):
 
     def snapshot(
         self, state: State[Batch, Output, User], data: Iterable[Batch] | None = None
-    ) -> Snapshot[Batch, Output, User]:
+    ) -> snapshots.Snapshot[Batch, Output, User]:
         """Take a snapshot of a run that stands at a state, to go on from later.
 
         It holds the state, copies of what `external` names, and the place of data that has
@@ -510,13 +511,13 @@ class Loop(Generic[Batch, Output, User]):
             raise TypeError(
                 f"{state!r} of type {type(state).__name__} is not a State to take a snapshot of"
             )
-        if self.external and is_within_step(state):
+        if self.external and snapshots.is_within_step(state):
             raise ValueError(
                 f"the state stands at {state.event!r}, within the step, which has changed external "
                 f"{sorted(self.external)} and is done again where a run goes on; take the snapshot "
                 "at an event ahead of the step or behind it"
             )
-        return taken(self.external, state, data)
+        return snapshots.taken(self.external, state, data)
 
     def _finish(
         self,

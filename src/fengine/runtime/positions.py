@@ -145,7 +145,7 @@ def _needs_batch(state: State[Batch, Output, User]) -> bool:
 
 
 @final
-@attrs.frozen
+@attrs.frozen(eq=False, repr=False)
 class _Rest:
     """Leave out the first indices of a sampler."""
 
