@@ -47,11 +47,27 @@ def test_a_module_is_an_attribute_of_its_package(module: str) -> None:
 def test_a_module_runs_when_something_of_it_is_asked_for() -> None:
     program = (
         "import sys, fengine\n"
-        "module = sys.modules['fengine.runtime.plan']\n"
-        "assert 'Plan' not in object.__getattribute__(module, '__dict__')\n"
+        "assert 'fengine.runtime.plan' not in sys.modules\n"
+        "assert 'fengine.runtime.snapshots' not in sys.modules\n"
+        "plan = fengine.Loop(fengine.outputs(abs)).plan(epoch_length=2)\n"
         "import fengine.runtime.plan\n"
-        "assert fengine.runtime.plan is module\n"
-        "assert fengine.runtime.plan.Plan is fengine.Plan\n"
+        "assert type(plan) is fengine.runtime.plan.Plan is fengine.Plan\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_module_is_imported_once_for_threads_that_ask_at_once() -> None:
+    program = (
+        "import sys, threading, fengine\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "start, plans = threading.Barrier(4), []\n"
+        "def plan():\n"
+        "    start.wait()\n"
+        "    plans.append(fengine.Loop(fengine.outputs(abs)).plan(epoch_length=2))\n"
+        "threads = [threading.Thread(target=plan) for _ in range(4)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+        "assert [type(plan) for plan in plans] == [fengine.Plan] * 4\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
 

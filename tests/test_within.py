@@ -1,4 +1,4 @@
-"""A run of a step is within its context, however it ends, and who waits at a moment is not."""
+"""A run of stages is within their context, however it ends, and a pause is no end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import pytest
 
-from fengine import END_RUN, Event, Events, Loop, Stages, State, evaluate, outputs, stages
+from fengine import END_RUN, Event, Events, Loop, Stages, State, evaluate, stages
 
 HALVED = Event("halved")
 
@@ -31,10 +31,6 @@ class Noting:
 
 def half(state: State[int, int]) -> float:
     return 1 / state.batch
-
-
-def magnitude(batch: int) -> int:
-    return abs(batch)
 
 
 def make(noting: Noting) -> Stages[int, int, int, None]:
@@ -68,57 +64,15 @@ def test_it_is_left_where_the_step_fails_and_where_the_run_recovers() -> None:
     assert noting.notes == ["in", "out"]
 
 
-def test_who_waits_at_a_moment_is_not_in_it() -> None:
+def test_a_pause_does_not_leave_it_and_a_dropped_run_does() -> None:
     noting = Noting()
     moments = Loop(make(noting)).iterate([1, 2])
     assert noting.notes == []
-    for number, _ in enumerate(moments, 1):
-        assert noting.notes == ["in", "out"] * number
-    assert noting.notes == ["in", "out"] * (number + 1)
-
-
-def test_what_is_thrown_at_a_moment_goes_through_none_of_it() -> None:
-    noting = Noting()
-    moments = Loop(make(noting)).iterate([1, 2])
     next(moments)
-    with pytest.raises(LookupError):
-        moments.throw(LookupError())
-    assert noting.notes == ["in", "out"] * 2
-
-
-def test_a_context_that_cannot_be_entered_again_leaves_the_data_closed() -> None:
-    notes: list[str] = []
-
-    @contextmanager
-    def unwilling() -> Iterator[None]:
-        if "begun" in notes:
-            raise LookupError
-        yield
-
-    def data() -> Iterator[int]:
-        notes.append("begun")
-        try:
-            yield from [1, 2]
-        finally:
-            notes.append("closed")
-
-    class Data:
-        def __iter__(self) -> Iterator[int]:
-            return data()
-
-    with pytest.raises(LookupError):
-        list(Loop(outputs(magnitude).within(unwilling)).iterate(Data()))
-    assert notes == ["begun", "closed"]
-
-
-def test_a_function_of_the_batch_can_be_within_one_too() -> None:
-    noting = Noting()
-    plain = outputs(magnitude)
-    step = plain.within(noting)
-    assert step(State(batch=-1)).output == 1
-    assert Loop(step).run([-1, -2]).output == 2
-    assert noting.notes == ["in", "out"] * 2
-    assert step == plain.within(noting) != plain
+    next(moments)
+    assert noting.notes == ["in"]
+    moments.close()
+    assert noting.notes == ["in", "out"]
 
 
 def test_a_run_within_a_handler_has_its_own() -> None:
@@ -160,6 +114,29 @@ def test_a_later_context_is_around_the_earlier_one() -> None:
     assert notes == ["in outer", "in inner", "out inner", "out outer"]
 
 
+def test_what_a_context_holds_lasts_from_moment_to_moment() -> None:
+    drawn: list[int] = []
+
+    @contextmanager
+    def counting() -> Iterator[None]:
+        numbers.append(0)
+        yield
+        numbers.pop()
+
+    numbers: list[int] = []
+
+    def count(state: State[int, int]) -> int:
+        numbers[-1] += 1
+        return numbers[-1]
+
+    step: Stages[int, int, int, None] = stages(count)
+    loop = Loop(step.within(counting))
+    for moment in loop.iterate([1, 2, 3]):
+        if moment.event is Events.ITERATION_COMPLETED:
+            drawn.append(moment.state.output)
+    assert drawn == [1, 2, loop.run([1, 2, 3]).output]
+
+
 @pytest.mark.parametrize("drop", [True, False])
 def test_the_data_is_closed_within_it(drop: bool) -> None:
     noting = Noting()
@@ -175,8 +152,7 @@ def test_the_data_is_closed_within_it(drop: bool) -> None:
     for moment in moments:
         if drop and moment.state.iteration:
             moments.close()
-    closed = noting.notes.index("closed")
-    assert noting.notes[closed - 1 : closed + 2] == ["in", "closed", "out"]
+    assert noting.notes == ["in", "closed", "out"]
 
 
 def test_a_run_that_has_ended_enters_nothing() -> None:

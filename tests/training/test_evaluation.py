@@ -63,10 +63,22 @@ def test_the_modes_are_switched_once_a_run_and_handlers_see_it() -> None:
     seen: list[list[bool]] = []
     loop = Loop(supervised_evaluation(model))
     loop = loop.on(Events.ITERATION_COMPLETED, tap(lambda state: seen.append(flags(model))))
-    loop.run([(torch.ones(2), torch.ones(2))] * 5)
+    final = loop.run([(torch.ones(2), torch.ones(2))] * 5)
     assert seen == [[False, False, False]] * 5
     assert flags(model) == [True, True, False]
     assert model[0].switched == 2
+    assert not final.output.y_pred.requires_grad
+
+
+def test_handlers_of_a_run_see_plain_models_switched_too() -> None:
+    model = make()
+    before = flags(model)
+    seen: list[list[bool]] = []
+    loop = Loop(supervised_evaluation(model))
+    loop = loop.on(Events.ITERATION_STARTED, tap(lambda state: seen.append(flags(model))))
+    loop.run(BATCHES)
+    assert seen == [[False] * 5] * 2
+    assert flags(model) == before
 
 
 def test_a_part_that_a_handler_switches_on_is_off_at_the_next_batch() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from typing_extensions import override
 
-from fengine.training.modes import Mode, Modes, is_settled
+from fengine.training.modes import EvaluationMode, Modes, TrainingMode, is_settled
 
 
 def tree(shape: list[int]) -> nn.Module:
@@ -184,8 +185,8 @@ def test_a_flag_that_is_a_property_is_set_through_it() -> None:
 
 def test_the_context_is_a_value() -> None:
     model = nn.Dropout(0.5)
-    assert Mode(model, training=True) == Mode(model, training=True) != Mode(model, training=False)
-    context = pickle.loads(pickle.dumps(Mode(model.eval(), training=True)))
+    assert TrainingMode(model) == TrainingMode(model) != TrainingMode(nn.Dropout(0.5))
+    context = pickle.loads(pickle.dumps(TrainingMode(model.eval())))
     with context():
         assert context.model.training
     assert not context.model.training
@@ -195,10 +196,61 @@ def test_it_is_left_where_something_is_raised() -> None:
     model = nn.Dropout(0.5).eval()
 
     def fail(x: Tensor) -> None:
-        with Mode(model, training=True)():
+        with TrainingMode(model)():
             assert not torch.equal(model(x), x)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         fail(torch.ones(100))
     assert not model.training
+
+
+def test_a_training_within_an_evaluation_has_the_modes_from_before_it() -> None:
+    model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5).eval())
+    before = flags(model)
+    with EvaluationMode(model)(), EvaluationMode(model)():
+        with TrainingMode(model)():
+            assert flags(model) == before == [True, True, False]
+        assert flags(model) == [False, False, False]
+    assert flags(model) == before
+    model.eval()
+    with TrainingMode(model)():
+        assert flags(model) == [True, True, True]
+
+
+def test_a_model_that_is_off_gets_no_modes_of_an_evaluation() -> None:
+    model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5))
+    model.training = False
+    with EvaluationMode(model)():
+        with TrainingMode(model)():
+            assert flags(model) == [True, True, True]
+        assert flags(model) == [False, False, False]
+    assert flags(model) == [False, True, True]
+
+
+def test_a_module_that_was_added_meanwhile_keeps_its_mode() -> None:
+    model = nn.Sequential(Overriding())
+    with EvaluationMode(model)():
+        model.append(nn.Dropout(0.5).eval())
+    assert flags(model) == [True, True, False]
+
+
+def test_what_only_looks_like_a_module_is_asked() -> None:
+    model = MagicMock(spec=nn.Linear(2, 2))
+    set_mode(model, False)
+    model.eval.assert_called_once_with()
+
+
+def test_a_root_with_its_own_eval_is_asked_each_time() -> None:
+    class Root(nn.Dropout):
+        asked = 0
+
+        @override
+        def eval(self) -> Root:
+            self.asked += 1
+            return super().eval()
+
+    model = Root(0.5)
+    set_mode(model, False)
+    set_mode(model, False)
+    assert model.asked == 2

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from typing_extensions import override
 
-from fengine import Events, Loop, Stages, State, last_state
+from fengine import Events, Loop, Stages, State, evaluate, last_state
 from fengine.training import Backprop, ForwardPass, Update, supervised, supervised_evaluation
 from fengine.training.batches import Device
 
@@ -220,16 +220,12 @@ def test_behind_a_run_every_module_is_in_the_mode_it_was_in() -> None:
     model.eval()
     model.get_submodule("2").train()
     before = flags(model)
-    seen: list[list[bool]] = []
-
-    def look(state: Plain) -> Plain:
-        seen.append(flags(model))
-        return state
-
-    loop = Loop(supervised(model, optimizer, mse_loss)).on(Events.ITERATION_COMPLETED, look)
-    for _ in loop.iterate(batches(2)):
-        assert flags(model) == before == [False, False, False, True, False]
-    assert seen == [[True] * 5] * 2
+    loop = Loop(supervised(model, optimizer, mse_loss))
+    moments = loop.iterate(batches())
+    next(moments)
+    assert flags(model) == [True] * 5
+    moments.close()
+    assert flags(model) == before == [False, False, False, True, False]
     with pytest.raises(TypeError, match="a batch is a pair"):
         loop.run([*batches(2), torch.ones(1)])  # type: ignore[list-item]
     assert flags(model) == before
@@ -268,17 +264,53 @@ def test_an_evaluation_paused_between_batches_leaves_training_as_by_hand() -> No
     assert_bitwise_equal(model, by_hand)
 
 
-def test_two_trainings_in_turns_put_back_what_was_there_before_both() -> None:
+def test_a_part_that_a_handler_freezes_stays_so_step_by_step_too() -> None:
+    final = []
+    for step_by_step in (False, True):
+        model, optimizer = make()
+        model.eval()
+        step = supervised(model, optimizer, mse_loss)
+
+        def freeze(state: Plain, model: nn.Module = model) -> Plain:
+            model.get_submodule("1").eval()
+            return state
+
+        loop = Loop(step).on(Events.STARTED, freeze)
+        torch.manual_seed(7)
+        if step_by_step:
+            for _ in loop.iterate(batches()):
+                pass
+        else:
+            loop.run(batches())
+        assert flags(model) == [False] * 5
+        final.append(model)
+    assert_bitwise_equal(*final)
+
+
+def test_a_training_in_a_handler_of_an_evaluation_keeps_frozen_parts() -> None:
     model, optimizer = make()
-    model.eval()
-    model.get_submodule("2").train()
+    model.get_submodule("1").eval()
     before = flags(model)
-    loop = Loop(supervised(model, optimizer, mse_loss))
-    first, second = loop.iterate(batches(3)), loop.iterate(batches(2))
-    for _ in first:
-        assert flags(model) == before
-        next(second, None)
-        assert flags(model) == before
+    seen: list[list[bool]] = []
+
+    def look(state: Plain) -> Plain:
+        seen.append(flags(model))
+        return state
+
+    step = supervised(model, optimizer, mse_loss)
+    training = Loop(step).on(Events.ITERATION_COMPLETED, look)
+    train = evaluate(training, batches=batches(1))
+    evaluation = Loop(supervised_evaluation(model)).on(Events.ITERATION_COMPLETED, train)
+    evaluation.run(batches(2))
+    assert seen == [before] * 2
+    assert flags(model) == before
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_tuple_that_is_no_pair_is_refused(size: int) -> None:
+    loop = Loop(supervised(*make(), mse_loss))
+    with pytest.raises(TypeError, match="a batch is a pair"):
+        loop.run([(torch.ones(1),) * size])  # type: ignore[list-item]
 
 
 def test_called_as_a_plain_step_it_puts_the_model_back_too() -> None:

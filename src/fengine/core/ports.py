@@ -30,7 +30,7 @@ class Source(Protocol[Fetched]):
     """Give batches; the effect that a script needs for its data.
 
     A GeneratorExit, and a StopIteration that is not the end of the data, leave `open` and `restart`
-    as `Leaked`.
+    as `Leaked`; a GeneratorExit may leave `fetch` as it is.
     """
 
     @property
@@ -43,8 +43,11 @@ class Source(Protocol[Fetched]):
     def fetch(self) -> Fetched | Exhausted:
         """Give the next batch, or EXHAUSTED."""
 
-    def restart(self, state: State[Batch, Output, User]) -> None:
-        """Start iteration over the data again, where a state has come to the end of a pass."""
+    def end_pass(self, state: State[Batch, Output, User]) -> None:
+        """Take note that the data has no batch behind those that the state has drawn."""
+
+    def restart(self, drawn: int) -> None:
+        """Start iteration over the data again, behind so many batches of the pass before."""
 
     def ran_dry(self, state: State[Batch, Output, User]) -> None:
         """Take note that a restarted iteration gave nothing; may raise."""

@@ -174,7 +174,7 @@ def _run(
                 yield Events.TERMINATE_SINGLE_EPOCH
             at = EPOCH_TERMINATED
         if at == EPOCH_TERMINATED:
-            source.restart(box.state)
+            source.restart(box.state.drawn)
             box.state = restart_data(box.state)
         box.state = end_epoch(box.state)
         silent = box.state.requests.terminate_epoch is TerminateEpoch.SILENT
@@ -285,7 +285,8 @@ def _refetch(
     at: int,
 ) -> Generator[AnyEvent, None, Batch | Exhausted]:
     """Go on where the data gave no batch: start it again, unless the epoch was one pass over it."""
-    if box.state.drawn:
+    if box.state.drawn and at != STOP_ITERATION:
+        source.end_pass(box.state)
         box.state = end_pass(box.state)
     known = box.state.limits.epoch_length is not None
     if known or box.state.batches < box.state.drawn:
@@ -293,7 +294,7 @@ def _refetch(
         if at != STOP_ITERATION and source.announced:
             box.state = end_of_data(box.state)
             yield from _announce(box, heard, Events.DATALOADER_STOP_ITERATION, semantics)
-        source.restart(box.state)
+        source.restart(box.state.drawn)
         box.state = restart_data(box.state)
         release_batch(box)
         try:

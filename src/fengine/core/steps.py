@@ -2,14 +2,14 @@
 
 A step is `State -> State`. `outputs` lifts a function of the batch; `stages` chains functions, each
 fed with the value of the last, with events between them. Both compare, hash and pickle where their
-functions do, and both can be put into contexts.
+functions do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Generic, Self, TypeAlias, TypeVar, cast, final, overload
+from typing import Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
 from typing_extensions import override
@@ -30,55 +30,17 @@ Kept = TypeVar("Kept")
 Phase: TypeAlias = Callable[[], AbstractContextManager[object]]
 
 
-class Phased:
-    """Add to a step the contexts that its runs are in."""
-
-    __slots__ = ()
-    phases: tuple[Phase, ...]
-
-    def within(self, phase: Phase) -> Self:
-        """Have each run of this step in a context: entered as it begins, left as it ends.
-
-        It is left on whatever way the run ends, an error among them. Who waits at a moment of
-        `iterate` is not in it: there it is left, and one is entered anew as the run goes on. A
-        context that the step is in already is inside.
-
-        Args:
-            phase: makes the context; called whenever one is entered.
-
-        Raises:
-            TypeError: `phase` cannot be called without arguments.
-
-        >>> @contextmanager
-        ... def told():
-        ...     print("in")
-        ...     yield
-        ...     print("out")
-        >>> outputs(abs).within(told)(State(batch=-1)).output
-        in
-        out
-        1
-        """
-        require_callable(phase, "phase", or_class=True)
-        with_phase: Self = attrs.evolve(self, phases=(phase, *self.phases))  # type: ignore[misc]
-        return with_phase
-
-    @contextmanager
-    def phase(self) -> Iterator[None]:
-        """Be in the contexts of a run, the one that was added last outside the others."""
-        with ExitStack() as entered:
-            for phase in self.phases:
-                entered.enter_context(phase())
-            yield
-
-
 @final
 @attrs.frozen(repr=False)
-class Outputs(Phased, Generic[Batch, Output]):
-    """Make the output of the batch alone; made by `outputs`."""
+class Outputs(Generic[Batch, Output]):
+    """Make the output of the batch alone; made by `outputs`.
+
+    `phase` makes a context in which the function has less to do than without it, and does the same.
+    A run that gives no moments is in one.
+    """
 
     function: Callable[[Batch], Output]
-    phases: tuple[Phase, ...] = ()
+    phase: Phase | None = None
 
     @override
     def __repr__(self) -> str:
@@ -93,9 +55,7 @@ class Outputs(Phased, Generic[Batch, Output]):
 
     def __call__(self, state: State[Batch, Output, Kept]) -> State[Batch, Output, Kept]:
         """Give the state with the output of its batch."""
-        with self.phase():
-            output = self.function(state.batch)
-        return with_output(state, output)
+        return with_output(state, self.function(state.batch))
 
 
 def outputs(function: Callable[[Batch], Output]) -> Outputs[Batch, Output]:
@@ -116,14 +76,15 @@ def outputs(function: Callable[[Batch], Output]) -> Outputs[Batch, Output]:
 
 @final
 @attrs.frozen(repr=False)
-class Stages(Phased, Generic[Batch, Output, Value, User]):
+class Stages(Generic[Batch, Output, Value, User]):
     """Chain functions with events between them into a step; made by `stages`.
 
     The first stage takes the state, each later one the value of the stage before it; the last value
     is the output. A handler of an event between stages may read and change the state; a payload
     event hands it the last value too. Called as a plain step, it fires nothing.
 
-    `fused` is the whole step as one function of the batch; see `fusing`.
+    `phases` make the contexts in which a run, or a plain call, is; see `within`. `fused` is the
+    whole step as one function of the batch; see `fusing`.
 
     >>> halved = Event("halved")
     >>> list(stages(lambda state: state.batch / 2).emit(halved).then(round).events)
@@ -172,6 +133,33 @@ class Stages(Phased, Generic[Batch, Output, Value, User]):
         if any(known.name == event.name for known in self.events):
             raise ValueError(f"{event!r} is emitted by these stages already; use another event")
         return Stages((*self.parts, event), self.phases)
+
+    def within(self, phase: Phase) -> Stages[Batch, Output, Value, User]:
+        """Have each run of these stages in a context: entered as it begins, left as it ends.
+
+        It is left on whatever way the run ends, an error and a dropped run among them. A moment
+        that is waited at does not leave it. A context that the stages are in already is inside.
+
+        Args:
+            phase: makes the context; called once for each run.
+
+        Raises:
+            TypeError: `phase` cannot be called without arguments.
+
+        >>> from contextlib import nullcontext
+        >>> stages(lambda state: state.batch).within(nullcontext)(State(batch=1)).output
+        1
+        """
+        require_callable(phase, "phase", or_class=True)
+        return attrs.evolve(self, phases=(phase, *self.phases))
+
+    @contextmanager
+    def phase(self) -> Iterator[None]:
+        """Be in the contexts of a run, the one that was added last outside the others."""
+        with ExitStack() as entered:
+            for phase in self.phases:
+                entered.enter_context(phase())
+            yield
 
     def fusing(
         self: Stages[Batch, Output, Output, User], function: Callable[[Batch], Output]

@@ -157,7 +157,8 @@ def with_limit(
     state: State[Batch, Output, User], name: str, value: object
 ) -> State[Batch, Output, User]:
     """Have one limit replaced, unchecked: data that gives nothing has the epoch length 0."""
-    values = [value if name == one else getattr(state.limits, one) for one in _LIMITS]
+    values = [getattr(state.limits, one) for one in _LIMITS]
+    values[_LIMITS.index(name)] = value
     return _set_limits(state, _limits_of(state.limits, *values))
 
 

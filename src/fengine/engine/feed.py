@@ -68,7 +68,10 @@ class Feed:
             engine._take_posts()
         return batch
 
-    def restart(self, state: Record[Any, Any, Any]) -> None:
+    def end_pass(self, state: Record[Any, Any, Any]) -> None:
+        """Do nothing: an epoch of an engine is as long as its data turns out to be."""
+
+    def restart(self, drawn: int) -> None:
         """Start iteration over the engine's data, whatever it is now.
 
         Where something else was fired behind DATALOADER_STOP_ITERATION, as by a handler of it or by

@@ -151,9 +151,7 @@ class TrainingStep:
     def __call__(self, engine: Engine, batch: Any) -> Any:
         """Train on a batch."""
         self.optimizer.zero_grad()
-        if not is_settled(self.model, True):
-            self.model.train()
-        x, y = self.prepare_batch(batch, device=self.device, non_blocking=self.non_blocking)
+        x, y = self.begin(batch)
         y_pred = self.predict(x)
         loss = self.loss_fn(y_pred, y)
         loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types for it

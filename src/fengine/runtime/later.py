@@ -10,6 +10,9 @@ import importlib.util
 import sys
 from collections.abc import Callable, Mapping
 from types import ModuleType
+from typing import final
+
+from typing_extensions import override
 
 
 def importing_later(package: str, names: Mapping[str, tuple[str, ...]]) -> Callable[[str], object]:
@@ -35,8 +38,18 @@ def importing_later(package: str, names: Mapping[str, tuple[str, ...]]) -> Calla
     return get
 
 
+@final
+class _Later(ModuleType):
+    """Stand for a module: what is asked of it, the module is asked."""
+
+    @override
+    def __getattr__(self, name: str) -> object:
+        value: object = getattr(importlib.import_module(self.__name__), name)
+        return value
+
+
 def module_later(name: str) -> ModuleType:
-    """Give a module of this package that runs when an attribute of it is first asked for.
+    """Give what stands for a module, which is imported when an attribute is first asked for.
 
     Args:
         name: its whole name.
@@ -44,14 +57,4 @@ def module_later(name: str) -> ModuleType:
     >>> module_later("fengine.runtime.plan").Plan.__name__
     'Plan'
     """
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    assert spec is not None
-    assert spec.loader is not None
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    package, _, own = name.rpartition(".")
-    setattr(sys.modules[package], own, module)
-    return module
+    return _Later(name)

@@ -30,7 +30,7 @@ from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.script import Step, script
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import Batch, Output, State, User
-from fengine.core.steps import Phase, Phased, Stages
+from fengine.core.steps import Outputs, Phase, Stages
 from fengine.core.table import Table
 from fengine.core.transitions import shown
 from fengine.runtime.begin import AnySource, go_on, source_for, start
@@ -528,7 +528,7 @@ class Loop(Generic[Batch, Output, User]):
         table = self.table.compiled()
         course = self._script(box, source, {*table, Events.EXCEPTION_RAISED.name})
         begin = partial(self._begin, box, source, saved)
-        with self._phase(box.state)():
+        with self._phase(box.state, lazily=False)():
             for _ in drive(course, box, table, source, begin, lazily=False):
                 pass
         return box.state
@@ -547,22 +547,16 @@ class Loop(Generic[Batch, Output, User]):
     def _pulled(
         self, fired: Generator[AnyEvent, None, None], box: Box[Batch, Output, User]
     ) -> Moments[Batch, Output, User]:
-        phase = self._phase(box.state)
-        with closing(fired):
-            while True:
-                with phase():
-                    event = next(fired, None)
-                if event is None:
-                    return
-                try:
-                    yield Moment(event, shown(box.state))
-                except BaseException:
-                    with phase():
-                        fired.close()
-                    raise
+        with self._phase(box.state, lazily=True)(), closing(fired):
+            for event in fired:
+                yield Moment(event, shown(box.state))
 
-    def _phase(self, state: State[Batch, Output, User]) -> Phase:
-        if isinstance(self.step, Phased) and not state.status.has_ended:
+    def _phase(self, state: State[Batch, Output, User], *, lazily: bool) -> Phase:
+        if state.status.has_ended:
+            return nullcontext
+        if isinstance(self.step, Stages):
+            return self.step.phase
+        if isinstance(self.step, Outputs) and self.step.phase is not None and not lazily:
             return self.step.phase
         return nullcontext
 

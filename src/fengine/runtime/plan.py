@@ -216,7 +216,10 @@ class _Counted(Generic[Item]):
         self._in_pass += 1
         return cast("Item", None)
 
-    def restart(self, state: State[Batch, Output, User]) -> None:
+    def end_pass(self, state: State[Batch, Output, User]) -> None:
+        """Do nothing."""
+
+    def restart(self, drawn: int) -> None:
         """Begin another pass."""
         self._in_pass = 0
 

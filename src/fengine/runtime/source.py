@@ -58,8 +58,8 @@ class DataExhausted(ValueError):
         return DataExhausted, (self.got, self.wanted)
 
 
-def _nothing() -> Exhausted:
-    return EXHAUSTED
+def _not_open() -> Exhausted:
+    raise RuntimeError("there is no iterator to fetch from; open begins one, and close gives it up")
 
 
 @final
@@ -72,7 +72,7 @@ class DataSource(Generic[Item]):
     position: object = None
     """What the data itself said of its place when a snapshot was taken, to go on from there."""
     announced: bool = True
-    fetch: Callable[[], Item | Exhausted] = attrs.field(init=False, default=_nothing)
+    fetch: Callable[[], Item | Exhausted] = attrs.field(init=False, default=_not_open)
     """Give the next batch, or EXHAUSTED."""
     _iterator: Iterator[Item] | None = None
     _passes: int = 0
@@ -110,12 +110,16 @@ class DataSource(Generic[Item]):
             self._begin(state.drawn, self._passes)
         return state
 
-    def restart(self, state: State[Batch, Output, User]) -> None:
+    def end_pass(self, state: State[Batch, Output, User]) -> None:
+        """Report data that has fewer batches than it said."""
+        if self.length is not None and state.drawn < self.length:
+            self._report(f"it gave {state.drawn}")
+
+    def restart(self, drawn: int) -> None:
         """Start iteration over the data again."""
         if self.length is not None:
-            fewer = state.ledger.exhausted and state.drawn < self.length
-            if fewer or state.drawn > self.length:
-                self._report(f"it gave {state.drawn}")
+            if drawn > self.length:
+                self._report(f"it gave {drawn}")
             elif (length := length_of(self.data)) != self.length:
                 self._report(f"it now says {length}")
         self._begin(0, self._passes + 1)
@@ -149,7 +153,7 @@ class DataSource(Generic[Item]):
 
     def close(self) -> None:
         """Give up the iterator, and close it unless it is the user's own."""
-        iterator, self._iterator, self.fetch = self._iterator, None, _nothing
+        iterator, self._iterator, self.fetch = self._iterator, None, _not_open
         close = None if iterator is self.data else getattr(iterator, "close", None)
         if not callable(close):
             return
@@ -214,6 +218,7 @@ class DataSource(Generic[Item]):
 class NoData:
     """Give None for ever, unannounced: the source of a run without data."""
 
+    __slots__ = ()
     announced: Final = False
 
     def enter(self, state: State[Any, Output, User]) -> State[Any, Output, User]:
@@ -227,7 +232,10 @@ class NoData:
     def fetch(self) -> None:
         """Give None."""
 
-    def restart(self, state: State[Batch, Output, User]) -> None:
+    def end_pass(self, state: State[Batch, Output, User]) -> None:
+        """Do nothing: it has no end."""
+
+    def restart(self, drawn: int) -> None:
         """Do nothing: there is nothing to restart."""
 
     def ran_dry(self, state: State[Batch, Output, User]) -> None:

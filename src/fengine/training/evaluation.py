@@ -1,7 +1,7 @@
 """The supervised evaluation step: predictions in evaluation mode, and nothing left behind.
 
-The modes are switched once a run, and at a batch only where something has switched them since. At a
-moment that is waited at they are as they were. So an evaluation can be paused between two batches,
+A run switches the modes once, and at a batch only where something has switched them since. A run
+that gives moments switches them at each batch: so an evaluation can be paused between two batches,
 and training go on meanwhile, without the one noticing the other.
 """
 
@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from fengine.core.describe import require_callable
-from fengine.core.steps import Outputs, outputs
+from fengine.core.steps import Outputs
 from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
-from fengine.training.modes import Mode, is_settled
+from fengine.training.modes import EvaluationMode, is_settled
 from fengine.training.supervised import require_module
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
@@ -56,7 +56,7 @@ class _Predict(Generic[Batch, Predicted, Targets]):
         if is_settled(self.model, False):
             with torch.set_grad_enabled(False):  # at half the cost of no_grad
                 return Prediction(self.model(x), y)
-        with Mode(self.model, training=False)(), torch.no_grad():
+        with EvaluationMode(self.model)(), torch.no_grad():
             return Prediction(self.model(x), y)
 
 
@@ -85,7 +85,9 @@ def supervised_evaluation(
 ) -> Outputs[Batch, Prediction[Predicted, Targets]]:
     """Make the step that predicts in evaluation mode, without gradients.
 
-    Each run puts the model into evaluation mode, and then each module back into the mode it was in.
+    A run puts the model into evaluation mode, and in the end each module back into the mode it was
+    in; one by `iterate` does so at each batch. A training that a handler runs meanwhile finds the
+    modes from before the evaluation.
 
     Law: a run leaves the training flag of every module as it was, whatever the model raises.
 
@@ -113,4 +115,4 @@ def supervised_evaluation(
     predict: _Predict[Batch, Predicted, Targets] = _Predict(
         model, prepare_batch, device, non_blocking_for(prepare_batch, non_blocking)
     )
-    return outputs(predict).within(Mode(model, training=False))
+    return Outputs(predict, EvaluationMode(model))

@@ -35,7 +35,7 @@ def is_settled(model: nn.Module, training: bool) -> bool:
     known: object = model
     if not isinstance(known, nn.Module):
         return False
-    if not training and ("eval" in model.__dict__ or type(model).eval is not _EVAL):
+    if not (training or _has_plain_eval(model)):
         return False
     modules = [model]
     plain: set[type[nn.Module]] = set()
@@ -44,7 +44,7 @@ def is_settled(model: nn.Module, training: bool) -> bool:
         if own.get("training") is not training or "train" in own:
             return False
         if kind not in plain:
-            if kind.train is not _TRAIN or kind.__setattr__ is not _SET:
+            if not _is_plain(kind):
                 return False
             plain.add(kind)
         if own["_modules"]:
@@ -74,7 +74,7 @@ class Modes:
     @staticmethod
     def of(model: nn.Module) -> Modes:
         """Note the modes of a model."""
-        modules, training, plain = [model], [], "eval" not in model.__dict__
+        modules, training, plain = [model], [], _has_plain_eval(model)
         for module in modules:  # it grows meanwhile
             own = module.__dict__
             if "training" not in own or "train" in own:  # it may be a property, or a script's
@@ -83,8 +83,8 @@ class Modes:
             training.append(getattr(module, "training", False))
             if module._modules:
                 modules += [part for part in module._modules.values() if part is not None]
-        # At each batch of an evaluation: not asked where there is nothing to switch off.
-        return Modes(modules, training, plain and True in training and _have_plain_kinds(modules))
+        plain = plain and all(map(_is_plain, {type(module) for module in modules}))
+        return Modes(modules, training, plain)
 
     def switch(self, training: bool) -> None:
         """Put the whole model into one mode."""
@@ -100,45 +100,86 @@ class Modes:
             for module, training in zip(self.modules, self.training, strict=True):
                 module.__dict__["training"] = training
             return
+        now = Modes.of(self.modules[0])  # with modules that were added since
+        flags = dict(zip(now.modules, now.training, strict=True))
+        flags |= dict(zip(self.modules, self.training, strict=True))
         self.modules[0].train(self.training[0])  # a module may do more there than write its flag
-        for module, training in zip(self.modules, self.training, strict=True):
+        for module, training in flags.items():
             if module.training != training:
                 module.training = training
 
 
 @final
 @attrs.frozen
-class Mode:
-    """Make contexts with a model in one mode, and behind them each module as it was.
+class EvaluationMode:
+    """Make contexts with a model in evaluation mode, and behind them each module as it was.
 
-    A model that is in training mode already keeps the modes of its parts there.
-
-    >>> model = nn.Dropout(0.5).eval()
-    >>> with Mode(model, training=True)():
+    >>> model = nn.Dropout(0.5)
+    >>> with EvaluationMode(model)():
     ...     model.training
-    True
-    >>> model.training
     False
+    >>> model.training
+    True
     """
 
     model: nn.Module
-    training: bool
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
         """Make a context."""
-        if self.training and self.model.training:
+        modes = Modes.of(self.model)
+        if True not in modes.training:
+            yield
+            return
+        modes.switch(False)
+        is_outermost = _EVALUATED.setdefault(id(self.model), modes) is modes
+        try:
+            yield
+        finally:
+            if is_outermost:
+                del _EVALUATED[id(self.model)]
+            modes.put_back()
+
+
+@final
+@attrs.frozen
+class TrainingMode:
+    """Make contexts with a model in training mode, and behind them each module as it was.
+
+    A model that is in training mode already keeps the modes of its parts, and one that is being
+    evaluated gets those back that they had before.
+
+    >>> model = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5).eval())
+    >>> with EvaluationMode(model)():
+    ...     with TrainingMode(model)():
+    ...         model[0].training, model[1].training
+    ...     model[0].training
+    (True, False)
+    False
+    """
+
+    model: nn.Module
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Make a context."""
+        if self.model.training:
             yield
             return
         modes = Modes.of(self.model)
-        if not self.training and True not in modes.training:
-            yield
-            return
-        modes.switch(self.training)
+        before = _EVALUATED.get(id(self.model))
+        if before is not None and before.training[0]:
+            before.put_back()
+        else:
+            modes.switch(True)
         try:
             yield
         finally:
             modes.put_back()
+
+
+# How each model that is within an EvaluationMode was before.
+_EVALUATED: Final[dict[int, Modes]] = {}
 
 
 def _ask(model: nn.Module, training: bool) -> None:
@@ -148,8 +189,10 @@ def _ask(model: nn.Module, training: bool) -> None:
         model.eval()
 
 
-def _have_plain_kinds(modules: Sequence[nn.Module]) -> bool:
-    for kind in {type(module) for module in modules}:
-        if kind.train is not _TRAIN or kind.eval is not _EVAL or kind.__setattr__ is not _SET:
-            return False
-    return True
+def _has_plain_eval(model: nn.Module) -> bool:
+    # Of the parts it is never called.
+    return "eval" not in model.__dict__ and getattr(type(model), "eval", None) is _EVAL
+
+
+def _is_plain(kind: type[nn.Module]) -> bool:
+    return kind.train is _TRAIN and kind.__setattr__ is _SET

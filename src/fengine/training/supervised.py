@@ -21,7 +21,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from fengine import PayloadEvent, Stages, State, stages
 from fengine.core.describe import require_callable
 from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
-from fengine.training.modes import Mode
+from fengine.training.modes import TrainingMode
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
 User = DefaultTypeVar("User", default=None)
@@ -136,7 +136,7 @@ class _Fused(_Parts[Batch]):
             _explain(error, loss)
             raise
         optimizer.step()
-        return loss.data  # its graph is used up, so all that detach() does more is to take longer
+        return loss.detach()
 
 
 def backward(forward: ForwardPass) -> ForwardPass:
@@ -251,7 +251,7 @@ def updating(
         .emit(Backprop.COMPLETED)
         .then(_Update(optimizer))
         .emit(Update.COMPLETED)
-        .within(Mode(model, training=True))
+        .within(TrainingMode(model))
     )
 
 
