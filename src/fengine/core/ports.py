@@ -54,7 +54,7 @@ class Source(Protocol[Fetched]):
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Box(Generic[Batch, Output, User]):
     """Hold the one current state of a run, and the payload of the event being fired.
 

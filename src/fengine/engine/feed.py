@@ -27,7 +27,7 @@ _set_batches = copier(Record, "batches")
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Feed:
     """Give the batches of an engine's data."""
 

@@ -6,7 +6,7 @@ A loop holds nothing of a run, so one loop can run twice at once, or inside its 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Generator, Iterable, Mapping
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar, cast, final, overload
 
@@ -30,7 +30,7 @@ from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.script import Step, script
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import Batch, Output, State, User
-from fengine.core.steps import Outputs, Phase, Stages
+from fengine.core.steps import Outputs, Stages
 from fengine.core.table import Table
 from fengine.core.transitions import shown
 from fengine.runtime.begin import AnySource, go_on, source_for, start
@@ -528,7 +528,7 @@ class Loop(Generic[Batch, Output, User]):
         table = self.table.compiled()
         course = self._script(box, source, {*table, Events.EXCEPTION_RAISED.name})
         begin = partial(self._begin, box, source, saved)
-        with self._phase(box.state, lazily=False)():
+        with self._phase(box.state, lazily=False):
             for _ in drive(course, box, table, source, begin, lazily=False):
                 pass
         return box.state
@@ -547,18 +547,20 @@ class Loop(Generic[Batch, Output, User]):
     def _pulled(
         self, fired: Generator[AnyEvent, None, None], box: Box[Batch, Output, User]
     ) -> Moments[Batch, Output, User]:
-        with self._phase(box.state, lazily=True)(), closing(fired):
+        with self._phase(box.state, lazily=True), closing(fired):
             for event in fired:
                 yield Moment(event, shown(box.state))
 
-    def _phase(self, state: State[Batch, Output, User], *, lazily: bool) -> Phase:
+    def _phase(
+        self, state: State[Batch, Output, User], *, lazily: bool
+    ) -> AbstractContextManager[object]:
         if state.status.has_ended:
-            return nullcontext
+            return nullcontext()
         if isinstance(self.step, Stages):
-            return self.step.phase
+            return self.step.phase()
         if isinstance(self.step, Outputs) and self.step.phase is not None and not lazily:
-            return self.step.phase
-        return nullcontext
+            return self.step.phase()
+        return nullcontext()
 
     def _begin(
         self,

@@ -63,7 +63,7 @@ def _not_open() -> Exhausted:
 
 
 @final
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class DataSource(Generic[Item]):
     """Give the batches of an iterable; made by `source_of`."""
 
