@@ -13,6 +13,11 @@ import fengine
 import fengine.engine
 
 
+def run(program: str) -> None:
+    """Run a program in a new interpreter, which has imported nothing yet."""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 @pytest.mark.parametrize(
     ("package", "name", "module"),
     [
@@ -25,14 +30,13 @@ import fengine.engine
 def test_a_name_imports_its_module_when_it_is_asked_for(
     package: str, name: str, module: str
 ) -> None:
-    program = (
+    run(
         f"import sys, {package} as package\n"
         f"assert {name!r} in dir(package)\n"
         f"assert {module!r} not in sys.modules\n"
         f"from {package} import {name}\n"
         f"assert {name} is package.{name} is sys.modules[{module!r}].{name}\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @pytest.mark.parametrize(
@@ -40,12 +44,11 @@ def test_a_name_imports_its_module_when_it_is_asked_for(
 )
 def test_a_module_is_an_attribute_of_its_package(module: str) -> None:
     package = module.rpartition(".")[0]
-    program = f"import sys, {package}; assert {module} is sys.modules[{module!r}]"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run(f"import sys, {package}; assert {module} is sys.modules[{module!r}]")
 
 
 def test_a_module_runs_when_something_of_it_is_asked_for() -> None:
-    program = (
+    run(
         "import sys, fengine\n"
         "assert 'fengine.runtime.plan' not in sys.modules\n"
         "assert 'fengine.runtime.snapshots' not in sys.modules\n"
@@ -53,11 +56,10 @@ def test_a_module_runs_when_something_of_it_is_asked_for() -> None:
         "import fengine.runtime.plan\n"
         "assert type(plan) is fengine.runtime.plan.Plan is fengine.Plan\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_module_is_imported_once_for_threads_that_ask_at_once() -> None:
-    program = (
+    run(
         "import sys, threading, fengine\n"
         "sys.setswitchinterval(1e-6)\n"
         "start, plans = threading.Barrier(4), []\n"
@@ -69,7 +71,6 @@ def test_a_module_is_imported_once_for_threads_that_ask_at_once() -> None:
         "[thread.join() for thread in threads]\n"
         "assert [type(plan) for plan in plans] == [fengine.Plan] * 4\n"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_the_hints_of_all_methods_of_a_loop_resolve() -> None:

@@ -1,8 +1,8 @@
 """Modes: whether the modules of a model are in training mode, switched together and put back.
 
 `model.train()` writes the flag of every module through an attribute hook, though mostly nothing
-changes. Here every module is visited too, since any may have been added or switched, but a flag is
-written only where it is another one, and directly. A model with a module that overrides `train` or
+changes. Here every module is visited too, since any may have been added or switched, but flags are
+written only where one is another, and directly. A model with a module that overrides `train` or
 how attributes are set is never gone round: its own methods are called.
 """
 
