@@ -451,7 +451,7 @@ def test_H16_a_state_is_frozen(name: str) -> None:
     H16_property=Row(assign(SOME, "output"), AttributeError, ()),
     H16_limits=Row(assign(SOME.limits, "max_epochs"), FROZEN, ()),
     H16_requests=Row(assign(SOME.requests, "terminate"), FROZEN, ()),
-    H16_ledger=Row(assign(SOME.ledger, "status"), FROZEN, ()),
+    H16_status=Row(assign(SOME, "status"), FROZEN, ()),
     H16_loop=Row(assign(LOOP, "step"), FROZEN, ()),
     H16_loop_deleted=Row(delete(LOOP, "table"), FROZEN, ()),
     H16_event=Row(assign(Events.STARTED, "name"), FROZEN, ()),

@@ -178,7 +178,7 @@ def test_a_filter_is_no_author() -> None:
         ("iteration", "the loop", Events.ITERATION_STARTED, 8),
         ("epoch", "the loop", Events.EPOCH_STARTED, 4),
         ("batch", "the loop", Events.GET_BATCH_COMPLETED, 7),
-        ("ledger.status", "the loop", Events.EXITED, 8),
+        ("status", "the loop", Events.EXITED, 8),
         ("limits.epoch_length", None, None, None),
     ],
     ids=str,
@@ -199,7 +199,7 @@ def test_a_step_writes_what_is_the_users() -> None:
 
     entries = recorded(Loop(step))
     assert blame(entries, "user.best").by == "the step"
-    assert blame(entries, "ledger.attributes.chunk").by == "the step"
+    assert blame(entries, "attributes.chunk").by == "the step"
 
 
 def test_a_step_that_replaces_the_batch_is_blamed() -> None:
@@ -324,4 +324,4 @@ def test_what_is_not_kept_is_not_there() -> None:
     recorder = Recorder(LOOP, batches=False, outputs=False)
     recorder.loop.run([1, 2], user=Mine())
     assert not any(entry.state.has_batch or entry.state.has_output for entry in recorder.entries)
-    assert any(entry.state.ledger.batch_due for entry in recorder.entries)
+    assert any(entry.state._batch_due for entry in recorder.entries)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fengine import Event, Events, Loop, PayloadEvent, Stages, State, last_state, stages
+from fengine.core.steps import fused as as_one
 
 HALVED: PayloadEvent[float] = PayloadEvent("halved", attr="iteration")
 ROUNDED = Event("rounded", attr="iteration")
@@ -32,7 +33,7 @@ class Calls(list[str]):
     def step(self) -> Any:
         halved: Stages[Any, Any, float, Any] = stages(self.half)
         made: Any = halved.emit(HALVED).then(round).emit(ROUNDED)
-        return made.fusing(self.whole)
+        return as_one(made, self.whole)
 
 
 def keep(state: AnyState, payload: object = None) -> AnyState:
@@ -78,28 +79,26 @@ def test_what_stands_between_the_stages_goes_on_by_them() -> None:
 def test_an_event_that_is_counted_is_due() -> None:
     calls = Calls()
     step: Any = stages(calls.half).emit(UNCOUNTED).then(round)
-    final: Any = Loop(step.fusing(calls.whole)).run([4, 6])
+    final: Any = Loop(as_one(step, calls.whole)).run([4, 6])
     assert final.counts["uncounted"] == 2
     assert set(calls) == {"stages"}
 
 
 def test_what_is_added_drops_the_function() -> None:
-    step = Calls().step()
-    assert step.then(abs).fused is None
-    assert step.emit(UNCOUNTED).fused is None
-    assert step.within(nullcontext).fused == step.fused
+    calls = Calls()
+    for longer in (calls.step().then(abs), calls.step().emit(UNCOUNTED)):
+        calls.clear()
+        Loop(longer).run([4, 6])
+        assert set(calls) == {"stages"}
+    calls.clear()
+    Loop(calls.step().within(nullcontext)).run([4, 6])
+    assert set(calls) == {"fused"}
 
 
 def test_what_a_fused_function_raises_leaves_the_state_before_it() -> None:
     step: Any = stages(lambda state: state.batch)
-    loop: Any = Loop(step.emit(ROUNDED).fusing(lambda batch: 1 // batch))
+    loop: Any = Loop(as_one(step.emit(ROUNDED), lambda batch: 1 // batch))
     with pytest.raises(ZeroDivisionError) as raised:
         loop.run([1, 0])
     assert "in the step at epoch 1, iteration 2" in raised.value.__notes__
     assert last_state(raised.value).event is Events.ITERATION_STARTED
-
-
-def test_a_fused_function_takes_a_batch() -> None:
-    step: Any = stages(lambda state: state.batch)
-    with pytest.raises(TypeError, match="the function that is fused takes"):
-        step.fusing(lambda: 1)

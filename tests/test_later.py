@@ -21,8 +21,8 @@ def run(program: str) -> None:
 @pytest.mark.parametrize(
     ("package", "name", "module"),
     [
-        ("fengine", "Recorder", "fengine.runtime.recorder"),
-        ("fengine", "diff", "fengine.runtime.differences"),
+        ("fengine", "Recorder", "fengine.recorder"),
+        ("fengine", "diff", "fengine.look.differences"),
         ("fengine.engine", "create_supervised_trainer", "fengine.engine.supervised"),
         ("fengine.engine", "install", "fengine.engine.replacement"),
     ],
@@ -50,11 +50,11 @@ def test_a_module_is_an_attribute_of_its_package(module: str) -> None:
 def test_a_module_runs_when_something_of_it_is_asked_for() -> None:
     run(
         "import sys, fengine\n"
-        "assert 'fengine.runtime.plan' not in sys.modules\n"
-        "assert 'fengine.runtime.snapshots' not in sys.modules\n"
-        "plan = fengine.Loop(fengine.outputs(abs)).plan(epoch_length=2)\n"
-        "import fengine.runtime.plan\n"
-        "assert type(plan) is fengine.runtime.plan.Plan is fengine.Plan\n"
+        "assert 'fengine.look.blame' not in sys.modules\n"
+        "assert 'fengine.recorder' not in sys.modules\n"
+        "recorder = fengine.Recorder(fengine.Loop(fengine.outputs(abs)))\n"
+        "import fengine.recorder\n"
+        "assert type(recorder) is fengine.recorder.Recorder is fengine.Recorder\n"
     )
 
 
@@ -62,14 +62,14 @@ def test_a_module_is_imported_once_for_threads_that_ask_at_once() -> None:
     run(
         "import sys, threading, fengine\n"
         "sys.setswitchinterval(1e-6)\n"
-        "start, plans = threading.Barrier(4), []\n"
-        "def plan():\n"
+        "start, made = threading.Barrier(4), []\n"
+        "def record():\n"
         "    start.wait()\n"
-        "    plans.append(fengine.Loop(fengine.outputs(abs)).plan(epoch_length=2))\n"
-        "threads = [threading.Thread(target=plan) for _ in range(4)]\n"
+        "    made.append(fengine.Recorder(fengine.Loop(fengine.outputs(abs))))\n"
+        "threads = [threading.Thread(target=record) for _ in range(4)]\n"
         "[thread.start() for thread in threads]\n"
         "[thread.join() for thread in threads]\n"
-        "assert [type(plan) for plan in plans] == [fengine.Plan] * 4\n"
+        "assert [type(one) for one in made] == [fengine.Recorder] * 4\n"
     )
 
 

@@ -435,7 +435,7 @@ def test_each_pass_is_numbered_once() -> None:
     data = Told()
     moments = moments_of(data, max_epochs=3)
     assert data.told == [0, 1, 2]
-    assert moments[-1].state.ledger.passes == 2
+    assert moments[-1].state.passes == 2
     for moment in moments:
         again = Told()
         assert LOOP.resume(moment.state, again) == moments[-1].state

@@ -92,7 +92,7 @@ def test_a_plain_call_is_within_it_and_it_is_part_of_the_value() -> None:
 
 def test_what_makes_no_context_is_refused() -> None:
     wrong: Any = 3
-    with pytest.raises(TypeError, match="phase"):
+    with pytest.raises(TypeError, match="context"):
         stages(half).within(wrong)
 
 

@@ -1,95 +1,65 @@
 """A training loop for PyTorch whose state is a value.
 
-This is the functional API: the pure core and the runtime around it, by name. Importing it does not
-import torch; what looks at runs is imported when it is first named. The compatible, mutable API is
-`fengine.engine`.
+This is the functional API by name. Importing it does not import torch. What looks at runs is
+imported when it is first named. The compatible, mutable API is `fengine.engine`.
 """
 
 from typing import TYPE_CHECKING
 
-from fengine.core.events import Event as Event
-from fengine.core.events import Events as Events
-from fengine.core.events import EventSet as EventSet
-from fengine.core.events import PayloadEvent as PayloadEvent
-from fengine.core.filters import Filter as Filter
-from fengine.core.filters import after as after
-from fengine.core.filters import before as before
-from fengine.core.filters import every as every
-from fengine.core.filters import once as once
-from fengine.core.filters import where as where
-from fengine.core.handlers import Handler as Handler
-from fengine.core.handlers import PayloadHandler as PayloadHandler
-from fengine.core.handlers import compose as compose
-from fengine.core.handlers import focus as focus
-from fengine.core.handlers import tap as tap
-from fengine.core.handlers import when as when
-from fengine.core.limits import Limits as Limits
-from fengine.core.outcome import Outcome as Outcome
-from fengine.core.outcome import Status as Status
-from fengine.core.readers import SnapshotError as SnapshotError
-from fengine.core.registration import Registration as Registration
-from fengine.core.registry import EventRegistry as EventRegistry
-from fengine.core.requests import END_EPOCH as END_EPOCH
-from fengine.core.requests import END_RUN as END_RUN
-from fengine.core.requests import SKIP_BATCH as SKIP_BATCH
-from fengine.core.requests import Interrupt as Interrupt
-from fengine.core.requests import Recovery as Recovery
-from fengine.core.requests import RequestError as RequestError
-from fengine.core.requests import Requests as Requests
-from fengine.core.requests import Terminate as Terminate
-from fengine.core.requests import TerminateEpoch as TerminateEpoch
-from fengine.core.semantics import DOCUMENTED as DOCUMENTED
-from fengine.core.semantics import IGNITE_0_5_5 as IGNITE_0_5_5
-from fengine.core.semantics import Semantics as Semantics
-from fengine.core.state import State as State
-from fengine.core.steps import Stages as Stages
-from fengine.core.steps import outputs as outputs
-from fengine.core.steps import stages as stages
-from fengine.core.table import Table as Table
-from fengine.core.table import fire as fire
-from fengine.runtime.driver import last_state as last_state
-from fengine.runtime.external import Stateful as Stateful
-from fengine.runtime.later import importing_later
-from fengine.runtime.loop import Loop as Loop
-from fengine.runtime.loop import Moment as Moment
-from fengine.runtime.source import DataExhausted as DataExhausted
+from fengine.core.events import Event, Events, EventSet, PayloadEvent
+from fengine.core.filters import Filter, after, before, every, once, where
+from fengine.core.handlers import Handler, PayloadHandler, compose, focus, tap, when
+from fengine.core.limits import Limits
+from fengine.core.outcome import Outcome, Status
+from fengine.core.registration import Registration
+from fengine.core.registry import EventRegistry
+from fengine.core.requests import (
+    END_EPOCH,
+    END_RUN,
+    SKIP_BATCH,
+    Interrupt,
+    Recovery,
+    RequestError,
+    Requests,
+    Terminate,
+    TerminateEpoch,
+)
+from fengine.core.semantics import DOCUMENTED, IGNITE_0_5_5, Semantics
+from fengine.core.state import State
+from fengine.core.stateful import Stateful
+from fengine.core.steps import Stages, outputs, stages
+from fengine.core.table import Table
+from fengine.keep.readers import SnapshotError
+from fengine.keep.snapshot import Snapshot
+from fengine.later import importing_later
+from fengine.look.plan import Firing, Plan
+from fengine.loop import Loop, Moment
+from fengine.run.driver import last_state
+from fengine.run.firing import fire
+from fengine.run.place import Enterable, Resumable
+from fengine.run.source import DataExhausted
 
 if TYPE_CHECKING:
-    from fengine.runtime.blame import Write as Write
-    from fengine.runtime.blame import blame as blame
-    from fengine.runtime.differences import Difference as Difference
-    from fengine.runtime.differences import Differences as Differences
-    from fengine.runtime.differences import Divergence as Divergence
-    from fengine.runtime.differences import diff as diff
-    from fengine.runtime.differences import first_difference as first_difference
-    from fengine.runtime.evaluate import evaluate as evaluate
-    from fengine.runtime.plan import Firing as Firing
-    from fengine.runtime.plan import Plan as Plan
-    from fengine.runtime.recorder import Entry as Entry
-    from fengine.runtime.recorder import Recorder as Recorder
-    from fengine.runtime.snapshots import Snapshot as Snapshot
+    from fengine.handlers.evaluate import evaluate
+    from fengine.look.blame import Write, blame
+    from fengine.look.differences import (
+        Difference,
+        Differences,
+        Divergence,
+        diff,
+        first_difference,
+    )
+    from fengine.look.entry import Entry
+    from fengine.recorder import Recorder
 else:
     __getattr__ = importing_later(
         __name__,
         {
-            "fengine.runtime.blame": (
-                "Write",
-                "blame",
-            ),
-            "fengine.runtime.differences": (
-                "Difference",
-                "Differences",
-                "Divergence",
-                "diff",
-                "first_difference",
-            ),
-            "fengine.runtime.evaluate": ("evaluate",),
-            "fengine.runtime.plan": ("Firing", "Plan"),
-            "fengine.runtime.recorder": (
-                "Entry",
-                "Recorder",
-            ),
-            "fengine.runtime.snapshots": ("Snapshot",),
+            "fengine.handlers.evaluate": "evaluate",
+            "fengine.look.blame": "Write blame",
+            "fengine.look.differences": "Difference Differences Divergence diff first_difference",
+            "fengine.look.entry": "Entry",
+            "fengine.recorder": "Recorder",
         },
     )
 
@@ -107,6 +77,7 @@ __all__ = [
     "Difference",
     "Differences",
     "Divergence",
+    "Enterable",
     "Entry",
     "Event",
     "EventRegistry",
@@ -128,6 +99,7 @@ __all__ = [
     "Registration",
     "RequestError",
     "Requests",
+    "Resumable",
     "Semantics",
     "Snapshot",
     "SnapshotError",

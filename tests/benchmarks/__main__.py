@@ -2,6 +2,7 @@
 
 Everything is compared in one run, on this machine and with this Python. What is not installed is
 left out. `--check` measures what the project's targets are about and makes a missed one an error.
+`--before` compares with another checkout of fengine instead.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.benchmarks import footprint, identity, report, scaling
+from tests.benchmarks.before import measure_before
 from tests.benchmarks.effort import FULL, QUICK, TINY, Effort
+from tests.benchmarks.pythons import interpreter, measure_pythons
 from tests.benchmarks.sections import Section
 from tests.benchmarks.systems import installed, missing, setting
-from tests.benchmarks.versions import interpreter, measure_versions
+from tests.benchmarks.versions import sources
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,14 +29,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in missing(have):
         print(line, file=sys.stderr)
     sections = []
-    for section in _measure(options.effort, have, options.check, options.also):
+    for section in (
+        [measure_before(options.effort, have, options.before)]
+        if options.before
+        else _measure(options.effort, have, options.check, options.also)
+    ):
         print(section.title, file=sys.stderr, flush=True)
         sections.append(section)
-    picture = options.png if options.png and "matplotlib" in have and not options.check else None
+    panels = [] if options.check else [panel for section in sections for panel in section.panels]
+    picture = options.png if panels and "matplotlib" in have else None
     if picture:
         from tests.benchmarks.plots import draw
 
-        draw([panel for section in sections for panel in section.panels], picture)
+        draw(panels, picture)
     link = os.path.relpath(picture, (options.markdown or picture).parent) if picture else None
     text = (
         report.targets(sections)
@@ -51,6 +59,7 @@ def _measure(
     effort: Effort, have: frozenset[str], check: bool, also: Sequence[str]
 ) -> Iterator[Section]:
     yield identity.measure(effort, have)
+    yield identity.measure_epochs(effort, have)
     if "torch" in have:
         import torch
 
@@ -64,7 +73,7 @@ def _measure(
     if not check:
         yield from scaling.measure_scaling(effort, have)
         if also:
-            yield measure_versions(effort, also)
+            yield measure_pythons(effort, also)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -86,7 +95,14 @@ def _parser() -> argparse.ArgumentParser:
         default=FULL,
         help="measure next to nothing, to see that everything runs",
     )
-    parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
+    instead.add_argument(
+        "--before",
+        type=sources,
+        metavar="PATH",
+        help="another checkout of fengine, or its folder src, to compare this one with in turns",
+    )
     parser.add_argument(
         "--also",
         action="append",

@@ -36,6 +36,11 @@ class Effort:
         return self.iterations // 5
 
     @property
+    def short_epochs(self) -> int:
+        """Number of epochs of a run whose epochs have one iteration."""
+        return self.iterations // 5
+
+    @property
     def supervised_rounds(self) -> int:
         """Number of rounds of supervised runs."""
         return 2 * self.rounds

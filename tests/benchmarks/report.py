@@ -48,7 +48,9 @@ def document(
 ) -> Iterator[str]:
     """Give the parts of the whole."""
     yield beginning(setting, picture)
-    yield summary(sections)
+    if any(section.summary for section in sections):
+        yield summary(sections)
     for section in sections:
         yield section.markdown()
-    yield targets(sections)
+    if any(section.targets for section in sections):
+        yield targets(sections)

@@ -14,7 +14,7 @@ from tests.benchmarks.effort import Effort
 from tests.benchmarks.sections import MICRO, Lines, Section, Table
 from tests.benchmarks.stamps import Passes, Stamped
 from tests.benchmarks.systems import IGNITE
-from tests.benchmarks.timing import Spread, per_iteration, rounds
+from tests.benchmarks.timing import Spread, frozen, per_iteration, rounds
 
 Costs: TypeAlias = Mapping[str, Mapping[int, Spread]]
 TO_HUNDRED: Final = (0, 1, 10, 100)
@@ -84,7 +84,8 @@ def measure_scaling(effort: Effort, have: frozenset[str]) -> Iterator[Section]:
     yield _section(
         "Iterations",
         "One run each, in turn; the median of the iterations since the power of ten before. Flat: "
-        "nothing piles up. What else the machine does in the meantime shows here.",
+        "nothing piles up. The garbage collector is on, and looks at what the run has made. What "
+        "else the machine does in the meantime shows here.",
         "us an iteration",
         _through(_iterations, effort.longest, have),
         flat=True,
@@ -115,7 +116,10 @@ def _by_power(
     """Cut one run at 1, 2, ... 9 times each power of ten; give the cost within each power."""
     powers = [10**exponent for exponent in range(2, round(math.log10(length)))]
     marks = [power * times for power in powers for times in range(1, 10)]
-    readings = [*zip((*marks, length - 1), follow(run, (*marks, length - 1), length), strict=True)]
+    # The collector stays on: what such a long run leaves behind would pile up without it.
+    with frozen():
+        followed = follow(run, (*marks, length - 1), length)
+    readings = [*zip((*marks, length - 1), followed, strict=True)]
     pieces = [
         (begin, (then - now) / (end - begin)) for (begin, now), (end, then) in pairwise(readings)
     ]

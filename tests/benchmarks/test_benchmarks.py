@@ -1,18 +1,33 @@
 """The benchmark runs and shows what it should; how long anything takes is not tested."""
 
+import gc
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.benchmarks import __main__ as command
+from tests.benchmarks import scaling
+from tests.benchmarks.before import contenders_of
+from tests.benchmarks.contenders import Workload
+from tests.benchmarks.effort import TINY
 from tests.benchmarks.sections import Section, Table, Target
 from tests.benchmarks.systems import missing
-from tests.benchmarks.timing import Spread, differences, per_iteration, ratios, rounds
+from tests.benchmarks.timing import (
+    Spread,
+    differences,
+    in_turns,
+    per_epoch,
+    per_iteration,
+    ratios,
+    rounds,
+)
+from tests.benchmarks.versions import other_version, this_version
 
 ROOT = Path(__file__).parents[2]
 NUMBER, QUARTILES = r"-?\d+\.\d+", r"-?\d+\.\d+ \.\. -?\d+\.\d+"
@@ -45,11 +60,14 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
     assert "(pictures/found.png)" in text
     assert picture.read_bytes().startswith(b"\x89PNG")
     rows = rows_of(text)
-    for handlers in ("0", "1", "10", "10, every=100", "100"):
+    for handlers in ("0", "1", "1 that evolves", "10", "10, every=100", "100"):
         for system in ("fengine Loop", "fengine Engine", "pytorch-ignite"):
             (row,) = [row for row in rows if row[:2] == [handlers, system] and len(row) == 7]
             patterns = (NUMBER, QUARTILES, NUMBER, NUMBER, QUARTILES)
             assert all(map(re.fullmatch, patterns, row[2:]))
+    for system in ("fengine Loop", "fengine Engine", "pytorch-ignite"):
+        (row,) = [row for row in rows if row[0] == system and len(row) == 5]
+        assert all(map(re.fullmatch, (NUMBER, QUARTILES, NUMBER, QUARTILES), row[1:]))
     for trainer in ("bare loop, a second time", "fengine Loop", "fengine Engine", "pytorch-ignite"):
         (row,) = [row for row in rows if row[0] == trainer and len(row) == 4]
         assert row[-1] == "0"  # no weight differs from those of the loop written by hand
@@ -62,9 +80,10 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
         "Scaling: iterations",
         "Scaling: epochs",
     ]
+    assert "Epochs of one iteration" in titles
     assert {"In short", "Supervised evaluation", "Imports", "Memory", "Other Pythons"} <= {*titles}
     verdicts = [row[-1] for row in rows if len(row) == 4 and row[1].startswith("<=")]
-    assert len(verdicts) == 16
+    assert len(verdicts) == 18
     assert set(verdicts) <= {"reached", "MISSED"}
 
 
@@ -134,6 +153,117 @@ def test_an_interpreter_that_cannot_measure_is_refused_at_once(
     assert "/nowhere/python cannot import fengine" in capsys.readouterr().err
 
 
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Copy the sources, as if they were another version."""
+    shutil.copytree(ROOT / "src" / "fengine", tmp_path / "src" / "fengine")
+    return tmp_path
+
+
+@pytest.mark.parametrize("folder", ["", "src"])
+def test_two_versions_are_compared_row_by_row(
+    folder: str, checkout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(["--tiny", "--before", str(checkout / folder)]) == 0
+    text = capsys.readouterr().out
+    assert re.findall(r"^## (.*)$", text, re.M) == ["Before and after"]
+    heads, _, *rows = rows_of(text)
+    assert [head for head in heads if head != "quartiles"] == [
+        "system",
+        "row",
+        "us before",
+        "us after",
+        "after / before",
+    ]
+    both = [
+        *(f"handlers: {name}" for name in ("0", "1", "1 that evolves", "10", "10, every=100")),
+        "handlers: 100",
+        "own events fired in the step: 10",
+        "epochs of one iteration",
+    ]
+    only_a_loop = ["a plain step", "iterate, all moments"]
+    assert sorted(row[:2] for row in rows) == sorted(
+        [
+            *(["fengine Loop", what] for what in (*both, *only_a_loop)),
+            *(["fengine Engine", what] for what in both),
+        ]
+    )
+    for row in rows:
+        assert all(map(re.fullmatch, (NUMBER, QUARTILES) * 3, row[2:]))
+
+
+def test_versions_do_not_mix(checkout: Path) -> None:
+    have = frozenset({"torch"})
+    this = this_version(have)
+    before = {name: module for name, module in sys.modules.items() if name.startswith("fengine")}
+    other = other_version(checkout / "src", have)
+    for contender in contenders_of(other, TINY).values():
+        contender()
+    with other.active():
+        imported_later = other.functional.Recorder
+        assert sys.modules[imported_later.__module__] is not before.get(imported_later.__module__)
+    after = {name: module for name, module in sys.modules.items() if name.startswith("fengine")}
+    assert after == before
+    assert imported_later.__module__ in other.modules
+    for version, sources in ((this, ROOT), (other, checkout)):
+        for module in version.modules.values():
+            assert Path(str(module.__file__)).is_relative_to(sources / "src")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--before", "/nowhere"], "there is no fengine in /nowhere, nor in its folder src"),
+        (["--before", str(ROOT), "--check"], "not allowed with argument --before"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_at_once(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command.main(options)
+    assert said in capsys.readouterr().err
+
+
+def test_two_contenders_of_a_pair_are_first_in_turn() -> None:
+    seen: list[str] = []
+
+    def contender(name: str) -> float:
+        seen.append(name)
+        return float(ord(name))
+
+    pair = in_turns(lambda: contender("a"), lambda: contender("b"))
+    assert [pair() for _ in range(3)] == [(97.0, 98.0)] * 3
+    assert "".join(seen) == "abbaab"
+
+
+def test_the_collector_is_off_while_contenders_run_and_passes_over_what_was_there() -> None:
+    def contender() -> tuple[bool, bool]:
+        return gc.isenabled(), gc.get_freeze_count() > 0
+
+    assert rounds({"a": contender}, 2) == {"a": [(False, True)] * 2}
+    assert contender() == (True, False)
+
+
+def test_the_collector_passes_over_what_was_there_in_a_long_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frozen: list[bool] = []
+
+    def make(_: Workload) -> Callable[..., None]:
+        def run(data: Iterable[int], epochs: int = 1) -> None:
+            frozen.append(gc.get_freeze_count() > 0)
+            for _ in range(epochs):
+                list(data)
+
+        return run
+
+    monkeypatch.setattr(scaling, "systems", lambda _: {"core": make})
+    assert [*scaling.measure_scaling(TINY, frozenset())]
+    assert frozen[-2:] == [True, True]  # the one over iterations, and the one over epochs
+    assert gc.get_freeze_count() == 0
+
+
 def test_contenders_take_turns() -> None:
     seen: list[str] = []
 
@@ -152,6 +282,17 @@ def test_a_contender_runs_over_every_batch() -> None:
     seen: list[int] = []
     assert per_iteration(seen.extend, [1, 2, 3])() >= 0
     assert seen == [1, 2, 3]
+
+
+def test_a_contender_runs_all_epochs() -> None:
+    seen: list[int] = []
+
+    def run(data: Iterable[int], epochs: int) -> None:
+        for _ in range(epochs):
+            seen.extend(data)
+
+    assert per_epoch(run, 3)() >= 0
+    assert seen == [0, 0, 0]
 
 
 def test_contenders_are_compared_within_a_round() -> None:

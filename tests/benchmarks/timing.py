@@ -10,15 +10,19 @@ from __future__ import annotations
 import gc
 import random
 import statistics
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TypeVar, final
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import cycle
+from typing import TypeAlias, TypeVar, final
 
 import attrs
 
-from tests.benchmarks.stamps import Stamped
+from tests.benchmarks.stamps import Passes, Stamped
 
+Pair: TypeAlias = tuple[float, float]
 Key = TypeVar("Key", bound=Hashable)
 Batch = TypeVar("Batch")
+Sample = TypeVar("Sample")
 
 
 @final
@@ -55,21 +59,63 @@ def per_iteration(
     return contender
 
 
-def rounds(contenders: Mapping[Key, Callable[[], float]], number: int) -> dict[Key, list[float]]:
+def per_epoch(run: Callable[[Iterable[int], int], object], epochs: int) -> Callable[[], float]:
+    """Make a contender: run over data of one batch, and give the seconds from epoch to epoch."""
+    last = epochs - 1
+
+    def contender() -> float:
+        data = Passes((0, last))
+        run(data, epochs)
+        at_first, at_last = data.readings
+        return (at_last - at_first) / last
+
+    return contender
+
+
+@contextmanager
+def frozen() -> Iterator[None]:
+    """Keep the garbage collector away from what is there already.
+
+    To look through all of torch's objects takes it about 80 ms, which would be charged to whoever
+    happens to run then.
+    """
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def in_turns(first: Callable[[], float], second: Callable[[], float]) -> Callable[[], Pair]:
+    """Make one contender of two that run close to each other, each ahead of the other in turn."""
+    turned = cycle((False, True))
+
+    def contender() -> Pair:
+        if next(turned):
+            of_second = second()
+            return first(), of_second
+        return first(), second()
+
+    return contender
+
+
+def rounds(contenders: Mapping[Key, Callable[[], Sample]], number: int) -> dict[Key, list[Sample]]:
     """Let each contender run once a round; give what it measured, round by round."""
     order = list(contenders)
     shuffle = random.Random(0).shuffle
-    found: dict[Key, list[float]] = {key: [] for key in order}
+    found: dict[Key, list[Sample]] = {key: [] for key in order}
     for contender in contenders.values():
         contender()
     # A collection would be charged to whoever happens to run then.
     gc.disable()
     try:
-        for _ in range(number):
-            shuffle(order)
-            gc.collect()
-            for key in order:
-                found[key].append(contenders[key]())
+        with frozen():
+            for _ in range(number):
+                shuffle(order)
+                gc.collect()
+                for key in order:
+                    found[key].append(contenders[key]())
     finally:
         gc.enable()
     return found

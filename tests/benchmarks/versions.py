@@ -1,106 +1,89 @@
-"""Versions: the core with the identity step, under other interpreters.
+"""Versions: this fengine, and that of another checkout, side by side in one process.
 
-An interpreter measures itself when it runs this module, and prints its samples as JSON. It needs
-what `import fengine` needs.
+The modules of two versions have the same names, so `sys.modules` holds those of one at a time. What
+a version imports later, in the middle of a run, is its own only while it is there: see `active`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import random
-import subprocess
+import importlib
 import sys
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from types import ModuleType
+from typing import Final, final
 
 import attrs
 
-from tests.benchmarks.effort import Effort
-from tests.benchmarks.identity import samples
-from tests.benchmarks.sections import MICRO, Section, Table, spread_cells
-from tests.benchmarks.systems import BARE
-from tests.benchmarks.timing import Spread, ratios
-
-ROOT: Final = Path(__file__).parents[2]
-VISITS: Final = 3
-TEXT: Final = """\
-The core, which needs no torch, under each interpreter in new processes, {visits} times in random
-order: microseconds an iteration with quartiles, and how often that is the time of the bare loop of
-the same interpreter."""
+PACKAGE: Final = "fengine"
 
 
-def interpreter(python: str) -> str:
-    """Take an interpreter that can measure itself; say of another what it lacks."""
+@final
+@attrs.frozen
+class Version:
+    """Hold the modules of one version.
+
+    Args:
+        name: what the tables call it.
+        functional: its `fengine`.
+        engine: its `fengine.engine`, which needs torch; None without torch.
+        modules: all that has been imported of it, by name. `active` adds to them.
+    """
+
+    name: str
+    functional: ModuleType
+    engine: ModuleType | None
+    modules: dict[str, ModuleType]
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Have this version be the one that is imported."""
+        others = _taken()
+        sys.modules.update(self.modules)
+        try:
+            yield
+        finally:
+            self.modules.update(_taken())
+            sys.modules.update(others)
+
+
+def this_version(have: frozenset[str]) -> Version:
+    """Give the version that this benchmark belongs to."""
+    return _imported("after", have)
+
+
+def other_version(source: Path, have: frozenset[str]) -> Version:
+    """Import the version in a folder of sources; what is imported stays as it is."""
+    others = _taken()
+    sys.path.insert(0, str(source))
     try:
-        _output(python, "-c", "import fengine")
-    except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", "") or str(error)
-        raise argparse.ArgumentTypeError(
-            f"{python} cannot import fengine ({said.strip().splitlines()[-1]}); install attrs, "
-            "immutables and typing-extensions there"
-        ) from None
-    return python
+        return _imported("before", have)
+    finally:
+        sys.path.remove(str(source))
+        _taken()
+        sys.modules.update(others)
 
 
-def measure_versions(effort: Effort, pythons: Sequence[str]) -> Section:
-    """Measure this interpreter and others."""
-    found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    versions = set()
-    order, shuffle = [sys.executable, *pythons], random.Random(0).shuffle
-    share = attrs.evolve(effort, rounds=max(2, effort.rounds // VISITS))
-    request = ("-m", "tests.benchmarks.versions", json.dumps(attrs.asdict(share)))
-    for _ in range(VISITS):
-        shuffle(order)
-        for python in order:
-            version, seconds = json.loads(_output(python, *request))
-            versions.add(version)
-            for system, workload, costs in seconds:
-                found[workload, system, version] += costs
-    ordered = sorted(versions, key=lambda text: [*map(int, text.split("."))])
-    rows = [
-        (
-            workload,
-            system,
-            *(
-                _cell(found[workload, system, version], found["0", BARE, version])
-                for version in ordered
-            ),
-        )
-        for workload, system in dict.fromkeys(key[:2] for key in found)
-    ]
-    heads = ("handlers", "system", *(f"Python {version}" for version in ordered))
-    return Section("Other Pythons", TEXT.format(visits=VISITS), Table(heads, rows, texts=2))
+def sources(checkout: str) -> Path:
+    """Find the sources in another checkout: its root is given, or the folder that they are in."""
+    for folder in (Path(checkout, "src"), Path(checkout)):
+        if (folder / PACKAGE / "__init__.py").is_file():
+            return folder.resolve()
+    raise argparse.ArgumentTypeError(f"there is no {PACKAGE} in {checkout}, nor in its folder src")
 
 
-def _cell(seconds: Sequence[float], bare: Sequence[float]) -> str:
-    median, quartiles = spread_cells(Spread.of(seconds), MICRO, 2)
-    to_bare = Spread.of(ratios(seconds, bare)).median
-    return f"{median} ({quartiles}), {to_bare:.1f} x"
+def _imported(name: str, have: frozenset[str]) -> Version:
+    functional = importlib.import_module(PACKAGE)
+    engine = importlib.import_module(f"{PACKAGE}.engine") if "torch" in have else None
+    return Version(name, functional, engine, {key: sys.modules[key] for key in _names()})
 
 
-def _output(python: str, *arguments: str) -> str:
-    # Only the sources are shared: packages belong to their interpreter.
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "src")))}
-    return subprocess.run(
-        [python, "-W", "ignore", *arguments],
-        env=environment,
-        capture_output=True,
-        check=True,
-        text=True,
-    ).stdout
+def _taken() -> dict[str, ModuleType]:
+    """Take what is imported of any version out of `sys.modules`."""
+    return {name: sys.modules.pop(name) for name in _names()}
 
 
-def main() -> None:
-    """Measure this interpreter, and print its version and its samples."""
-    effort = Effort(**json.loads(sys.argv[1]))
-    found = samples(effort, frozenset())
-    version = ".".join(map(str, sys.version_info[:3]))
-    print(json.dumps([version, [(key[0], key[1].name, costs) for key, costs in found.items()]]))
-
-
-if __name__ == "__main__":
-    main()
+def _names() -> list[str]:
+    return [name for name in sys.modules if name.partition(".")[0] == PACKAGE]

@@ -1137,7 +1137,7 @@ def test_what_holds_memory_can_be_deleted_from_the_state() -> None:
     assert engine.state.batch is None
 
 
-@pytest.mark.parametrize("attr", ["_box", "get_event_attrib_value", "metrics", "max_epochs"])
+@pytest.mark.parametrize("attr", ["_fengine", "get_event_attrib_value", "metrics", "max_epochs"])
 def test_what_the_state_needs_for_itself_counts_and_saves_nothing(attr: str) -> None:
     engine = Engine(lambda engine, batch: None)
     with pytest.raises(ValueError, match=repr(attr)):

@@ -7,7 +7,7 @@ from typing import Any
 from fengine.engine import Engine
 
 
-def test_a_finalizer_sees_the_iteration_that_it_is_let_go_in() -> None:
+def test_a_finalizer_sees_the_batch_that_the_output_makes_room_for() -> None:
     seen: list[tuple[int, Any]] = []
     over = False
 
@@ -24,5 +24,5 @@ def test_a_finalizer_sees_the_iteration_that_it_is_let_go_in() -> None:
     engine = Engine(lambda engine, batch: Output(batch))
     engine.run([1, 2, 3], max_epochs=2)
     over = True
-    assert seen == [(2, 2), (3, 3)]
+    assert seen == [(1, 2), (2, 3)]
     assert (engine.state.max_epochs, engine.state.iteration) == (1, 3)

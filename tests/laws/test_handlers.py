@@ -29,15 +29,15 @@ from fengine import (
     tap,
     when,
 )
-from fengine.core import transitions
 from fengine.core.events import AnyEvent
-from fengine.core.ledger import Failure
-from fengine.core.outcome import Status
-from fengine.core.ports import Box
-from fengine.core.records import copier, drafted
+from fengine.core.missing import MISSING
+from fengine.core.outcome import Failure
 from fengine.core.registration import members
-from fengine.core.state import with_requests, without_batch
+from fengine.core.state import with_output, with_requests
 from fengine.core.table import count, count_in_epoch
+from fengine.run.box import Box
+from fengine.run.obeying import recovered
+from fengine.run.place import note_end_of_pass, note_restart, without_batch
 from fengine.testing import filtered, handlers, own_events, requests, states
 
 Any_: TypeAlias = State[Any, Any, Any]
@@ -48,26 +48,10 @@ HANDLERS = handlers()
 EVENTS = st.sampled_from(Events.all()) | own_events()
 
 TRANSITIONS: dict[str, Callable[[Any_], Any_]] = {
-    "begin_run": transitions.begin_run,
-    "begin_epoch": transitions.begin_epoch,
-    "end_of_data": transitions.end_of_data,
-    "restart_data": transitions.restart_data,
     "without_batch": without_batch,
-    "with_batch_again": lambda state: transitions.with_batch_again(state, "batch"),
     "with_limits": lambda state: state.with_limits(max_epochs=1000),
-    "with_batch": lambda state: transitions.with_batch(state, "batch"),
-    "begin_iteration": transitions.begin_iteration,
-    "with_output": lambda state: transitions.with_output(state, "output"),
-    "learn_epoch_length": transitions.learn_epoch_length,
-    "end_epoch": transitions.end_epoch,
-    "at_event": lambda state: transitions.at_event(state, Events.COMPLETED),
-    "counted": lambda state: transitions.counted(state, Events.TERMINATE),
-    "counted mapped": lambda state: transitions.counted(state, Event("chunk", attr="chunk")),
-    "counted_aside": lambda state: transitions.counted_aside(state, Events.INTERRUPT),
+    "with_output": lambda state: with_output(state, "output"),
     "with_requests": lambda state: with_requests(state, State().requests),
-    "with_limit": lambda state: transitions.with_limit(state, "epoch_length", 0),
-    "with_status": lambda state: transitions.with_status(state, Status.FAILED),
-    "with_failure": lambda state: transitions.with_failure(state, Failure.AT_EVENT),
     "evolve": lambda state: state.evolve(user=1, output=2, batch=3, metrics={"loss": 4.0}),
     "with_metric": lambda state: state.with_metric("loss", 0.5),
     "with_attribute": lambda state: state.with_attribute("chunk", 2),
@@ -75,6 +59,30 @@ TRANSITIONS: dict[str, Callable[[Any_], Any_]] = {
     "terminate_epoch": lambda state: state.terminate_epoch(skip_epoch_completed=True),
     "interrupt": lambda state: state.interrupt(),
     "recover": lambda state: state.recover(Recovery.SKIP_BATCH),
+}
+
+
+def stop(box: Box[Any, Any, Any]) -> None:
+    box.ask(terminate=None, recovery=Recovery.SKIP_BATCH)
+
+
+# What is done to a run in place: the registers that change, by the move that changes them.
+MOVES: dict[str, tuple[Callable[[Box[Any, Any, Any]], object], set[str]]] = {
+    "begin_epoch": (
+        lambda box: box.begin_epoch(firing=True),
+        {"epoch", "batches", "event", "_offset", "_counts_before"},
+    ),
+    "stand_at": (lambda box: box.stand_at(Events.TERMINATE, firing=False), {"event", "counts"}),
+    "stand at mapped": (
+        lambda box: box.stand_at(Event("chunk", attr="chunk"), firing=False),
+        {"event"},
+    ),
+    "learn_epoch_length": (lambda box: box.learn_epoch_length(), {"limits"}),
+    "limit": (lambda box: box.limit("epoch_length", 0), {"limits"}),
+    "ask": (stop, {"requests"}),
+    "recovered": (recovered, {"requests", "failure", "event"}),
+    "end of pass": (note_end_of_pass, {"_exhausted"}),
+    "restart": (note_restart, {"_offset", "passes", "_drawn_before", "_exhausted"}),
 }
 
 
@@ -104,52 +112,38 @@ def test_law_1_a_combinator_never_changes_its_argument(state: Any_, handler: Any
     assert state == before
 
 
-@given(STATES, st.integers(0), st.data())
-def test_a_copier_equals_evolve(state: Any_, value: int, draw: st.DataObject) -> None:
-    aliases = {field.name: str(field.alias) for field in attrs.fields(State)}
-    free = st.sampled_from(["iteration", "epoch", "batches", "_batch", "_output", "user"])
-    names = draw.draw(st.lists(free, unique=True, min_size=1))
-    values = range(value, value + len(names))
-    changes: dict[str, Any] = {aliases[n]: v for n, v in zip(names, values, strict=True)}
-    evolved = attrs.evolve(state, **changes)
-    copied = copier(State, *names)(state, *values)
-    assert copied == evolved
-    assert type(copied) is State
+@given(STATES, st.sampled_from(sorted(MOVES)))
+def test_a_picture_of_a_run_never_changes_and_a_move_writes_its_registers_only(
+    state: Any_, name: str
+) -> None:
+    move, written = MOVES[name]
+    before = copy.deepcopy(state)
+    box = Box(state)
+    picture = box.state
+    move(box)
+    assert state == picture == before
+    after = box.state
+    assert type(after) is State
+    changed = {field for field, value in vars(after).items() if vars(picture)[field] is not value}
+    assert changed <= written
+
+
+@given(STATES)
+def test_a_box_gives_back_the_state_that_it_was_given(state: Any_) -> None:
+    box: Box[Any, Any, Any] = Box(State())
+    box.state = state
+    assert box.state == state
+    box.iteration += 1
+    assert box.state == attrs.evolve(state, iteration=state.iteration + 1)
 
 
 @given(STATES, st.integers())
-def test_begin_iteration_with_is_the_composition_of_its_parts(state: Any_, batch: int) -> None:
-    parts = transitions.begin_iteration(transitions.with_batch(state, batch))
-    box = Box(state)
-    transitions.begin_iteration_with(box, batch)
-    transitions.show(box)
-    assert box.state == parts
-
-
-DRAFTS: list[Any] = [
-    (transitions.request_batch,),
-    (transitions.release_batch,),
-    (transitions.begin_iteration_with, "batch"),
-    (transitions.draft_output, "output"),
-]
-
-
-@given(STATES, st.lists(st.sampled_from(DRAFTS), min_size=1))
-def test_drafts_are_what_they_say_once_they_are_shown(state: Any_, drafts: list[Any]) -> None:
-    before = copy.copy(state)
-    drafting, saying = Box(state), Box(state)
-    for draft, *values in drafts:
-        draft(drafting, *values)
-        draft.__wrapped__(saying, *values)
-    transitions.show(drafting)
-    done = drafting.state
-    assert type(done) is State
-    assert done == saying.state
-    assert state == before
-    # What has been shown is never filled again.
-    transitions.draft_output(drafting, "another")
-    assert drafting.state is not done
-    assert done == saying.state
+def test_evolving_is_what_attrs_does(state: Any_, value: int) -> None:
+    evolved = state.evolve(user=value, output=value, batch=value)
+    assert evolved == attrs.evolve(state, user=value, output=value, batch=value)
+    assert state.evolve(output=MISSING) == state
+    failed = attrs.evolve(state, failure=Failure.AT_EVENT)
+    assert failed.evolve(user=value).failure is Failure.AT_EVENT
 
 
 def count_on(state: Any_) -> Any_:
@@ -194,10 +188,6 @@ def test_law_2_firing_is_threading_by_hand(
         if registration.filter is None or registration.filter.holds(*where):
             by_hand = registration.handler(by_hand)
     assert fire(table.compiled(), event, state) == by_hand
-    box = Box(state)
-    drafted(State)(lambda box: None)(box)
-    assert type(box.state) is not State
-    assert fire(table.compiled(), event, box.state) == by_hand
 
 
 @given(

@@ -21,7 +21,7 @@ from fengine import (
     stages,
     tap,
 )
-from fengine.core.order import ordered
+from fengine.core.handler_order import ordered
 from fengine.core.registration import Registration
 
 AnyLoop: TypeAlias = Loop[Any, Any, Any]

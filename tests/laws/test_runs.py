@@ -139,9 +139,7 @@ def forgetting(state: Played, name: str) -> Played:
     return attrs.evolve(
         state,
         counts=counts,
-        ledger=attrs.evolve(
-            state.ledger, counts_before=without_key(state.ledger.counts_before, name)
-        ),
+        counts_before=without_key(state._counts_before, name),
         requests=attrs.evolve(state.requests, interrupt=None),
     )
 

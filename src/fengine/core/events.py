@@ -1,10 +1,11 @@
 """Events: the points of a run at which handlers are called, as typed constants.
 
 An event is a frozen value, equal by structure; `Events` names those of the loop. Calling an event
-with criteria gives a filtered one, `|` joins several into an `EventSet`; neither changes its
+with criteria returns a filtered one, `|` joins several into an `EventSet`; neither changes its
 operands. A `PayloadEvent[P]` hands its handlers a `P` beside the state.
 
-Does not live here: which events a loop knows (`registry`) and when they fire (`script`).
+Does not live here: their order (`phases`), which events a loop knows (`registry`), and when they
+fire (`run.script`).
 """
 
 from __future__ import annotations
@@ -26,48 +27,29 @@ from fengine.core.filters import (
     where,
 )
 from fengine.core.outcome import Outcome
+from fengine.core.phases import PHASES, Fires
 
 P = TypeVar("P")
 
 
-_RESERVED: Final = frozenset(
-    {
-        "started",
-        "epoch_started",
-        "get_batch_started",
-        "dataloader_stop_iteration",
-        "get_batch_completed",
-        "iteration_started",
-        "iteration_completed",
-        "terminate_single_epoch",
-        "epoch_completed",
-        "interrupt",
-        "terminate",
-        "exception_raised",
-        "completed",
-        "exited",
-    }
-)
-
-
-def _require_own(owner: object, field: attrs.Attribute[str], value: object) -> None:
-    _require_identifier(owner, field, value)
-    if value in _RESERVED:
+def _require_own(name: object, attr: object) -> None:
+    """Refuse what cannot be the name and the counter of an event of the user's."""
+    for field, value in (("name", name), ("attr", attr)):
+        if value is None and field == "attr":
+            continue
+        if not isinstance(value, str):
+            raise TypeError(f"{field}={value!r} of type {type(value).__name__} is not a string")
+        if not value.isidentifier():
+            raise ValueError(f"{field}={value!r} is not a valid name: use letters, digits and '_'")
+    if name in PHASES:
         raise ValueError(
-            f"the name {value!r} is that of an event of the loop; use Events.{str(value).upper()}, "
+            f"the name {name!r} is that of an event of the loop; use Events.{str(name).upper()}, "
             "or give your own event another name"
         )
 
 
-def _require_identifier(owner: object, field: attrs.Attribute[str], value: object) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"{field.name}={value!r} of type {type(value).__name__} is not a string")
-    if not value.isidentifier():
-        raise ValueError(f"{field.name}={value!r} is not a valid name: use letters, digits and '_'")
-
-
 @final
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, init=False)
 class Event:
     """Name a point of the run whose handlers take the state and return the state.
 
@@ -87,10 +69,12 @@ class Event:
     Events.EPOCH_STARTED(every(2)) | Event('chunk_started', attr='chunk')
     """
 
-    name: str = attrs.field(validator=_require_own)
-    attr: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_require_identifier)
-    )
+    name: str
+    attr: str | None
+
+    def __init__(self, name: str, attr: str | None = None) -> None:
+        _require_own(name, attr)
+        self.__attrs_init__(name, attr)
 
     def __call__(
         self,
@@ -113,7 +97,7 @@ class Event:
             before: at firings numbered below this.
             after: at firings numbered above this.
             when: where this predicate of the state holds.
-            of: number the firings in the "run", or anew in each "epoch".
+            of: number the firings in the whole "run", or in each "epoch" from 1 again.
 
         Raises:
             TypeError: a criterion has the wrong type.
@@ -135,7 +119,7 @@ class Event:
 
 
 @final
-@attrs.frozen(repr=False)
+@attrs.frozen(repr=False, init=False)
 class PayloadEvent(Generic[P]):
     """Name a point of the run whose handlers take the state and a value of type `P`.
 
@@ -152,10 +136,12 @@ class PayloadEvent(Generic[P]):
     PayloadEvent('gradients_ready')(every(10))
     """
 
-    name: str = attrs.field(validator=_require_own)
-    attr: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(_require_identifier)
-    )
+    name: str
+    attr: str | None
+
+    def __init__(self, name: str, attr: str | None = None) -> None:
+        _require_own(name, attr)
+        self.__attrs_init__(name, attr)
 
     def __call__(
         self,
@@ -241,16 +227,15 @@ class EventSet:
         return " | ".join(f"{e}" if f is None else f"{e}({f})" for e, f in self)
 
 
-def _built_in(name: str, attr: str | None = None) -> Event:
-    # Only here is a reserved name given away, so the event is made under another one first.
-    event = Event("reserved", attr)
-    object.__setattr__(event, "name", name)
+def _built_in(name: str) -> Event:
+    event = object.__new__(Event)
+    event.__attrs_init__(name, PHASES[name].attr)
     return event
 
 
-def _with_payload(name: str) -> PayloadEvent[P]:
-    event: PayloadEvent[P] = PayloadEvent("reserved")
-    object.__setattr__(event, "name", name)
+def _built_in_with_payload(name: str) -> PayloadEvent[Any]:
+    event: PayloadEvent[Any] = object.__new__(PayloadEvent)
+    event.__attrs_init__(name, PHASES[name].attr)
     return event
 
 
@@ -269,19 +254,21 @@ class Events:
     """
 
     STARTED: Final = _built_in("started")
-    EPOCH_STARTED: Final = _built_in("epoch_started", attr="epoch")
+    EPOCH_STARTED: Final = _built_in("epoch_started")
     GET_BATCH_STARTED: Final = _built_in("get_batch_started")
     DATALOADER_STOP_ITERATION: Final = _built_in("dataloader_stop_iteration")
     GET_BATCH_COMPLETED: Final = _built_in("get_batch_completed")
-    ITERATION_STARTED: Final = _built_in("iteration_started", attr="iteration")
-    ITERATION_COMPLETED: Final = _built_in("iteration_completed", attr="iteration")
+    ITERATION_STARTED: Final = _built_in("iteration_started")
+    ITERATION_COMPLETED: Final = _built_in("iteration_completed")
     TERMINATE_SINGLE_EPOCH: Final = _built_in("terminate_single_epoch")
-    EPOCH_COMPLETED: Final = _built_in("epoch_completed", attr="epoch")
+    EPOCH_COMPLETED: Final = _built_in("epoch_completed")
     INTERRUPT: Final = _built_in("interrupt")
     TERMINATE: Final = _built_in("terminate")
-    EXCEPTION_RAISED: Final[PayloadEvent[BaseException]] = _with_payload("exception_raised")
+    EXCEPTION_RAISED: Final[PayloadEvent[BaseException]] = _built_in_with_payload(
+        "exception_raised"
+    )
     COMPLETED: Final = _built_in("completed")
-    EXITED: Final[PayloadEvent[Outcome]] = _with_payload("exited")
+    EXITED: Final[PayloadEvent[Outcome]] = _built_in_with_payload("exited")
 
     @staticmethod
     def all() -> tuple[AnyEvent, ...]:
@@ -293,13 +280,6 @@ _ALL: Final[tuple[AnyEvent, ...]] = tuple(
     event for event in vars(Events).values() if isinstance(event, Event | PayloadEvent)
 )
 
-# Those of which a run has one.
-FIRED_ONCE: Final = frozenset({"started", "completed", "exited"})
-
-# Those that fire more than once in an epoch, so that their number in the epoch says something.
-_REPEATED: Final = frozenset(
-    {"get_batch_started", "get_batch_completed", "iteration_started", "iteration_completed"}
-)
 BUILT_IN: Final[Map[str, AnyEvent]] = Map({event.name: event for event in _ALL})
 
 
@@ -338,13 +318,16 @@ def criteria(
 
 
 def _countable(event: AnyEvent, met: Filter) -> Filter:
-    own = event.name not in BUILT_IN
-    fires_often = event.name in _REPEATED or (own and event.attr in (None, "iteration"))
-    if not fires_often and counts_within_epoch(met):
+    phase = PHASES.get(event.name)
+    if phase is None:
+        has_numbers_in_epoch = event.attr in (None, "iteration")
+    else:
+        has_numbers_in_epoch = phase.is_numbered_in_epoch
+    if not has_numbers_in_epoch and counts_within_epoch(met):
         raise ValueError(
             f"{event} is not numbered within an epoch, so of='epoch' says nothing; leave it out"
         )
-    if event.name in FIRED_ONCE and is_impossible_at(met, 1):
+    if phase is not None and phase.fires is Fires.IN_EACH_RUN and is_impossible_at(met, 1):
         raise ValueError(f"{event}({met}) can never fire: a run fires {event} once, as number 1")
     return met
 

@@ -1,33 +1,41 @@
-"""Limits: how long a run is."""
+"""Limits: how long a run is, and when it has been that long."""
 
 from __future__ import annotations
 
 import operator
-from typing import cast, final
+from typing import TypedDict, final
 
 import attrs
 
 
-def _limit(value: int | None) -> int | None:
-    # Integers of numpy and the like count; a bool is left to be refused.
-    index = getattr(type(value), "__index__", None)
-    return value if index is None or isinstance(value, bool) else operator.index(cast(int, value))
+class LimitArguments(TypedDict, total=False):
+    """Name the limits as users give them to `run`, `iterate` and `plan`."""
+
+    max_epochs: int | None
+    max_iters: int | None
+    epoch_length: int | None
 
 
-def _positive(owner: object, field: attrs.Attribute[int | None], value: object) -> None:
+def _number(name: str, value: int | None) -> int | None:
+    """Return a limit as an int or None, and refuse what is neither.
+
+    Integers of other libraries count too.
+    """
     if value is None:
-        return
-    if type(value) is not int:
+        return None
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
         raise TypeError(
-            f"{field.name}={value!r} of type {type(value).__name__} is not an int; "
-            f"{field.name} is a number from 1 or None"
+            f"{name}={value!r} of type {type(value).__name__} is not an int; "
+            f"{name} is a number from 1 or None"
         )
-    if value < 1:
-        raise ValueError(f"{field.name}={value} is too small; {field.name} is a number from 1")
+    number = operator.index(value)
+    if number < 1:
+        raise ValueError(f"{name}={number} is too small; {name} is a number from 1")
+    return number
 
 
 @final
-@attrs.frozen(weakref_slot=False)
+@attrs.frozen(init=False)
 class Limits:
     """Say how long a run is.
 
@@ -44,6 +52,69 @@ class Limits:
     Limits(max_epochs=3, max_iters=None, epoch_length=10)
     """
 
-    max_epochs: int | None = attrs.field(default=None, converter=_limit, validator=_positive)
-    max_iters: int | None = attrs.field(default=None, converter=_limit, validator=_positive)
-    epoch_length: int | None = attrs.field(default=None, converter=_limit, validator=_positive)
+    max_epochs: int | None
+    max_iters: int | None
+    epoch_length: int | None
+
+    def __init__(
+        self,
+        max_epochs: int | None = None,
+        max_iters: int | None = None,
+        epoch_length: int | None = None,
+    ) -> None:
+        self.__attrs_init__(
+            _number("max_epochs", max_epochs),
+            _number("max_iters", max_iters),
+            _number("epoch_length", epoch_length),
+        )
+
+    def replacing(self, name: str, value: int | None) -> Limits:
+        """Return these limits with one of them replaced, unchecked.
+
+        What a run finds out about its data may be what no user may ask for: data that has no batch
+        has the epoch length 0.
+
+        >>> Limits(max_epochs=3).replacing("epoch_length", 0).epoch_length
+        0
+        """
+        limits = object.__new__(Limits)
+        limits.__attrs_init__(**{**attrs.asdict(self), name: value})
+        return limits
+
+    def are_reached(self, epoch: int, iteration: int) -> bool:
+        """Tell whether a run that has begun so many epochs and iterations is over.
+
+        >>> Limits(max_epochs=3).are_reached(epoch=3, iteration=30)
+        True
+        """
+        if self.max_iters is not None and iteration >= self.max_iters:
+            return True
+        if self.max_epochs is None:
+            return False
+        if epoch >= self.max_epochs:
+            return True
+        return self.epoch_length is not None and iteration >= self.epoch_length * self.max_epochs
+
+
+def require_limits(given: LimitArguments) -> Limits:
+    """Return the limits that a user asks for: one epoch where nothing is asked for.
+
+    Raises:
+        TypeError: a limit is not an int, or has another name.
+        ValueError: a limit is below 1, or both `max_epochs` and `max_iters` are given.
+
+    >>> require_limits({"epoch_length": 5})
+    Limits(max_epochs=1, max_iters=None, epoch_length=5)
+    """
+    for name in given:
+        if name not in LimitArguments.__annotations__:
+            known = ", ".join(f"{one}=" for one in LimitArguments.__annotations__)
+            raise TypeError(f"there is no argument {name}=; a run takes {known} as its limits")
+    epochs, iterations = given.get("max_epochs"), given.get("max_iters")
+    if epochs is not None and iterations is not None:
+        raise ValueError(
+            f"both max_epochs={epochs} and max_iters={iterations} are given; give one of them"
+        )
+    if epochs is None and iterations is None:
+        epochs = 1
+    return Limits(epochs, iterations, given.get("epoch_length"))

@@ -1,7 +1,6 @@
-"""How a run stands and how it ended, as values.
+"""How a run stands, what failed in it, and how it ended, as values.
 
-Lives here: `Status` and `Outcome`, which events carry and states record.
-Does not live here: deciding an outcome; only the script does that.
+Does not live here: deciding any of them; only the script does that.
 """
 
 from __future__ import annotations
@@ -36,6 +35,20 @@ class Status(Enum):
     def has_ended(self) -> bool:
         """Tell whether nothing is left to run; an interrupted run can still go on."""
         return self in (Status.COMPLETED, Status.TERMINATED)
+
+
+@final
+class Failure(Enum):
+    """Say what failed in the state that an exception left.
+
+    >>> from fengine import State
+    >>> State().failure is None
+    True
+    """
+
+    AT_EVENT = "a handler of the event that the state stands at, which is still to be completed"
+    REFUSED = "a request that made no sense"
+    ELSEWHERE = "the step, the data, or a handler of another event"
 
 
 @final

@@ -76,13 +76,15 @@ class EventRegistry:
 
 def not_an_event(value: object) -> str:
     """Say why a value cannot be used as an event, and what to use."""
-    kind = type(value)
     hint = "use a constant of fengine.Events, or make one: Event('name')"
-    if kind.__module__.startswith(("fengine.engine", "ignite")):
-        hint = (
-            "that is an event of the Engine API; a Loop takes those of 'from fengine import Events'"
-        )
-    return f"{value!r} of type {kind.__qualname__} is not an event; {hint}"
+    parts = iter(value) if hasattr(value, "__iter__") and hasattr(value, "__len__") else iter(())
+    if _is_of_an_engine(value) or _is_of_an_engine(next(parts, None)):
+        hint = "that is an event of an Engine; a Loop takes those of 'from fengine import Events'"
+    return f"{value!r} of type {type(value).__qualname__} is not an event; {hint}"
+
+
+def _is_of_an_engine(value: object) -> bool:
+    return not isinstance(value, type) and hasattr(value, "name") and hasattr(value, "filter")
 
 
 BUILT_IN_EVENTS: Final = EventRegistry(Events.all())

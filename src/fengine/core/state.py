@@ -1,7 +1,9 @@
 """State: everything a run knows between two events, as one frozen record.
 
-Lives here: the record, and what a user may do with it; nothing here changes its argument. Does not
-live here: what the script does to a state (`transitions`).
+Here is the record, and what a user may do with it. Nothing here changes its argument. What the loop
+does to a run is in the room `run`, where the same fields are registers that are written in place.
+
+A state keeps its fields in its `__dict__`, so that a picture of a run is one copy of a dict.
 """
 
 from __future__ import annotations
@@ -14,14 +16,12 @@ from immutables import Map
 from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
-from fengine.core import snapshot
 from fengine.core.equality import same
 from fengine.core.events import AnyEvent, Events
-from fengine.core.ledger import Ledger
 from fengine.core.limits import Limits
 from fengine.core.missing import MISSING, Missing
-from fengine.core.outcome import Status
-from fengine.core.records import copier
+from fengine.core.outcome import Failure, Status
+from fengine.core.phases import GET_BATCH_COMPLETED, has_batch_to_come, rank_of
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.requests import (
     NO_REQUESTS,
@@ -41,17 +41,9 @@ ReadBatch = TypeVar("ReadBatch")
 ReadOutput = TypeVar("ReadOutput")
 ReadUser = TypeVar("ReadUser")
 
-
-_NO_LEDGER: Final = Ledger()
 _NO_LIMITS: Final = Limits()
-_NOTHING: Final[Map[str, float]] = Map()
-_NO_COUNTS: Final[Map[str, int]] = Map()
-
-
-# At these the next iteration is under way, but not counted yet.
-_BEFORE_ITERATION: Final = frozenset(
-    {"epoch_started", "get_batch_started", "dataloader_stop_iteration", "get_batch_completed"}
-)
+_NO_METRICS: Final[Map[str, float]] = Map()
+_NO_NUMBERS: Final[Map[str, int]] = Map()
 
 
 def _count(owner: object, field: attrs.Attribute[int], value: object) -> None:
@@ -70,7 +62,7 @@ def _frozen_counts(counts: Mapping[str, int]) -> Map[str, int]:
 
 
 @final
-@attrs.frozen(eq=False, weakref_slot=False, kw_only=True)
+@attrs.frozen(eq=False, slots=False, kw_only=True)
 class State(Generic[Batch, Output, User]):
     """Hold everything a run knows between two events.
 
@@ -89,7 +81,12 @@ class State(Generic[Batch, Output, User]):
         limits: how long the run is.
         requests: what has been asked of the loop.
         counts: the firings so far of events without a counter attribute, by name.
-        ledger: the script's own notes.
+        status: where the run stands in its life.
+        attributes: the counters of mapped events, by name; see `with_attribute`.
+        failure: what failed, as long as nothing has answered it.
+        passes: how often iteration over the data was started again.
+
+    The other fields are the loop's own notes, and no part of what you can count on.
 
     Raises:
         TypeError: a counter is not an int.
@@ -111,10 +108,29 @@ class State(Generic[Batch, Output, User]):
     _output: Output | Missing = attrs.field(default=MISSING, alias="output")
     requests: Requests = attrs.field(default=NO_REQUESTS, converter=shared)
     user: User = cast("User", None)
-    metrics: Map[str, float] = attrs.field(default=_NOTHING, converter=_frozen_metrics)
+    metrics: Map[str, float] = attrs.field(default=_NO_METRICS, converter=_frozen_metrics)
     limits: Limits = _NO_LIMITS
-    counts: Map[str, int] = attrs.field(default=_NO_COUNTS, converter=_frozen_counts)
-    ledger: Ledger = _NO_LEDGER
+    counts: Map[str, int] = attrs.field(default=_NO_NUMBERS, converter=_frozen_counts)
+    status: Status = Status.READY
+    attributes: Map[str, int] = attrs.field(default=_NO_NUMBERS, converter=_frozen_counts)
+    failure: Failure | None = None
+    passes: int = 0
+    # The loop's own notes. The counts at the start of the epoch:
+    _counts_before: Map[str, int] = attrs.field(default=_NO_NUMBERS, alias="counts_before")
+    # What to add to `batches` for the number of batches drawn in this pass over the data:
+    _offset: int = attrs.field(default=0, alias="offset")
+    # How many batches were drawn in the pass before:
+    _drawn_before: int = attrs.field(default=0, alias="drawn_before")
+    # Whether this pass has come to its end, and the next one has not begun:
+    _exhausted: bool = attrs.field(default=False, alias="exhausted")
+    # Whether there was a batch that is not kept here, and is to be fetched again:
+    _batch_due: bool = attrs.field(default=False, alias="batch_due")
+    # Whether the batches come from data, and not from `epoch_length` alone:
+    _has_data: bool = attrs.field(default=True, alias="has_data")
+
+    def __attrs_post_init__(self) -> None:
+        # A dict that shares no keys with other states is copied five times as fast.
+        set_fields(self, dict(vars(self).items()))
 
     @property
     def batch(self) -> Batch:
@@ -149,19 +165,9 @@ class State(Generic[Batch, Output, User]):
         return self._output is not MISSING
 
     @property
-    def status(self) -> Status:
-        """Where the run stands in its life."""
-        return self.ledger.status
-
-    @property
-    def attributes(self) -> Map[str, int]:
-        """The counters of mapped events, by name; see `with_attribute`."""
-        return self.ledger.attributes
-
-    @property
     def drawn(self) -> int:
         """How many batches were drawn from the data since its iteration was last started."""
-        return self.batches + self.ledger.offset
+        return self.batches + self._offset
 
     def evolve(
         self,
@@ -184,13 +190,18 @@ class State(Generic[Batch, Output, User]):
         >>> State(user="old").evolve(user="new").user
         'new'
         """
-        return _set_user_fields(
-            self,
-            self.user if user is MISSING else user,
-            self._output if output is MISSING else output,
-            self._batch if batch is MISSING else batch,
-            self.metrics if metrics is MISSING else Map(metrics),
-        )
+        fields = self.__dict__.copy()
+        if user is not MISSING:
+            fields["user"] = user
+        if output is not MISSING:
+            fields["_output"] = output
+        if batch is not MISSING:
+            fields["_batch"] = batch
+        if metrics is not MISSING:
+            fields["metrics"] = Map(metrics)
+        evolved: State[Batch, Output, User] = new_object(State)
+        set_fields(evolved, fields)
+        return evolved
 
     def with_metric(self, name: str, value: float) -> State[Batch, Output, User]:
         """Give this state with one named result set.
@@ -214,9 +225,7 @@ class State(Generic[Batch, Output, User]):
             raise TypeError(f"attribute {name}={value!r} is not an int; filters count with it")
         if name in ("iteration", "epoch"):
             raise ValueError(f"the loop keeps {name}; use another attribute for your own event")
-        return _set_ledger(
-            self, attrs.evolve(self.ledger, attributes=self.attributes.set(name, value))
-        )
+        return _replaced(self, "attributes", self.attributes.set(name, value))
 
     def terminate(self, *, skip_completed: bool = False) -> State[Batch, Output, User]:
         """Ask for the end of the run.
@@ -293,7 +302,8 @@ class State(Generic[Batch, Output, User]):
             )
         limits = attrs.evolve(self.limits, max_epochs=max_epochs, max_iters=max_iters)
         state = _before_end(self)
-        next_one = state.event is not None and state.event.name in _BEFORE_ITERATION
+        rank = rank_of(None if state.event is None else state.event.name)
+        next_one = has_batch_to_come(rank) or rank == GET_BATCH_COMPLETED
         for name, limit, reached in (
             ("max_epochs", limits.max_epochs, state.epoch),
             ("max_iters", limits.max_iters, state.iteration + next_one),
@@ -329,9 +339,9 @@ class State(Generic[Batch, Output, User]):
         >>> plain["schema"], plain["iteration"], plain["output"]
         (1, 7, {'value': 0.25})
         """
-        state = without_batch(self) if batch is None else self
-        fields = attrs.asdict(state, recurse=False)
-        return snapshot.write(fields, user=user, output=output, batch=batch)
+        from fengine.keep.plain_data import written
+
+        return written(self, user=user, output=output, batch=batch)
 
     @staticmethod
     def from_dict(
@@ -362,7 +372,17 @@ class State(Generic[Batch, Output, User]):
         >>> State.from_dict(state.to_dict()) == state
         True
         """
-        return State(**snapshot.read(plain, events, user=user, output=output, batch=batch))
+        from fengine.keep.plain_data import read
+
+        return State(**read(plain, events, user=user, output=output, batch=batch))
+
+    def __setstate__(self, fields: dict[str, Any]) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        fields = dict(fields.items())
+        notes = fields.pop("ledger", None)
+        if notes is not None:
+            fields |= notes.fields()
+        set_fields(self, fields)
 
     @override
     def __eq__(self, other: object) -> bool:
@@ -375,10 +395,25 @@ class State(Generic[Batch, Output, User]):
 
 
 _FIELDS: Final = tuple(field.name for field in attrs.fields(State))
+# A state that is made of all its fields, unchecked: `state = new_object(State)`, and then
+# `set_fields(state, fields)`. The dict is the state's own from then on.
+new_object: Final = object.__new__
+set_fields: Final = vars(State)["__dict__"].__set__
 
-_set_user_fields: Final = copier(State, "user", "_output", "_batch", "metrics")
-_set_requests: Final = copier(State, "requests")
-_set_ledger: Final = copier(State, "ledger")
+
+def state_of(fields: dict[str, Any]) -> State[Any, Any, Any]:
+    """Make a state of all its fields, unchecked; the dict is the state's own from now on."""
+    state: State[Any, Any, Any] = new_object(State)
+    set_fields(state, fields)
+    return state
+
+
+def _replaced(
+    state: State[Batch, Output, User], field: str, value: object
+) -> State[Batch, Output, User]:
+    fields = vars(state).copy()
+    fields[field] = value
+    return state_of(fields)
 
 
 def _absent(state: State[Batch, Output, User], name: str, since: str) -> str:
@@ -392,15 +427,15 @@ def with_requests(
     state: State[Batch, Output, User], requests: Requests
 ) -> State[Batch, Output, User]:
     """Hold exactly these requests."""
-    return _set_requests(state, shared(requests))
+    return _replaced(state, "requests", shared(requests))
 
 
-def without_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-    """Hold no batch, and have the one that was drawn fetched again where the run goes on."""
-    if not state.has_batch:
-        return state
-    due = bool(state.drawn or state.ledger.drawn_before)  # else a handler has put it there
-    return attrs.evolve(state, batch=MISSING, ledger=attrs.evolve(state.ledger, batch_due=due))
+def with_output(state: State[Batch, Output, User], output: Output) -> State[Batch, Output, User]:
+    """Stand at ITERATION_COMPLETED with the output of the step."""
+    fields = vars(state).copy()
+    fields["_output"] = output
+    fields["event"] = Events.ITERATION_COMPLETED
+    return state_of(fields)
 
 
 def _before_end(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
@@ -418,5 +453,11 @@ def _before_end(state: State[Batch, Output, User]) -> State[Batch, Output, User]
         return state
     else:
         event = Events.EPOCH_COMPLETED
-    ledger = attrs.evolve(state.ledger, status=Status.RUNNING, failure=None)
-    return attrs.evolve(state, event=event, requests=requests, counts=counts, ledger=ledger)
+    return attrs.evolve(
+        state,
+        event=event,
+        requests=requests,
+        counts=counts,
+        status=Status.RUNNING,
+        failure=None,
+    )

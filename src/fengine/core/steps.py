@@ -1,24 +1,27 @@
 """Steps: what makes an output of a batch, as frozen records.
 
-A step is `State -> State`. `outputs` lifts a function of the batch; `stages` chains functions, each
-fed with the value of the last, with events between them. Both compare, hash and pickle where their
-functions do.
+A step is `State -> State`. `outputs` lifts a function of the batch. `stages` chains functions, each
+of which takes the value of the one before, with events between them. Both compare, hash and pickle
+where their functions do.
+
+What only the steps of `fengine.training` need is at the end, and is no method: contexts of a run,
+and a function that does in one call what stages do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Generic, TypeAlias, TypeVar, cast, final, overload
+from collections.abc import Callable, Container, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Final, Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
 from typing_extensions import override
 
 from fengine.core.describe import describe, require_callable
-from fengine.core.events import BUILT_IN, AnyEvent, Event, PayloadEvent
+from fengine.core.events import AnyEvent, Event, PayloadEvent
+from fengine.core.phases import PHASES
 from fengine.core.registry import not_an_event
-from fengine.core.state import Batch, Output, State, User
-from fengine.core.transitions import with_output
+from fengine.core.state import Batch, Output, State, User, with_output
 
 Value = TypeVar("Value")
 Next = TypeVar("Next")
@@ -27,26 +30,26 @@ Made = TypeVar("Made")
 Kept = TypeVar("Kept")
 
 
-Phase: TypeAlias = Callable[[], AbstractContextManager[object]]
+Context: TypeAlias = Callable[[], AbstractContextManager[object]]
 
 
 @final
 @attrs.frozen(repr=False)
 class Outputs(Generic[Batch, Output]):
-    """Make the output of the batch alone; made by `outputs`.
-
-    `phase` makes a context in which the function has less to do than without it, and does the same.
-    A run that gives no moments is in one.
-    """
+    """Make the output of the batch alone; made by `outputs`."""
 
     function: Callable[[Batch], Output]
-    phase: Phase | None = None
+    _context: Context | None = None
+
+    def __setstate__(self, fields: dict[str, object]) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        _set_fields(self, fields)
 
     @override
     def __repr__(self) -> str:
         return f"outputs({describe(self.function)})"
 
-    # First for who says nothing of a user's record: then there is none.
+    # The first overload is for callers that say nothing about the user's record: there is none.
     @overload
     def __call__(self, state: State[Batch, Output, None]) -> State[Batch, Output, None]: ...
 
@@ -56,6 +59,15 @@ class Outputs(Generic[Batch, Output]):
     def __call__(self, state: State[Batch, Output, Kept]) -> State[Batch, Output, Kept]:
         """Give the state with the output of its batch."""
         return with_output(state, self.function(state.batch))
+
+
+# What version 0.1 called the fields.
+_FIELDS_OF_0_1: Final = {"phase": "_context", "phases": "_contexts", "fused": "_fused"}
+
+
+def _set_fields(step: object, fields: dict[str, object]) -> None:
+    for name, value in fields.items():
+        object.__setattr__(step, _FIELDS_OF_0_1.get(name, name), value)
 
 
 def outputs(function: Callable[[Batch], Output]) -> Outputs[Batch, Output]:
@@ -83,17 +95,18 @@ class Stages(Generic[Batch, Output, Value, User]):
     is the output. A handler of an event between stages may read and change the state; a payload
     event hands it the last value too. Called as a plain step, it fires nothing.
 
-    `phases` make the contexts in which a run, or a plain call, is; see `within`. `fused` is the
-    whole step as one function of the batch; see `fusing`.
-
     >>> halved = Event("halved")
     >>> list(stages(lambda state: state.batch / 2).emit(halved).then(round).events)
     [Event('halved')]
     """
 
     parts: tuple[Callable[..., object] | AnyEvent, ...]
-    phases: tuple[Phase, ...] = ()
-    fused: Callable[[Batch], Output] | None = None
+    _contexts: tuple[Context, ...] = ()
+    _fused: Callable[[Batch], Output] | None = None
+
+    def __setstate__(self, fields: dict[str, object]) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        _set_fields(self, fields)
 
     @override
     def __repr__(self) -> str:
@@ -117,7 +130,7 @@ class Stages(Generic[Batch, Output, Value, User]):
             TypeError: `stage` cannot take one value.
         """
         require_callable(stage, "a stage behind the first", "value", or_class=True)
-        return Stages((*self.parts, stage), self.phases)
+        return Stages((*self.parts, stage), self._contexts)
 
     def emit(self, event: Event | PayloadEvent[Value]) -> Stages[Batch, Output, Value, User]:
         """Fire an event here; a payload event carries the last value.
@@ -128,68 +141,45 @@ class Stages(Generic[Batch, Output, Value, User]):
         """
         if not isinstance(event, Event | PayloadEvent):
             raise TypeError(not_an_event(event))
-        if event.name in BUILT_IN:
+        if event.name in PHASES:
             raise ValueError(f"{event!r} is fired by the loop; stages emit events of your own")
         if any(known.name == event.name for known in self.events):
             raise ValueError(f"{event!r} is emitted by these stages already; use another event")
-        return Stages((*self.parts, event), self.phases)
+        return Stages((*self.parts, event), self._contexts)
 
-    def within(self, phase: Phase) -> Stages[Batch, Output, Value, User]:
+    def within(self, context: Context) -> Stages[Batch, Output, Value, User]:
         """Have each run of these stages in a context: entered as it begins, left as it ends.
 
-        It is left on whatever way the run ends, an error and a dropped run among them. A moment
-        that is waited at does not leave it. A context that the stages are in already is inside.
+        The context is left in whatever way the run ends, an error and a dropped run among them. To
+        wait at a moment does not leave it. Contexts that these stages have already are inside.
 
         Args:
-            phase: makes the context; called once for each run.
+            context: makes the context; called once for each run.
 
         Raises:
-            TypeError: `phase` cannot be called without arguments.
+            TypeError: `context` cannot be called without arguments.
 
         >>> from contextlib import nullcontext
         >>> stages(lambda state: state.batch).within(nullcontext)(State(batch=1)).output
         1
         """
-        require_callable(phase, "phase", or_class=True)
-        return attrs.evolve(self, phases=(phase, *self.phases))
+        require_callable(context, "context", or_class=True)
+        return attrs.evolve(self, contexts=(context, *self._contexts))
 
     @contextmanager
-    def phase(self) -> Iterator[None]:
-        """Be in the contexts of a run, the one that was added last outside the others."""
+    def _entered(self) -> Iterator[None]:
+        """Be in the contexts, the one that was added last outside the others."""
         with ExitStack() as entered:
-            for phase in self.phases:
-                entered.enter_context(phase())
+            for context in self._contexts:
+                entered.enter_context(context())
             yield
-
-    def fusing(
-        self: Stages[Batch, Output, Output, User], function: Callable[[Batch], Output]
-    ) -> Stages[Batch, Output, Output, User]:
-        """Name one function that does what all these stages do, for runs that hear nothing in them.
-
-        A run calls it, at less cost, where nobody listens to an event between the stages, and each
-        has a counter attribute, so that none is counted. It is for you to have both do the same. A
-        stage or an event that is added drops it.
-
-        Args:
-            function: makes the output of the batch.
-
-        Raises:
-            TypeError: `function` cannot take one batch.
-
-        >>> halved = Event("halved", attr="iteration")
-        >>> step = stages(lambda state: state.batch / 2).emit(halved).then(round)
-        >>> step.fusing(lambda batch: round(batch / 2))(State(batch=7.0)).output
-        4
-        """
-        require_callable(function, "the function that is fused", "batch", or_class=True)
-        return attrs.evolve(self, fused=function)
 
     def __call__(
         self: Stages[Fed, Made, Made, Kept], state: State[Fed, Made, Kept]
     ) -> State[Fed, Made, Kept]:
         """Give the state with the value of the last stage as its output."""
         value: object = state
-        with self.phase():
+        with self._entered():
             for part in self.parts:
                 if not isinstance(part, Event | PayloadEvent):
                     value = part(value)
@@ -213,3 +203,68 @@ def stages(
     """
     require_callable(first, "the first stage", "state", or_class=True)
     return Stages((first,))
+
+
+def with_context(step: Outputs[Batch, Output], context: Context) -> Outputs[Batch, Output]:
+    """Have a run that returns no moments in a context.
+
+    The function does the same without the context, only at more cost.
+    """
+    return attrs.evolve(step, context=context)
+
+
+def context_of(step: object, *, of_moments: bool) -> AbstractContextManager[object]:
+    """Return the context that a run of a step is in.
+
+    Args:
+        step: the step.
+        of_moments: whether the run returns moments, between which others may run.
+    """
+    if isinstance(step, Stages):
+        return step._entered()
+    if isinstance(step, Outputs) and step._context is not None and not of_moments:
+        return step._context()
+    return nullcontext()
+
+
+def fused(
+    step: Stages[Batch, Output, Output, User], function: Callable[[Batch], Output]
+) -> Stages[Batch, Output, Output, User]:
+    """Name one function that does in one call what all these stages do.
+
+    A run calls it where nobody listens to an event between the stages, and each of these events has
+    a counter attribute, so that none is counted. A stage or an event that is added drops it.
+
+    >>> halved = Event("halved", attr="iteration")
+    >>> step = stages(lambda state: state.batch / 2).emit(halved).then(round)
+    >>> fused(step, lambda batch: round(batch / 2))(State(batch=7.0)).output
+    4
+    """
+    return attrs.evolve(step, fused=function)
+
+
+def function_of_batch(
+    step: Callable[[State[Batch, Output, User]], State[Batch, Output, User]],
+    heard: Container[str],
+    event: AnyEvent | None,
+) -> Callable[[Batch], Output] | None:
+    """Return the function of the batch that a step is, if it is one.
+
+    Args:
+        step: the step.
+        heard: the names of the events that somebody listens to.
+        event: where the run stands: within the stages, it goes on there.
+    """
+    if isinstance(step, Outputs):
+        return step.function
+    if not isinstance(step, Stages):
+        return None
+    emitted = tuple(step.events)
+    if event in emitted or any(_is_due(one, heard) for one in emitted):
+        return None
+    return step._fused
+
+
+def _is_due(event: AnyEvent, heard: Container[str]) -> bool:
+    """Tell whether an event between stages is heard, or is counted for who asks later."""
+    return event.attr is None or event.name in heard

@@ -1,26 +1,27 @@
-"""The table of who listens to what, and firing as a fold over it.
+"""The table of who listens to what.
 
-A table holds registrations in their order; compiled, it gives those of one event at once. `fire`
-threads a state through them and does nothing else.
+A table holds registrations in their order. Compiled, it holds the handlers of each event in groups,
+for whoever fires it. The number of a firing, which filters ask for, is told here too.
 
-Does not live here: when an event fires (`script`), and who calls `fire` (`runtime.driver`).
+Does not live here: when an event fires (`run.script`), and firing (`run.firing`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Generic, TypeAlias, final
+from typing import Final, Generic, Protocol, TypeAlias, final
 
 import attrs
+from immutables import Map
 
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent, PayloadEvent
 from fengine.core.filters import Filter, asks_for_numbers
-from fengine.core.handlers import AnyHandler, kind_of, moved
-from fengine.core.order import ordered, require_others
+from fengine.core.handler_order import ordered, require_others
+from fengine.core.handlers import AnyHandler
+from fengine.core.phases import PHASES, Fires, has_batch_to_come, is_counted, rank_of
 from fengine.core.registration import Registration
-from fengine.core.state import Batch, Output, State, User
-from fengine.core.transitions import shown
+from fengine.core.state import Batch, Output, User
 
 
 @final
@@ -42,7 +43,7 @@ class Table(Generic[Batch, Output, User]):
     def adding(
         self, *registrations: Registration[Batch, Output, User]
     ) -> Table[Batch, Output, User]:
-        """Give this table with registrations behind those it has.
+        """Return this table with more registrations after those it has.
 
         Raises:
             ValueError: `runs_before` and `runs_after` of its handlers go round in a circle.
@@ -55,7 +56,7 @@ class Table(Generic[Batch, Output, User]):
     def without(
         self, registration: Registration[Batch, Output, User]
     ) -> Table[Batch, Output, User]:
-        """Give this table without the latest registration of the same event, filter and handler.
+        """Return this table without the latest registration of the same event, filter and handler.
 
         Raises:
             ValueError: there is none.
@@ -70,14 +71,14 @@ class Table(Generic[Batch, Output, User]):
         )
 
     def in_order(self) -> dict[str, tuple[Registration[Batch, Output, User], ...]]:
-        """Give, by the name of their event, the registrations in the order in which they run."""
+        """Return the registrations in the order in which they run, by the name of their event."""
         found: dict[str, list[Registration[Batch, Output, User]]] = {}
         for registration in self.registrations:
             found.setdefault(registration.event.name, []).append(registration)
         return {name: ordered(registrations) for name, registrations in found.items()}
 
     def for_run(self) -> dict[str, tuple[Registration[Batch, Output, User], ...]]:
-        """Give `in_order()`, where all that the order speaks of is there.
+        """Return `in_order()`, where all handlers that the order names are there.
 
         Raises:
             ValueError: one is to run before or after a handler that is not registered.
@@ -86,150 +87,97 @@ class Table(Generic[Batch, Output, User]):
         return self.in_order()
 
     def compiled(self) -> Compiled[Batch, Output, User]:
-        """Give, by the name of their event, the handlers of `for_run()` in groups.
+        """Return the handlers of `for_run()` in groups, by the name of their event.
 
-        Neighbours under the same filter are one group, if it asks for the number of the firing
-        only, and that is no counter of the user's: then it holds for all of them or for none.
+        Neighbours under the same filter are one group if the filter asks for the number of the
+        firing only, and the loop counts that number: then it holds for all of them or for none.
 
         Raises:
             ValueError: as for `for_run`.
         """
-        return {name: _grouped(registrations) for name, registrations in self.for_run().items()}
+        return {
+            name: (isinstance(registrations[0].event, PayloadEvent), _grouped(registrations))
+            for name, registrations in self.for_run().items()
+        }
 
 
 # A filter, whether it asks for numbers only, and the handlers under it.
 Group: TypeAlias = tuple[Filter | None, bool, tuple[AnyHandler[Batch, Output, User], ...]]
-Compiled: TypeAlias = Mapping[str, tuple[Group[Batch, Output, User], ...]]
+Groups: TypeAlias = tuple[Group[Batch, Output, User], ...]
+# By the name of the event: whether its handlers take a payload, and they in groups.
+Compiled: TypeAlias = Mapping[str, tuple[bool, Groups[Batch, Output, User]]]
+
+# What counts the firings of an event where the loop does: handlers cannot change it.
+COUNTED_BY_THE_LOOP: Final = (None, "iteration", "epoch")
 
 
 def _grouped(
     registrations: Iterable[Registration[Batch, Output, User]],
-) -> tuple[Group[Batch, Output, User], ...]:
+) -> Groups[Batch, Output, User]:
     groups: list[Group[Batch, Output, User]] = []
     for registration in registrations:
         filter, handler = registration.filter, registration.handler
         numbers = filter is None or asks_for_numbers(filter)
-        alike = filter is None or (numbers and registration.event.attr in _KEPT)
-        if alike and groups and groups[-1][0] == filter:
+        kept = registration.event.attr in COUNTED_BY_THE_LOOP
+        if groups and groups[-1][0] == filter and (filter is None or (numbers and kept)):
             groups[-1] = filter, numbers, (*groups[-1][2], handler)
         else:
             groups.append((filter, numbers, (handler,)))
     return tuple(groups)
 
 
-def count(event: AnyEvent, state: State[Batch, Output, User]) -> int:
-    """Give the number of the firing of `event` that `state` stands at, within the run.
+class _Standing(Protocol):
+    """Tell where a run stands, as a State does, and as the registers of a run do."""
 
-    >>> from fengine import Events
+    @property
+    def iteration(self) -> int: ...
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def batches(self) -> int: ...
+    @property
+    def event(self) -> AnyEvent | None: ...
+    @property
+    def counts(self) -> Map[str, int]: ...
+    @property
+    def attributes(self) -> Map[str, int]: ...
+    @property
+    def _counts_before(self) -> Map[str, int]: ...
+
+
+def count(event: AnyEvent, place: _Standing) -> int:
+    """Return the number within the run of the firing of `event` that a run stands at.
+
+    >>> from fengine import Events, State
     >>> count(Events.ITERATION_COMPLETED, State(iteration=7))
     7
     """
     if event.attr == "iteration":
-        return state.iteration
+        return place.iteration
     if event.attr == "epoch":
-        return state.epoch
+        return place.epoch
     if event.attr is not None:
-        return state.attributes.get(event.attr, 0)
-    if event.name in ("get_batch_started", "get_batch_completed"):
-        return state.iteration + 1
-    if event.name in ("started", "completed", "exited"):
-        return 1
-    return state.counts.get(event.name, 0)
+        return place.attributes.get(event.attr, 0)
+    if is_counted(event.name, event.attr):
+        return place.counts.get(event.name, 0)
+    return 1 if PHASES[event.name].fires is Fires.IN_EACH_RUN else place.iteration + 1
 
 
-def count_in_epoch(event: AnyEvent, state: State[Batch, Output, User]) -> int:
-    """Give the number of the firing of `event` that `state` stands at, within the epoch.
+def count_in_epoch(event: AnyEvent, place: _Standing) -> int:
+    """Return the number within the epoch of the firing of `event` that a run stands at.
 
-    >>> from fengine import Events
+    >>> from fengine import Events, State
     >>> count_in_epoch(Events.ITERATION_COMPLETED, State(epoch=2, iteration=7, batches=3))
     3
     """
-    if event.name == "get_batch_started":
-        return state.batches + 1
-    if event.attr == "iteration" or event.name == "get_batch_completed":
-        return state.batches
-    return count(event, state) - state.ledger.counts_before.get(event.name, 0)
+    if event.attr == "iteration":
+        return place.batches
+    phase = PHASES.get(event.name)
+    if phase is not None and phase.is_numbered_in_epoch:
+        return place.batches + has_batch_to_come(rank_of(event.name))
+    return count(event, place) - place._counts_before.get(event.name, 0)
 
 
-def fire(
-    table: Compiled[Batch, Output, User],
-    event: AnyEvent,
-    state: State[Batch, Output, User],
-    payload: object = None,
-) -> State[Batch, Output, User]:
-    """Thread a state through the handlers of an event whose filters hold, in their order.
-
-    Laws: it equals calling those handlers by hand, one after the other; where there are none, the
-    very state comes back. A draft is shown if somebody looks at it.
-
-    Args:
-        table: the handlers, as `Table.compiled` gives them.
-        event: the event that fires.
-        state: the state, standing at the event.
-        payload: what a payload event hands to its handlers.
-
-    Raises:
-        TypeError: a handler returned something else than a state.
-        ValueError: a handler returned a state that stands elsewhere in the run.
-        BaseException: whatever a handler raised, with a note that says which one and where.
-
-    >>> from fengine import Events
-    >>> table = Table().adding(Registration(Events.STARTED, None, State.terminate)).compiled()
-    >>> fire(table, Events.STARTED, State()).requests.terminate
-    <Terminate.ANNOUNCED: 'announced'>
-    """
-    groups = table.get(event.name, ())
-    carries = isinstance(event, PayloadEvent)
-    wanted: Filter | None = None
-    handler: AnyHandler[Batch, Output, User] | None = None
-    number = in_epoch = _UNKNOWN
-    try:
-        for filter, numbers, handlers in groups:
-            if filter is not None:
-                wanted = filter
-                if number == _UNKNOWN or event.attr not in _KEPT:
-                    number, in_epoch = count(event, state), count_in_epoch(event, state)
-                if not filter.holds(number, in_epoch, state if numbers else shown(state)):
-                    continue
-                wanted = None
-            shown(state)
-            for handler in handlers:
-                result = handler(state, payload) if carries else handler(state)
-                if result is state:
-                    continue
-                if type(result) is not State:
-                    raise TypeError(_no_state(handler, result, event, state))
-                if (
-                    result.iteration != state.iteration
-                    or result.epoch != state.epoch
-                    or result.batches != state.batches
-                    or (result.event is not state.event and result.event != state.event)
-                ):
-                    raise ValueError(f"handler {describe(handler)} {moved(state, result)}")
-                state = result
-    except BaseException as error:
-        role, called = ("handler", handler) if wanted is None else ("filter", wanted)
-        error.add_note(f"in {role} {describe(called)} of {event!r} {where_in_run(state)}")
-        raise
-    return state
-
-
-# No firing has this number.
-_UNKNOWN: Final = -1
-# What counts the firings of an event, where that is not the user's: handlers cannot change it.
-_KEPT: Final = (None, "iteration", "epoch")
-
-
-def where_in_run(state: State[Batch, Output, User]) -> str:
+def where_in_run(place: _Standing) -> str:
     """Say where in the run a state stands: `at epoch 2, iteration 7`."""
-    return f"at epoch {state.epoch}, iteration {state.iteration}"
-
-
-def _no_state(
-    handler: object, result: object, event: AnyEvent, state: State[Batch, Output, User]
-) -> str:
-    hint = " Did you forget 'return state'?" if result is None else ""
-    return (
-        f"handler {describe(handler)} returned {kind_of(result)} from {event!r} "
-        f"{where_in_run(state)}; a handler returns a State.{hint}"
-    )
+    return f"at epoch {place.epoch}, iteration {place.iteration}"

@@ -15,7 +15,7 @@ from fengine.engine.enums import Events as Events
 from fengine.engine.enums import EventsList as EventsList
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
 from fengine.engine.state import State as State
-from fengine.runtime.later import importing_later
+from fengine.later import importing_later
 
 if TYPE_CHECKING:
     from fengine.engine.batch import _prepare_batch as _prepare_batch
@@ -44,24 +44,12 @@ else:
     __getattr__ = importing_later(
         __name__,
         {
-            "fengine.engine.batch": ("_prepare_batch",),
-            "fengine.engine.deterministic": ("DeterministicEngine",),
-            "fengine.engine.evaluation_steps": (
-                "supervised_evaluation_step",
-                "supervised_evaluation_step_amp",
-            ),
-            "fengine.engine.replacement": ("install",),
-            "fengine.engine.supervised": (
-                "_check_arg",
-                "create_supervised_evaluator",
-                "create_supervised_trainer",
-            ),
-            "fengine.engine.training_steps": (
-                "supervised_training_step",
-                "supervised_training_step_amp",
-                "supervised_training_step_apex",
-                "supervised_training_step_tpu",
-            ),
+            "fengine.engine.batch": "_prepare_batch",
+            "fengine.engine.deterministic": "DeterministicEngine",
+            "fengine.engine.evaluation_steps": "supervised_evaluation_step supervised_evaluation_step_amp",
+            "fengine.engine.replacement": "install",
+            "fengine.engine.supervised": "_check_arg create_supervised_evaluator create_supervised_trainer",
+            "fengine.engine.training_steps": "supervised_training_step supervised_training_step_amp supervised_training_step_apex supervised_training_step_tpu",
         },
     )
 

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 from typing_extensions import override
 
+from fengine.core.events import Events as CoreEvents
 from fengine.core.semantics import Semantics
+from fengine.engine.beginning import data_length
 from fengine.engine.engine import Engine
 from fengine.engine.enums import Events
 from fengine.engine.random_states import _get_rng_states as _get_rng_states
@@ -31,8 +33,7 @@ from fengine.engine.random_states import keep_random_state as keep_random_state
 from fengine.engine.reproducible_batches import ReproducibleBatchSampler as ReproducibleBatchSampler
 from fengine.engine.reproducible_batches import begin_pass, reproducible
 from fengine.engine.reproducible_batches import update_dataloader as update_dataloader
-from fengine.engine.start import data_length
-from fengine.engine.state import State
+from fengine.engine.state import State, box_of
 
 # The engine itself is exported by the package.
 __all__ = ["ReproducibleBatchSampler", "keep_random_state", "update_dataloader"]
@@ -88,7 +89,6 @@ class DeterministicEngine(Engine):
         super().__init__(process_function, semantics=semantics, clock=clock)
         self.state_dict_user_keys.append("rng_states")
         self.state.rng_states = None
-        self._cuda_rng_states: list[torch.Tensor] | None = None
         self.add_event_handler(Events.STARTED, _draw_seed)
 
     @override
@@ -158,42 +158,28 @@ class DeterministicEngine(Engine):
             check_rng_states(state_dict.get("rng_states"))
             state_dict = {"rng_states": None, **state_dict}
         super().load_state_dict(state_dict)
-        self._cuda_rng_states = state_dict.get("cuda_rng_states")
+        self._fengine.cuda_rng_states = state_dict.get("cuda_rng_states")
 
     @override
     def _setup_engine(self) -> None:
         """Begin iteration over the data behind the batches of a resumed run, as it left them."""
-        self._warn_of_sampler()
+        _warn_of_sampler(self.state)
         iteration, epoch_length = self.state.iteration, self.state.epoch_length
         self._dataloader_iter = self._from_iteration(iteration)
         # Behind a terminated run too: the epoch goes on where the batches do.
         self._init_iter = iteration % epoch_length if epoch_length else iteration
         rng_states = getattr(self.state, "rng_states", None)
-        if rng_states is not None and self._seen_of_pass(iteration):
+        if rng_states is not None and _seen_of_pass(self.state, iteration):
             _set_rng_states(rng_states)
-            set_cuda_rng_states(self._cuda_rng_states)
-        self.state.rng_states = self._cuda_rng_states = None
-
-    def _warn_of_sampler(self) -> None:
-        data, epoch_length = self.state.dataloader, self.state.epoch_length
-        batch_sampler = getattr(data, "batch_sampler", None)
-        sampler = getattr(data if batch_sampler is None else batch_sampler, "sampler", None)
-        length = data_length(data)
-        if hasattr(sampler, "epoch") and length is not None and length != epoch_length:
-            warnings.warn(
-                f"epoch_length={epoch_length} is not the length {length} of the DataLoader, whose "
-                f"{type(sampler).__name__} draws by its own epoch; a resumed run may see other "
-                "batches. Run without epoch_length",
-                UserWarning,
-                stacklevel=2,
-            )
+            set_cuda_rng_states(self._fengine.cuda_rng_states)
+        self.state.rng_states = self._fengine.cuda_rng_states = None
 
     @override
     def _setup_dataloader_iter(self) -> None:
         """Begin another pass over the data."""
-        record = self._box.state
-        cut = record.event is not None and record.event.name == "terminate_single_epoch"
-        self._setup_seed(iter_counter=record.batches or None if cut else None)
+        box = box_of(self.state)
+        cut = box.event is CoreEvents.TERMINATE_SINGLE_EPOCH
+        self._setup_seed(iter_counter=box.batches or None if cut else None)
         super()._setup_dataloader_iter()
 
     def _from_iteration(self, iteration: int) -> Iterator[Any]:
@@ -204,7 +190,7 @@ class DeterministicEngine(Engine):
                 f"{type(self).__name__} has no data to begin at iteration {iteration} of: "
                 "state.dataloader is None; give data to run"
             )
-        seen = self._seen_of_pass(iteration)
+        seen = _seen_of_pass(self.state, iteration)
         begun_at = iteration - seen
         self._setup_seed(iteration=begun_at)
         if isinstance(getattr(data, "batch_sampler", None), ReproducibleBatchSampler):
@@ -220,11 +206,6 @@ class DeterministicEngine(Engine):
                 batches = iter(data)
                 next(batches, None)
         return batches
-
-    def _seen_of_pass(self, iteration: int) -> int:
-        """Tell how many batches of its pass are in front of an iteration; of unsized data, all."""
-        length = data_length(self.state.dataloader)
-        return iteration % length if length else iteration
 
     def _setup_seed(self, *, iter_counter: int | None = None, iteration: int | None = None) -> None:
         """Seed for the pass that begins at an iteration.
@@ -245,6 +226,27 @@ class DeterministicEngine(Engine):
                 "handler that replaces engine.state has to keep it"
             )
         seed_all(self.state.seed + begun_at // length)
+
+
+def _warn_of_sampler(state: State) -> None:
+    data, epoch_length = state.dataloader, state.epoch_length
+    batch_sampler = getattr(data, "batch_sampler", None)
+    sampler = getattr(data if batch_sampler is None else batch_sampler, "sampler", None)
+    length = data_length(data)
+    if hasattr(sampler, "epoch") and length is not None and length != epoch_length:
+        warnings.warn(
+            f"epoch_length={epoch_length} is not the length {length} of the DataLoader, whose "
+            f"{type(sampler).__name__} draws by its own epoch; a resumed run may see other "
+            "batches. Run without epoch_length",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _seen_of_pass(state: State, iteration: int) -> int:
+    """Tell how many batches of its pass are in front of an iteration; of unsized data, all."""
+    length = data_length(state.dataloader)
+    return iteration % length if length else iteration
 
 
 def _draw_seed(engine: Engine) -> None:

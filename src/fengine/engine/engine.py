@@ -1,37 +1,45 @@
 """The Engine: the documented mutable API, on the one loop of the core.
 
-There is no loop here. An engine keeps a state that looks mutable, a live table of handlers and
-what has been asked of it, and answers the script of the core: it fires the events that the script
-names, through hooks that subclasses may replace.
+There is no loop here, and hardly any logic: an Engine is the documented names over its parts.
+
+- `state`: the live state, a view over the registers of the run.
+- `registrations`: events, who listens, and calling those.
+- `wishes`: what is asked of the engine, from wherever it comes.
+- `engine_source`: where its batches come from.
+- `beginning` and `progress`: what a run begins with, and what is written down of one.
+- `running`: one run, as the script asks for it.
+
+Every name that is not in the documented API lies under `_fengine`, so that subclasses are free. The
+names with an underscore here are those of the documented package: hooks that subclasses replace,
+and attributes that code beside it reads and writes.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import repeat
-from typing import Any, Final, cast
+from typing import Any, ClassVar, TypeVar
 
 from fengine.core.describe import require_callable
-from fengine.core.events import AnyEvent
 from fengine.core.outcome import Status
-from fengine.core.requests import Recovery
-from fengine.core.script import script
-from fengine.core.semantics import Semantics
-from fengine.core.steps import Outputs
-from fengine.core.transitions import with_status
+from fengine.core.semantics import DOCUMENTED, Semantics
+from fengine.engine.beginning import begin, forget_run
 from fengine.engine.calling import check_signature
-from fengine.engine.checkpointing import Checkpointing
-from fengine.engine.enums import EVENT_OF, Events
-from fengine.engine.feed import Feed
+from fengine.engine.enums import Events
+from fengine.engine.handler_lists import HandlerLists, original
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
-from fengine.engine.handling import Handling
-from fengine.engine.start import begin
-from fengine.engine.state import State
-from fengine.engine.table import EVERY_ITERATION
-from fengine.engine.utils import _to_hours_mins_secs
-from fengine.runtime.driver import keep_state, pull, say_where
+from fengine.engine.progress import read_progress
+from fengine.engine.registrations import single_events
+from fengine.engine.running import Inside, Running, answer, say
+from fengine.engine.state import State, box_of, replace
+from fengine.engine.versions import version_of
+from fengine.engine.wishes import Flag
+from fengine.run.driver import keep_state
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class EngineRunningError(RuntimeError, ValueError):
@@ -44,7 +52,7 @@ class EngineRunningError(RuntimeError, ValueError):
     """
 
 
-class Engine(Checkpointing):
+class Engine:
     """Run a function over each batch of a dataset, and fire events on the way.
 
     Args:
@@ -71,6 +79,15 @@ class Engine(Checkpointing):
     1.0
     """
 
+    semantics: Semantics = DOCUMENTED
+    """Which version to follow where two versions of this API disagree."""
+    interrupt_resume_enabled: bool = True
+    """Whether `interrupt` is allowed."""
+    _state_dict_all_req_keys: ClassVar[tuple[str, ...]] = ("epoch_length", "iteration")
+    _state_dict_one_of_opt_keys: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("max_epochs", "max_iters"),
+    )
+
     def __init__(
         self,
         process_function: Callable[[Engine, Any], Any],
@@ -85,16 +102,386 @@ class Engine(Checkpointing):
             self.semantics = semantics
         if clock is not None:
             require_callable(clock, "clock")
-        super().__init__()
+        self.logger = logging.getLogger(f"fengine.engine.engine.{type(self).__name__}")
         self._process_function = process_function
-        self._clock = time.monotonic if clock is None else clock
-        self._heard_by_name = True
-        self._began = 0.0
-        self._epoch_began = 0.0
+        self._state_dict_user_keys: list[str] = []
+        self._fengine = Inside(time.monotonic if clock is None else clock)
+        self.register_events(*Events)
 
     @property
-    def _logger(self) -> logging.Logger:
-        return self.logger
+    def state(self) -> State:
+        """The state of the engine, the same object in and between all its runs."""
+        return self._fengine.state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        inside = self._fengine
+        if not isinstance(state, State):
+            kind = type(state)
+            raise TypeError(
+                f"engine.state is given a {kind.__module__}.{kind.__qualname__}, which is not a "
+                "fengine.engine.State; for that of pytorch-ignite call fengine.engine.install() "
+                "before it is imported"
+            )
+        if state is not inside.state:
+            replace(inside.state, state)
+            inside.state = state
+
+    # Events and handlers.
+
+    def register_events(
+        self, *event_names: Any, event_to_attr: dict[Any, str] | None = None
+    ) -> None:
+        """Add events that can be fired, and that handlers can be added to.
+
+        Args:
+            *event_names: members of an Enum, strings, or anything hashable.
+            event_to_attr: which attribute of the state counts an event; the attribute is made, with
+                the value 0, and left to you.
+
+        Raises:
+            TypeError: something cannot be an event.
+            ValueError: `event_to_attr` is not a dict.
+
+        >>> from enum import Enum
+        >>> from fengine.engine import Engine
+        >>> class Chunks(Enum):
+        ...     CHUNK_STARTED = "chunk_started"
+        >>> engine = Engine(lambda engine, batch: engine.fire_event(Chunks.CHUNK_STARTED))
+        >>> engine.register_events(*Chunks, event_to_attr={Chunks.CHUNK_STARTED: "chunk"})
+        >>> engine.state.chunk
+        0
+        """
+        inside, version = self._fengine, version_of(self.semantics)
+        inside.registrations.register(
+            event_names, event_to_attr, inside.state, any_event=version.any_event
+        )
+
+    def has_registered_events(self, event: Any) -> bool:
+        """Tell whether an event can be fired.
+
+        >>> from fengine.engine import Engine
+        >>> Engine(lambda engine, batch: None).has_registered_events("foo")
+        False
+        """
+        return event in [*self._allowed_events]  # which may have no hash
+
+    def add_event_handler(
+        self, event_name: Any, handler: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> RemovableEventHandle:
+        """Add a handler, which runs whenever the event fires.
+
+        It is called with the engine, if it takes it, what the event adds (the exception at
+        EXCEPTION_RAISED), and the arguments given here. A first parameter named `engine` always is
+        the engine.
+
+        Args:
+            event_name: an event, filtered or not, or several joined by `|`.
+            handler: what to call.
+            *args: passed to the handler.
+            **kwargs: passed to the handler.
+
+        Returns:
+            A handle that takes the handler away again.
+
+        Raises:
+            TypeError: `handler` is not callable, or is an async or generator function.
+            ValueError: an event is not registered, or the handler does not take these arguments.
+
+        >>> from fengine.engine import Engine
+        >>> engine = Engine(lambda engine, batch: batch)
+        >>> def print_epoch(engine, prefix):
+        ...     print(prefix, engine.state.epoch)
+        >>> handle = engine.add_event_handler(Events.EPOCH_COMPLETED, print_epoch, "epoch")
+        >>> state = engine.run([1, 2], max_epochs=1)
+        epoch 1
+        """
+        inside = self._fengine
+        registrations = inside.registrations
+        made = [
+            (
+                registrations.registered(event, self),
+                registrations.entry(event, handler, args, kwargs, inside.state),
+            )
+            for event in single_events(event_name)
+        ]
+        if not made:
+            raise ValueError("the list of events is empty, so the handler would never run")
+        for event, added in made:
+            registrations.lists[event].append(added)
+        return RemovableEventHandle(event_name, made[0][1][0], self)._with(
+            added[0] for _, added in made
+        )
+
+    def on(self, event_name: Any, *args: Any, **kwargs: Any) -> Callable[[Function], Function]:
+        """Add the decorated function as a handler; see `add_event_handler`.
+
+        >>> from fengine.engine import Engine
+        >>> engine = Engine(lambda engine, batch: batch)
+        >>> @engine.on(Events.COMPLETED)
+        ... def done():
+        ...     print("done")
+        >>> state = engine.run([1])
+        done
+        """
+
+        def decorator(function: Function) -> Function:
+            self.add_event_handler(event_name, function, *args, **kwargs)
+            return function
+
+        return decorator
+
+    def has_event_handler(self, handler: Callable[..., Any], event_name: Any = None) -> bool:
+        """Tell whether a handler is registered.
+
+        Args:
+            handler: the handler as it was added.
+            event_name: where to look; None: at every event.
+
+        >>> from fengine.engine import Engine
+        >>> engine = Engine(lambda engine, batch: batch)
+        >>> handle = engine.add_event_handler(Events.COMPLETED, print)
+        >>> engine.has_event_handler(print), engine.has_event_handler(print, Events.STARTED)
+        (True, False)
+        """
+        return self._fengine.registrations.has(handler, event_name)
+
+    def remove_event_handler(self, handler: Callable[..., Any], event_name: Any) -> None:
+        """Take every registration of a handler at an event away.
+
+        Args:
+            handler: the handler as it was added.
+            event_name: the event.
+
+        Raises:
+            ValueError: the handler is not registered there.
+
+        >>> from fengine.engine import Engine
+        >>> engine = Engine(lambda engine, batch: batch)
+        >>> handle = engine.add_event_handler(Events.COMPLETED, print)
+        >>> engine.remove_event_handler(print, Events.COMPLETED)
+        """
+        registrations = self._fengine.registrations
+        entries = registrations.lists.get(event_name, [])
+        kept = [added for added in entries if original(added[0]) != handler]
+        if len(kept) == len(entries):
+            raise ValueError(
+                f"handler {getattr(handler, '__qualname__', handler)!r} is not registered for "
+                f"{event_name!r} of this {type(self).__name__}, so it cannot be removed"
+            )
+        registrations.lists[registrations.registered(event_name, self)] = kept
+
+    def fire_event(self, event_name: Any) -> None:
+        """Run all handlers of an event, at any time.
+
+        The events of a run are fired by the run; this is for events of your own.
+
+        Args:
+            event_name: a registered event.
+
+        Raises:
+            ValueError: the event is not registered.
+
+        >>> from fengine.engine import Engine
+        >>> engine = Engine(lambda engine, batch: batch)
+        >>> engine.register_events("tick")
+        >>> handle = engine.add_event_handler("tick", lambda: print("tick"))
+        >>> engine.fire_event("tick")
+        tick
+        """
+        self._fire_event(self._fengine.registrations.registered(event_name, self))
+
+    @property
+    def last_event_name(self) -> Any:
+        """The event that was fired last, or None."""
+        return self._fengine.registrations.last_event(self._fengine.state)
+
+    @property
+    def _allowed_events(self) -> dict[Any, Any]:
+        return self._fengine.registrations.allowed
+
+    @property
+    def _event_handlers(self) -> HandlerLists:
+        return self._fengine.registrations.lists
+
+    def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
+        """Run the handlers of an event; a subclass may replace this and sees every event then.
+
+        Args:
+            event_name: the event.
+            *event_args: passed to the handlers behind the engine.
+            **event_kwargs: passed to the handlers.
+        """
+        inside = self._fengine
+        self.logger.debug("%s fires %s", type(self).__name__, event_name)
+        inside.registrations.note_firing(event_name, inside.state)
+        inside.registrations.fire(event_name, self, event_args, event_kwargs)
+
+    # Requests.
+
+    def terminate(self, skip_completed: bool = False) -> None:
+        """End the run: after the current iteration, or at the next event behind it.
+
+        Args:
+            skip_completed: leave COMPLETED out.
+
+        >>> from fengine.engine import Engine
+        >>> engine = Engine(lambda engine, batch: engine.terminate())
+        >>> engine.run([1, 2, 3]).iteration
+        1
+        """
+        self.should_terminate = "skip_completed" if _wished(skip_completed) else True
+
+    def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
+        """End the epoch: after the current iteration, or at the next event behind it.
+
+        Args:
+            skip_epoch_completed: leave EPOCH_COMPLETED out.
+
+        >>> from fengine.engine import Engine
+        >>> engine = Engine(lambda engine, batch: engine.terminate_epoch())
+        >>> engine.run([1, 2, 3], max_epochs=2).iteration
+        2
+        """
+        self.should_terminate_single_epoch = (
+            "skip_epoch_completed" if _wished(skip_epoch_completed) else True
+        )
+
+    def interrupt(self) -> None:
+        """Pause the run at the next event; the next `run` goes on from there.
+
+        Raises:
+            RuntimeError: `interrupt_resume_enabled` is False.
+
+        >>> from fengine.engine import Engine
+        >>> engine = Engine(lambda engine, batch: engine.interrupt())
+        >>> [engine.run([1, 2, 3]).iteration for _ in range(3)]
+        [1, 2, 3]
+        """
+        if not self.interrupt_resume_enabled:
+            raise RuntimeError(
+                f"{type(self).__name__}.interrupt_resume_enabled is False, so interrupt() is "
+                "forbidden; set it to True"
+            )
+        self.should_interrupt = True
+
+    @property
+    def should_terminate(self) -> Flag:
+        """Whether the run is to end, or has been ended; "skip_completed" without COMPLETED."""
+        return self._fengine.wishes.flag("terminate", box_of(self._fengine.state))
+
+    @should_terminate.setter
+    def should_terminate(self, flag: Flag) -> None:
+        self._fengine.wishes.terminate(flag)
+
+    @property
+    def should_terminate_single_epoch(self) -> Flag:
+        """Whether the epoch is to end; "skip_epoch_completed" without EPOCH_COMPLETED."""
+        return self._fengine.wishes.flag("terminate_epoch", box_of(self._fengine.state))
+
+    @should_terminate_single_epoch.setter
+    def should_terminate_single_epoch(self, flag: Flag) -> None:
+        self._fengine.wishes.terminate_epoch(flag)
+
+    @property
+    def should_interrupt(self) -> Flag:
+        """Whether the run is to pause."""
+        return self._fengine.wishes.flag("interrupt", box_of(self._fengine.state))
+
+    @should_interrupt.setter
+    def should_interrupt(self, flag: Flag) -> None:
+        self._fengine.wishes.interrupt(flag)
+
+    # What is written down of a run.
+
+    @property
+    def state_dict_user_keys(self) -> list[str]:
+        """The names of further attributes of the state to save and load; append yours.
+
+        >>> from fengine.engine import Engine
+        >>> engine = Engine(lambda engine, batch: None)
+        >>> engine.state_dict_user_keys.append("alpha")
+        >>> engine.state.alpha = 0.1
+        >>> dict(engine.state_dict())["alpha"]
+        0.1
+        """
+        return self._state_dict_user_keys
+
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """Give the progress and the limits, and what `state_dict_user_keys` names.
+
+        Raises:
+            AttributeError: the state has no attribute that a user key names.
+
+        >>> from fengine.engine import Engine
+        >>> engine = Engine(lambda engine, batch: None)
+        >>> state = engine.run([1, 2], max_epochs=3)
+        >>> engine.state_dict()
+        OrderedDict([('epoch_length', 2), ('iteration', 6), ('max_epochs', 3)])
+        """
+        limit = "max_epochs" if self.state.max_iters is None else "max_iters"
+        names = (*self._state_dict_all_req_keys, limit, *self._state_dict_user_keys)
+        return OrderedDict((name, getattr(self.state, name)) for name in names)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take up progress that `state_dict` wrote; the next `run` goes on from there.
+
+        A run that was interrupted is dropped; one that is under way goes on with what is loaded.
+        Other attributes of the state stay as they are.
+
+        Args:
+            state_dict: has `epoch_length`, one of `iteration` and `epoch` (how many are done), one
+                of `max_epochs` and `max_iters`, and the user keys.
+
+        Raises:
+            TypeError: it is not a mapping.
+            ValueError: a key is missing or too many, or the values contradict each other; nothing
+                is changed then.
+
+        >>> from fengine.engine import Engine
+        >>> engine = Engine(lambda engine, batch: None)
+        >>> engine.load_state_dict({"epoch": 2, "epoch_length": 5, "max_epochs": 4})
+        >>> engine.run([0] * 5).iteration
+        20
+        """
+        progress = read_progress(
+            state_dict, self._state_dict_one_of_opt_keys, self._state_dict_user_keys
+        )
+        inside = self._fengine
+        box, feed = box_of(inside.state), inside.feed
+        if not inside.is_running:
+            # The run that was suspended, or that failed, is forgotten with what was asked of it.
+            inside.registrations.last = (self.last_event_name, None)
+            if box.status is Status.INTERRUPTED:
+                feed.iterator = None
+            forget_run(box)
+            inside.wishes.posted.clear()
+            feed.skipped = None
+        box.iteration, box.epoch = progress.iteration, progress.epoch
+        for name in ("max_epochs", "max_iters"):
+            box.limit(name, progress.value if name == progress.limit else None)
+        box.limit("epoch_length", progress.epoch_length)
+        feed.has_learned_length = False
+        for key in self._state_dict_user_keys:
+            setattr(self.state, key, state_dict[key])
+
+    # Runs.
+
+    @property
+    def _dataloader_iter(self) -> Iterator[Any] | None:
+        return self._fengine.feed.iterator
+
+    @_dataloader_iter.setter
+    def _dataloader_iter(self, iterator: Iterator[Any] | None) -> None:
+        self._fengine.feed.iterator = iterator
+
+    @property
+    def _init_iter(self) -> int | None:
+        return self._fengine.feed.skipped
+
+    @_init_iter.setter
+    def _init_iter(self, iteration: int | None) -> None:
+        self._fengine.feed.skipped = iteration
 
     def set_data(self, data: Iterable[Any]) -> None:
         """Take batches from other data from now on; the place in the epoch is kept.
@@ -110,7 +497,7 @@ class Engine(Checkpointing):
         8
         """
         iterator = iter(data)
-        self._state.dataloader = data
+        self.state.dataloader = data
         self._dataloader_iter = iterator
 
     def run(
@@ -148,126 +535,73 @@ class Engine(Checkpointing):
         >>> state.epoch, state.iteration, state.output
         (2, 6, 6)
         """
-        if self._running:
+        inside = self._fengine
+        box = box_of(inside.state)
+        if inside.is_running:
             raise EngineRunningError(
-                f"this {type(self).__name__} is running already, at epoch {self.state.epoch}, "
-                f"iteration {self.state.iteration}; run another engine inside its handlers"
+                f"this {type(self).__name__} is running already, at epoch {box.epoch}, "
+                f"iteration {box.iteration}; run another engine inside its handlers"
             )
-        begin(self, data, max_epochs, max_iters, epoch_length)
+        begin(
+            box,
+            inside.feed,
+            inside.wishes,
+            self.semantics,
+            data,
+            max_epochs,
+            max_iters,
+            epoch_length,
+        )
         return self._internal_run()
 
     def _internal_run(self) -> State:
-        if self._box.state.event is None:
-            self._began = self._clock()
-            self._state.times.update(EPOCH_COMPLETED=0.0, COMPLETED=0.0)
-        self._say("runs with max_epochs=%s, max_iters=%s, epoch_length=%s", *self._limits())
-        self._running = True
-        step = Outputs(self._process)
-        course = script(self._box, step, Feed(self, self._box), self._heard(), self.semantics)
+        inside = self._fengine
+        box = box_of(inside.state)
+        if box.event is None:
+            inside.began = inside.clock()
+            inside.state.times.update(EPOCH_COMPLETED=0.0, COMPLETED=0.0)
+        limits = box.limits
+        said = limits.max_epochs, limits.max_iters, limits.epoch_length
+        say(self, box, "runs with max_epochs=%s, max_iters=%s, epoch_length=%s", None, *said)
+        replaced = type(self)._fire_event is not Engine._fire_event or "_fire_event" in vars(self)
+        by_hook = replaced or self.logger.isEnabledFor(logging.DEBUG)
+        inside.is_running = True
         try:
-            error = _finish(pull(course, self._answer, lazily=False))
+            error = Running(self, inside, fires_by_hook=by_hook).run()
         finally:
-            self._running = False
-        record = self._box.state
-        if record.status is not Status.INTERRUPTED:
+            inside.is_running = False
+        paused = box.status is Status.INTERRUPTED
+        if not paused:
             self._dataloader_iter = None
         if error is not None:
-            keep_state(error, record)
+            keep_state(error, box.state)
             try:
                 raise error
             finally:
                 del error  # its traceback holds this frame
-        took = self._clock() - self._began
-        if record.status is not Status.INTERRUPTED:
-            self._state.times["COMPLETED"] = took
-        self._say("is %s after %s", record.status.value, _hours(took))
-        return self._state
+        took = inside.clock() - inside.began
+        if not paused:
+            inside.state.times["COMPLETED"] = took
+        say(self, box, "is %s after %s", took, box.status.value)
+        return inside.state
 
-    def _heard(self) -> Any:
-        """Give the names of the events to fire; all where a hook or a log wants to see them."""
-        replaced = type(self)._fire_event is not Handling._fire_event or "_fire_event" in vars(self)
-        self._heard_by_name = not (replaced or self.logger.isEnabledFor(logging.DEBUG))
-        return self._event_handlers.by_name if self._heard_by_name else EVENT_OF
-
-    def _process(self, batch: Any) -> Any:
-        output = self._process_function(self, batch)
-        if self._posts:
-            self._take_posts()
-        return output
-
-    def _answer(self, event: AnyEvent) -> None:
-        """Fire what the script names, and keep the time."""
-        name = event.name
-        if name in EVERY_ITERATION and self._heard_by_name:
-            self._call(self._event_handlers.by_name[name])
-            if self._posts:
-                self._take_posts()
-            return
-        times = self._state.times
-        if name == "epoch_started":
-            self._epoch_began = self._clock()
-        elif name == "epoch_completed":
-            times["EPOCH_COMPLETED"] = self._clock() - self._epoch_began
-        elif name == "completed":
-            times["COMPLETED"] = self._clock() - self._began
-        if name == "exception_raised":
-            self._handle_exception(self._box.payload)
-        elif name == "terminate_single_epoch":
-            self._fire_event(EVENT_OF[name], iter_counter=self._box.state.batches)
-        else:
-            self._fire_event(EVENT_OF[name])
-        if name in ("epoch_completed", "terminate_single_epoch"):
-            took = times["EPOCH_COMPLETED"] = self._clock() - self._epoch_began
-            self._say("has ended an epoch after %s", _hours(took))
-        if self._posts:
-            self._take_posts()
-
-    def _limits(self) -> tuple[int | None, ...]:
-        limits = self._box.state.limits
-        return limits.max_epochs, limits.max_iters, limits.epoch_length
-
-    def _say(self, message: str, *values: object) -> None:
-        """Log what the engine does, and where in the run."""
-        if not self.logger.isEnabledFor(logging.INFO):
-            return
-        record = self._box.state
-        where = record.epoch, record.iteration
-        name = type(self).__name__
-        self.logger.info(f"%s, at epoch %d, iteration %d, {message}", name, *where, *values)
-
-    def _handle_exception(self, error: Any) -> None:
+    def _handle_exception(self, e: Any) -> None:
         """Fire EXCEPTION_RAISED; handlers that raise nothing have taken the exception."""
-        record = self._box.state
-        say_where(error, record)
-        self.logger.error("%s is stopped by %r", type(self).__name__, error)
-        if not self._event_handlers.by_name["exception_raised"]:
-            return
-        try:
-            self._fire_event(Events.EXCEPTION_RAISED, error)
-        finally:
-            within = record.event is not None and record.event.name in _WITHIN_ITERATION
-            ends_epoch = within and isinstance(error, Exception)
-            del error  # the traceback of what a handler raises holds this frame
-        record = self._box.state
-        if record.status is Status.INTERRUPTED:
-            # A handler of INTERRUPT failed: there is no pause, and what asked for it stays.
-            record = with_status(record, Status.RUNNING)
-        self._box.state = record.recover(Recovery.END_EPOCH if ends_epoch else Recovery.END_RUN)
+        answer(self, self._fengine, e)
 
     def _setup_engine(self) -> None:
-        """Begin iteration over the data, behind the batches of a resumed epoch."""
+        """Begin iteration over the data, after the batches of a resumed epoch."""
         self._setup_dataloader_iter()
         if self._init_iter is None:
-            limits = self._box.state.limits
-            iteration = self._box.state.iteration
-            self._init_iter = iteration % limits.epoch_length if limits.epoch_length else iteration
+            length, iteration = self.state.epoch_length, self.state.iteration
+            self._init_iter = iteration % length if length else iteration
 
     def _setup_dataloader_iter(self) -> None:
-        data = self._state.dataloader
+        """Begin another pass over the data."""
+        data, length = self.state.dataloader, self.state.epoch_length
         if data is not None:
             self._dataloader_iter = iter(data)
             return
-        length = self._box.state.limits.epoch_length
         if length is None:
             raise RuntimeError(
                 "engine.state.epoch_length is None and so is engine.state.dataloader, so how many "
@@ -276,25 +610,6 @@ class Engine(Checkpointing):
         self._dataloader_iter = repeat(None, length)
 
 
-# Where a taken exception ends the epoch; elsewhere it ends the run.
-_WITHIN_ITERATION: Final = frozenset(
-    {
-        "get_batch_started",
-        "get_batch_completed",
-        "dataloader_stop_iteration",
-        "iteration_started",
-        "iteration_completed",
-    }
-)
-
-
-def _hours(seconds: float) -> str:
-    return "{:02d}:{:02d}:{:06.3f}".format(*_to_hours_mins_secs(seconds))
-
-
-def _finish(pulling: Generator[AnyEvent, None, BaseException | None]) -> BaseException | None:
-    while True:
-        try:
-            next(pulling)
-        except StopIteration as end:
-            return cast("BaseException | None", end.value)
+def _wished(skip: object) -> bool:
+    """Tell whether something is to be skipped: as a handler, a method is given the engine here."""
+    return bool(skip) and not isinstance(skip, Engine)

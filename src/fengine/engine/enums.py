@@ -14,7 +14,7 @@ from typing import Any, Final, Self, final
 
 from typing_extensions import TypeIs, override
 
-from fengine.core.events import BUILT_IN
+from fengine.core.phases import PHASES
 from fengine.engine.calling import check_signature
 from fengine.engine.event_filters import Once, Stride, stride
 
@@ -275,7 +275,7 @@ def is_events_list(value: object) -> TypeIs[EventsList]:
 def core_name(event: object) -> str | None:
     """Give the name that the loop knows a built-in event by; None for any other event."""
     name = event if isinstance(event, str) else event.name if is_event(event) else ""
-    return name.lower() if name.isupper() and name.lower() in BUILT_IN else None
+    return name.lower() if name.isupper() and name.lower() in PHASES else None
 
 
 EVENT_OF: Final = {event.value: event for event in Events}

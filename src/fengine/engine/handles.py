@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from fengine.engine.table import original
-
-if TYPE_CHECKING:
-    from fengine.engine.handling import Handling
+from fengine.engine.handler_lists import original
+from fengine.engine.registrations import single_events
 
 
 class RemovableEventHandle:
@@ -33,10 +31,10 @@ class RemovableEventHandle:
     False
     """
 
-    def __init__(self, event_name: Any, handler: Callable[..., Any], engine: Handling) -> None:
+    def __init__(self, event_name: Any, handler: Callable[..., Any], engine: Any) -> None:
         self.event_name = event_name
         self.handler = _weak(handler)
-        self.engine = weakref.ref(engine)
+        self.engine: Callable[[], Any] = weakref.ref(engine)
         self._registered = [self.handler]
 
     def _with(self, handlers: Iterable[Callable[..., Any]]) -> Self:
@@ -51,7 +49,7 @@ class RemovableEventHandle:
         if not alive or engine is None:
             return
         handler = original(alive[0])
-        for event in engine._single_events(self.event_name):
+        for event in single_events(self.event_name):
             if engine.has_event_handler(handler, event):
                 engine.remove_event_handler(handler, event)
 

@@ -1,8 +1,10 @@
-"""The State of the Engine API: a live, mutable view over the loop's one frozen record.
+"""The State of the Engine API: a live, mutable view over the registers of the run.
 
-Reading sees the record as it is now, and writing a counter, a limit, the batch or the output puts
-another record in its place, which the loop reads next. Metrics and free attributes are plain
-objects in a dict that the record carries as its user's slot; there, and only there, purity ends.
+Reading sees the run as it is now. Writing a counter, a limit, the batch or the output writes the
+register, which the loop reads next. Metrics and free attributes are plain objects in a dict, which
+is the user's record of the run; there, and only there, purity ends.
+
+Every name that is not in the documented API lies under `_fengine`, so that subclasses are free.
 """
 
 from __future__ import annotations
@@ -15,20 +17,12 @@ from typing_extensions import override
 
 from fengine.core.missing import MISSING
 from fengine.core.outcome import Status
-from fengine.core.ports import Box
-from fengine.core.records import copier
 from fengine.core.state import State as Record
-from fengine.core.transitions import shown, with_limit, with_status
 from fengine.engine.enums import Events
+from fengine.run.box import Box
 
 Free: TypeAlias = dict[str, Any]
-AnyRecord: TypeAlias = Record[Any, Any, Free]
 
-_copied: Final = copier(Record)
-_set_iteration: Final = copier(Record, "iteration")
-_set_epoch: Final = copier(Record, "epoch")
-_set_batch: Final = copier(Record, "_batch")
-_set_output: Final = copier(Record, "_output")
 _LIMITS: Final = ("epoch_length", "max_epochs", "max_iters")
 _COUNTED: Final = ("iteration", "epoch", "batch", "output")
 
@@ -38,6 +32,22 @@ class _Mirrored(str):
     """Name an attribute that counts an event of one engine; for others it decides nothing."""
 
     __slots__ = ()
+
+
+@final
+class _Inside:
+    """Hold what a state is a view of.
+
+    Args:
+        box: the run.
+        attr_of: which attribute counts an event of the engine of this state.
+    """
+
+    __slots__ = ("attr_of", "box")
+
+    def __init__(self, box: Box[Any, Any, Free], attr_of: dict[Any, str]) -> None:
+        self.box = box
+        self.attr_of = attr_of
 
 
 class State:
@@ -80,10 +90,9 @@ class State:
     """Which attribute counts an event, for all states; what `register_events` adds only shows here,
     since each engine has its own."""
 
-    __slots__ = ("__weakref__", "_attr_of", "_box")
+    __slots__ = ("__weakref__", "_fengine")
 
-    _box: Box[Any, Any, Free]
-    _attr_of: dict[Any, str]
+    _fengine: _Inside
 
     # Read by __getattr__ and written by __setattr__.
     epoch_length: int | None
@@ -101,8 +110,7 @@ class State:
             "seed": None,
             "times": {"EPOCH_COMPLETED": None, "COMPLETED": None},
         }
-        object.__setattr__(self, "_box", Box(Record(user=free)))
-        object.__setattr__(self, "_attr_of", {})
+        object.__setattr__(self, "_fengine", _Inside(Box(Record(user=free)), {}))
         for name, value in kwargs.items():
             setattr(self, name, value)
         self._update_attrs()
@@ -117,7 +125,7 @@ class State:
         >>> State(epoch=3).get_event_attrib_value(Events.EPOCH_STARTED)
         3
         """
-        attr = self._attribute_of(event_name)
+        attr = attribute_of(self, event_name)
         if attr is None:
             raise RuntimeError(
                 f"event {event_name!r} has no counter on the state; "
@@ -126,34 +134,29 @@ class State:
         value: int = getattr(self, attr)
         return value
 
-    def _attribute_of(self, event: Any) -> str | None:
-        own = self._attr_of.get(event)
-        if own is not None:
-            return own
-        shared = State.event_to_attr.get(event)
-        return None if isinstance(shared, _Mirrored) else shared
-
     def __getattr__(self, name: str) -> Any:
-        """Read an attribute from the record of the run, or a free one."""
-        if name in ("_box", "_attr_of"):
+        """Read an attribute from the run, or a free one."""
+        if name == "_fengine":  # of a state that is being made
             raise AttributeError(name)
-        record = self._box.state
-        if name in _LIMITS:
-            return getattr(record.limits, name)
-        free = record.user
+        box = self._fengine.box
+        free = box.user
         if name in free:
             return free[name]
+        if name in _LIMITS:
+            return getattr(box.limits, name)
         raise AttributeError(
-            f"the state has no attribute {name!r}; it has {', '.join(sorted(self._names()))}"
+            f"the state has no attribute {name!r}; it has {', '.join(sorted(_names(self)))}"
         )
 
     @override
     def __setattr__(self, name: str, value: Any) -> None:
-        box = self._box
-        if name in _COUNTED:
+        box = self._fengine.box
+        if name in box.user and (type(self) is State or not hasattr(type(self), name)):
+            box.user[name] = value
+        elif name in _COUNTED:
             object.__setattr__(self, name, value)
         elif name in _LIMITS:
-            box.state = with_limit(box.state, name, value)
+            box.limit(name, value)
         elif hasattr(State, name):
             raise AttributeError(
                 f"the state needs {name!r} for itself; give your attribute another name"
@@ -161,115 +164,144 @@ class State:
         elif hasattr(type(self), name):
             object.__setattr__(self, name, value)  # of a class of the user's
         else:
-            box.state.user[name] = value
-
-    @classmethod
-    def _is_reserved(cls, name: str) -> bool:
-        """Tell whether an attribute is no place for a value of the user's."""
-        return hasattr(State, name) or name in (*_LIMITS, "metrics", "dataloader", "times")
+            box.user[name] = value
 
     @override
     def __delattr__(self, name: str) -> None:
+        free = self._fengine.box.user
         if name in ("batch", "output"):
             setattr(self, name, None)
-            return
-        if name not in self._box.state.user:
+        elif name in free:
+            del free[name]
+        else:
             raise AttributeError(f"attribute {name!r} of the state cannot be deleted")
-        del self._box.state.user[name]
 
     @property
     def iteration(self) -> int:
         """Number of iterations begun."""
-        return self._box.state.iteration
+        return self._fengine.box.iteration
 
     @iteration.setter
     def iteration(self, value: int) -> None:
-        self._box.state = _set_iteration(self._box.state, value)
+        self._fengine.box.iteration = value
 
     @property
     def epoch(self) -> int:
         """Number of epochs begun."""
-        return self._box.state.epoch
+        return self._fengine.box.epoch
 
     @epoch.setter
     def epoch(self, value: int) -> None:
-        self._box.state = _set_epoch(self._box.state, value)
+        self._fengine.box.epoch = value
 
     @property
     def batch(self) -> Any:
         """The batch of this iteration, or None."""
-        batch = self._box.state._batch
+        batch = self._fengine.box._batch
         return None if batch is MISSING else batch
 
     @batch.setter
     def batch(self, value: Any) -> None:
         # None too, and not MISSING: the step gets it.
-        self._box.state = _set_batch(self._box.state, value)
+        self._fengine.box._batch = value
 
     @property
     def output(self) -> Any:
         """What the process function returned, or None."""
-        output = self._box.state._output
+        output = self._fengine.box._output
         return None if output is MISSING else output
 
     @output.setter
     def output(self, value: Any) -> None:
-        self._box.state = _set_output(self._box.state, MISSING if value is None else value)
+        self._fengine.box._output = MISSING if value is None else value
 
     @override
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *self._names()})
+        return sorted({*super().__dir__(), *_names(self)})
 
     @override
     def __repr__(self) -> str:
         lines = ["State:"]
-        for name in self._names():
+        for name in _names(self):
             value = getattr(self, name)
             described = value if isinstance(value, numbers.Number | str) else type(value)
             lines.append(f"\t{name}: {described}")
         return "\n".join([*lines, ""])
 
-    def _names(self) -> list[str]:
-        return ["iteration", "epoch", *_LIMITS, "output", "batch", *self._box.state.user]
-
     @override
     def __getstate__(self) -> Any:
-        """Give what `copy` and `pickle` keep."""
-        # The record may be a draft, which the run goes on to fill.
-        return _copied(self._box.state), self._attr_of, getattr(self, "__dict__", {})
+        """Return what `copy` and `pickle` keep."""
+        inside = self._fengine
+        return inside.box.state, inside.attr_of, getattr(self, "__dict__", {})
 
     def __setstate__(self, kept: Any) -> None:
         record, attr_of, others = kept
-        if record.status is Status.RUNNING:
-            record = with_status(record, Status.READY)  # the run is that of the original
-        object.__setattr__(self, "_box", Box(attrs.evolve(record, user=dict(record.user))))
-        object.__setattr__(self, "_attr_of", dict(attr_of))
+        status = Status.READY if record.status is Status.RUNNING else record.status
+        # A run that is under way is that of the original.
+        box = Box(attrs.evolve(record, status=status, user=dict(record.user)))
+        object.__setattr__(self, "_fengine", _Inside(box, dict(attr_of)))
         for name, value in others.items():
             object.__setattr__(self, name, value)
 
-    def _adopt(self, box: Box[Any, Any, Free], attr_of: dict[Any, str]) -> None:
-        """Become the view over another box, with the values that this state has."""
-        here = self._box.state
-        box.state = attrs.evolve(
-            shown(box.state),
-            iteration=here.iteration,
-            epoch=here.epoch,
-            batch=self.batch,
-            output=here._output,
-            limits=here.limits,
-            user=here.user,
-        )
-        object.__setattr__(self, "_box", box)
-        object.__setattr__(self, "_attr_of", attr_of)
-        self._update_attrs()
-
-    def _count_by(self, event: Any, attr: str) -> None:
-        """Have an attribute count an event of the engine of this state."""
-        self._attr_of[event] = str(attr)  # which may have been found in event_to_attr
-        State.event_to_attr.setdefault(event, _Mirrored(attr))
-
     def _update_attrs(self) -> None:
         """Have each attribute that counts an event."""
-        for attr in (*State.event_to_attr.values(), *self._attr_of.values()):
+        for attr in (*State.event_to_attr.values(), *self._fengine.attr_of.values()):
             if not isinstance(attr, _Mirrored) and not hasattr(self, attr):
                 setattr(self, attr, 0)
+
+
+def attribute_of(state: State, event: Any) -> str | None:
+    """Return the attribute of a state that counts an event, or None."""
+    own = state._fengine.attr_of.get(event)
+    if own is not None:
+        return own
+    shared = State.event_to_attr.get(event)
+    return None if isinstance(shared, _Mirrored) else shared
+
+
+def is_reserved(name: str) -> bool:
+    """Tell whether an attribute is no place for a value of the user's."""
+    return hasattr(State, name) or name in (*_LIMITS, "metrics", "dataloader", "times")
+
+
+def box_of(state: State) -> Box[Any, Any, Free]:
+    """Return the run that a state is a view of."""
+    return state._fengine.box
+
+
+def count_by(state: State, event: Any, attr: str) -> None:
+    """Have an attribute count an event of the engine of this state."""
+    state._fengine.attr_of[event] = str(attr)  # which may have been found in event_to_attr
+    State.event_to_attr.setdefault(event, _Mirrored(attr))
+
+
+def replace(old: State, new: State) -> None:
+    """Have a new state be the view over the run of an old one, with the values that it has.
+
+    The old state becomes a view of its own, with the values that it had.
+
+    Raises:
+        ValueError: the new state is that of an engine that is running.
+    """
+    here, there = new._fengine, old._fengine
+    if here.box.status is Status.RUNNING:
+        raise ValueError(
+            f"this state is that of an engine that is running, at epoch {new.epoch}, "
+            f"iteration {new.iteration}; share it before the run, or give a copy"
+        )
+    kept = there.box.state
+    box = there.box
+    box.iteration, box.epoch, box._batch, box._output = (
+        here.box.iteration,
+        here.box.epoch,
+        new.batch,
+        here.box._output,
+    )
+    box.limits, box.user = here.box.limits, here.box.user
+    object.__setattr__(new, "_fengine", there)
+    new._update_attrs()
+    old.__setstate__((kept, {}, {}))
+
+
+def _names(state: State) -> list[str]:
+    return ["iteration", "epoch", *_LIMITS, "output", "batch", *state._fengine.box.user]

@@ -41,6 +41,7 @@ from fengine.engine.training_steps import (
     supervised_training_step_apex,
     supervised_training_step_tpu,
 )
+from fengine.engine.versions import version_of
 
 AnyEngine = TypeVar("AnyEngine", bound=Engine)
 StepFunction: TypeAlias = Callable[..., ProcessFunction]
@@ -294,6 +295,6 @@ def _check_arg(
 
 
 def _on_device(engine: AnyEngine, model: nn.Module, device: Device) -> AnyEngine:
-    if device is not None and engine.semantics.move_model:
+    if device is not None and version_of(engine.semantics).move_model:
         model.to(device)
     return engine

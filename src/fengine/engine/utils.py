@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fengine.engine.calling import check_signature
-from fengine.engine.table import original
+from fengine.engine.handler_lists import original
 
 
 def _check_signature(

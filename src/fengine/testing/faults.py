@@ -6,24 +6,23 @@ A loop is a value, so this gives another loop, and the one that is tested stays 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeAlias, final
+from typing import Any, Generic, TypeAlias, final
 
 import attrs
 from typing_extensions import override
 
 from fengine.core.describe import describe
-from fengine.core.events import AnyEvent, Event, Events, PayloadEvent
+from fengine.core.events import AnyEvent, Event, PayloadEvent
 from fengine.core.filters import counts_within_epoch, is_impossible_at
 from fengine.core.handlers import AnyHandler
+from fengine.core.phases import PHASES, Fires
 from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.table import Table, count
-from fengine.runtime.loop import Loop
+from fengine.loop import Loop
 from fengine.testing.program import Fault
 
 Error: TypeAlias = BaseException | type[BaseException]
-
-_ONCE_IN_A_RUN: Final = (Events.STARTED, Events.COMPLETED, Events.EXITED)
 
 
 def failing(
@@ -97,7 +96,7 @@ def _check(event: object, firing: object, error: object) -> None:
         raise TypeError(f"firing={firing!r} of type {type(firing).__name__} is not an int")
     if firing < 1:
         raise ValueError(f"firing={firing}: firings are numbered from 1")
-    if firing > 1 and event in _ONCE_IN_A_RUN:
+    if firing > 1 and event.name in PHASES and PHASES[event.name].fires is Fires.IN_EACH_RUN:
         raise ValueError(f"firing={firing}: {event!r} fires once in a run; give firing=1")
     raisable = isinstance(error, type) and issubclass(error, BaseException)
     if not (error is None or raisable or isinstance(error, BaseException)):

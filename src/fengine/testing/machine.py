@@ -22,7 +22,7 @@ from fengine.core.registration import Registration
 from fengine.core.requests import NO_REQUESTS, Requests
 from fengine.core.state import State
 from fengine.core.table import Table
-from fengine.runtime.loop import Loop, Moment, Moments
+from fengine.loop import Loop, Moment, Moments
 from fengine.testing.faults import with_handlers
 from fengine.testing.program import Ask
 from fengine.testing.purity import called_twice

@@ -26,7 +26,7 @@ from fengine.core.requests import Recovery, Requests
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import State
 from fengine.core.steps import stages
-from fengine.runtime.loop import Loop, Moment
+from fengine.loop import Loop, Moment
 from fengine.testing.batches import Batch, Data
 
 Output: TypeAlias = tuple[int, Batch]  # an iteration and its batch

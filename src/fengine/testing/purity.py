@@ -25,7 +25,7 @@ from fengine.core.handlers import AnyHandler, kind_of
 from fengine.core.missing import MISSING
 from fengine.core.state import State
 from fengine.core.table import where_in_run
-from fengine.runtime.differences import diff
+from fengine.look.differences import diff
 from fengine.testing.strategies import states as any_states
 
 AnyState: TypeAlias = State[Any, Any, Any]

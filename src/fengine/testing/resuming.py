@@ -9,9 +9,9 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from fengine.core.outcome import Status
-from fengine.runtime.differences import first_difference
-from fengine.runtime.loop import Loop, Moment
-from fengine.runtime.snapshots import Snapshot, is_within_step
+from fengine.keep.snapshot import Snapshot, is_within_step
+from fengine.look.differences import first_difference
+from fengine.loop import Loop, Moment
 from fengine.testing.purity import changes
 
 Built: TypeAlias = tuple[Loop[Any, Any, Any], Iterable[Any] | None, Mapping[str, Any]]

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from immutables import Map
 
+from fengine.core import phases
 from fengine.core.events import (
     AnyEvent,
     Event,
@@ -26,11 +27,10 @@ from fengine.core.events import (
 )
 from fengine.core.filters import Filter, Span, after, before, every, once, where
 from fengine.core.handlers import Handler, compose, when
-from fengine.core.ledger import Ledger
 from fengine.core.limits import Limits
 from fengine.core.missing import MISSING
 from fengine.core.outcome import Status
-from fengine.core.ranks import RANKS
+from fengine.core.phases import PHASES, has_batch_to_come, has_step_to_come, rank_of
 from fengine.core.requests import Interrupt, Requests, Terminate, TerminateEpoch
 from fengine.core.state import State
 from fengine.testing.program import Ask
@@ -75,19 +75,12 @@ def requests() -> SearchStrategy[Requests]:
     )
 
 
-_EVENTS = st.none() | st.sampled_from([one for one in Events.all() if one.name in RANKS])
+_STANDING = [event for event in Events.all() if PHASES[event.name].rank is not None]
+_EVENTS = st.none() | st.sampled_from(_STANDING)
 _LIMITS = limits(20)
 _REQUESTS = requests()
 _STATUSES = st.sampled_from(Status)
 _UNFINISHED = _STATUSES.filter(lambda status: status is not Status.COMPLETED)
-_OUTSIDE_EPOCHS = (None, Events.STARTED, Events.TERMINATE, Events.COMPLETED)
-_AHEAD_OF_BATCH = (
-    Events.EPOCH_STARTED,
-    Events.GET_BATCH_STARTED,
-    Events.DATALOADER_STOP_ITERATION,
-)
-_COUNTED_ALREADY = (Events.ITERATION_STARTED, Events.ITERATION_COMPLETED)
-_WITH_BATCH = (Events.GET_BATCH_COMPLETED, Events.ITERATION_STARTED)
 _MEASURED = st.dictionaries(st.sampled_from(_METRICS), st.floats())
 _COUNTED = st.dictionaries(st.sampled_from(_NAMES), st.integers(1, 20))
 _ABSENT = st.just(MISSING)
@@ -102,10 +95,12 @@ def _states(
 ) -> State[Any, Any, Any]:
     limited = draw(_LIMITS)
     event = draw(_EVENTS)
-    iteration = draw(st.integers(int(event in _COUNTED_ALREADY), limited.max_iters or 20))
-    in_epoch = iteration > 0 or event not in _OUTSIDE_EPOCHS
+    rank = rank_of(None if event is None else event.name)
+    counted = event is not None and event.attr == "iteration"
+    iteration = draw(st.integers(int(counted), limited.max_iters or 20))
+    in_epoch = iteration > 0 or phases.STARTED < rank < phases.STOPPED
     epoch = draw(st.integers(int(in_epoch), limited.max_epochs or 20))
-    most = (limited.epoch_length or 20) - (event in _AHEAD_OF_BATCH)
+    most = (limited.epoch_length or 20) - has_batch_to_come(rank)
     statuses = _STATUSES if event is Events.COMPLETED else _UNFINISHED
     metrics: Any = draw(_MEASURED)
     counts: Any = Map(draw(_COUNTED))
@@ -114,14 +109,15 @@ def _states(
         epoch=epoch,
         batches=draw(st.integers(0, min(iteration, most))),
         event=event,
-        batch=draw(batches if event in _WITH_BATCH else _ABSENT | batches),
+        batch=draw(batches if has_step_to_come(rank) else _ABSENT | batches),
         output=draw(outputs),
         requests=draw(_REQUESTS),
         user=draw(users),
         metrics=metrics,
         limits=limited,
         counts=counts,
-        ledger=Ledger(status=draw(statuses), attributes=counts),
+        status=draw(statuses),
+        attributes=counts,
     )
 
 

@@ -14,12 +14,10 @@ import attrs
 from immutables import Map
 
 from fengine.core.events import AnyEvent, Event, Events, PayloadEvent
-from fengine.core.ledger import Failure
-from fengine.core.outcome import Status
+from fengine.core.outcome import Failure, Status
 from fengine.core.requests import Requests
 from fengine.core.semantics import Semantics
-from fengine.core.transitions import is_done
-from fengine.runtime.loop import Moment
+from fengine.loop import Moment
 from fengine.testing.automaton import (
     ANYWHERE,
     AUTOMATON,
@@ -213,7 +211,7 @@ def _of_moment(moment: Moment[Any, Any, Any]) -> Fired:
     known = {
         "full": state.batches == limits.epoch_length,
         "max_iters": limits.max_iters is not None and state.iteration >= limits.max_iters,
-        "done": is_done(state),
+        "done": limits.are_reached(state.epoch, state.iteration),
         "used up": False,  # which is an error in a Loop
     }
     return Fired(moment.event.name, state.epoch, state.iteration, state.requests, known)
@@ -221,7 +219,7 @@ def _of_moment(moment: Moment[Any, Any, Any]) -> Fired:
 
 def _failed_before(moment: Moment[Any, Any, Any], last: str) -> Iterator[Fired]:
     """Note the firings that gave no moment, because a handler of theirs raised."""
-    state, failure = moment.state, moment.state.ledger.failure
+    state, failure = moment.state, moment.state.failure
     missing = []
     if moment.event is Events.EXCEPTION_RAISED or (
         moment.event is Events.EXITED and failure is not None and last != "exception_raised"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar as DefaultTypeVar
 
 from fengine.core.describe import require_callable
-from fengine.core.steps import Outputs
+from fengine.core.steps import Outputs, with_context
 from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
 from fengine.training.modes import EvaluationMode, is_settled
 from fengine.training.supervised import require_module
@@ -115,4 +115,4 @@ def supervised_evaluation(
     predict: _Predict[Batch, Predicted, Targets] = _Predict(
         model, prepare_batch, device, non_blocking_for(prepare_batch, non_blocking)
     )
-    return Outputs(predict, EvaluationMode(model))
+    return with_context(Outputs(predict), EvaluationMode(model))

@@ -20,6 +20,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from fengine import PayloadEvent, Stages, State, stages
 from fengine.core.describe import require_callable
+from fengine.core.steps import fused
 from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
 from fengine.training.modes import TrainingMode
 
@@ -233,9 +234,9 @@ def supervised(
         model.to(device)
     chosen = non_blocking_for(prepare_batch, non_blocking)
     parts = model, optimizer, loss_fn, prepare_batch, device, chosen
-    forward, fused = _Forward[Batch](*parts), _Fused[Batch](*parts)
+    forward, all_in_one = _Forward[Batch](*parts), _Fused[Batch](*parts)
     step: Stages[Batch, Tensor, Tensor, User] = updating(forward, model, optimizer)
-    return step.fusing(fused)
+    return fused(step, all_in_one)
 
 
 def updating(

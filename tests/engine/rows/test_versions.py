@@ -243,7 +243,7 @@ def events_are_equal_by_name_and_members() -> None:
 @row("C-34")
 def the_logger() -> None:
     engine = fengine.engine.Engine(identity)
-    assert engine._logger is engine.logger is logging.getLogger("fengine.engine.engine.Engine")
+    assert engine.logger is logging.getLogger("fengine.engine.engine.Engine")
     assert logging.getLogger("fengine.engine").handlers != []
 
 

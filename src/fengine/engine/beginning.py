@@ -1,0 +1,185 @@
+"""How a run of an Engine begins: what its arguments and its state together ask for.
+
+Everything is checked first, and only then is anything changed.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable
+from typing import Any, Final
+
+from fengine.core.outcome import Status
+from fengine.core.semantics import Semantics
+from fengine.core.state import State as Record
+from fengine.engine.engine_source import AnyBox, Feed
+from fengine.engine.versions import version_of
+from fengine.engine.wishes import Wishes
+
+
+def begin(
+    box: AnyBox,
+    feed: Feed,
+    wishes: Wishes,
+    semantics: Semantics,
+    data: Iterable[Any] | None,
+    max_epochs: int | None,
+    max_iters: int | None,
+    epoch_length: int | None,
+) -> None:
+    """Bring a run to where the script can take over.
+
+    Raises:
+        TypeError: `data` is not iterable.
+        ValueError: the limits contradict each other, the data or the state.
+    """
+    if data is not None and not isinstance(data, Iterable):
+        raise TypeError(
+            f"data={data!r} of type {type(data).__name__} is not iterable; give batches, such as a "
+            "list or a DataLoader"
+        )
+    if max_epochs is not None and max_iters is not None:
+        raise ValueError(
+            f"both max_epochs={max_epochs} and max_iters={max_iters} are given; give one of them"
+        )
+    limits = box.limits
+    bounded = limits.max_epochs is not None or limits.max_iters is not None
+    for name, value in (("max_epochs", max_epochs), ("max_iters", max_iters)):
+        if value is not None:
+            check_limit(box, name, value)
+            limits = limits.replacing(name, value)
+    suspended = box.status is Status.INTERRUPTED
+    done = limits.are_reached(box.epoch, box.iteration) and not suspended
+    starts_anew = done or not bounded
+    if starts_anew and max_epochs is None and max_iters is None:
+        limits = limits.replacing("max_iters", None).replacing("max_epochs", 1)
+    length = _length(
+        box, feed, version_of(semantics).empty_data, data, epoch_length, resumed=not starts_anew
+    )
+    if starts_anew:
+        feed.skipped = None
+        if suspended:
+            feed.iterator, suspended = None, False
+        box.iteration, box.epoch = 0, 0
+    elif not suspended:
+        feed.skipped = 0 if wishes.flag("terminate", box) else None
+    if not suspended:
+        forget_run(box)
+        wishes.posted.clear()
+    box.limits = limits.replacing("epoch_length", length)
+    if feed.iterator is None:
+        box.user["dataloader"] = data
+    if suspended:
+        # READY at an event: what was asked for there is done, what was asked for since is not.
+        box.status = Status.READY
+        wishes.take(box)
+
+
+def forget_run(box: AnyBox) -> None:
+    """Stand before a run, with the counters, the limits and the values of the user kept."""
+    fresh = vars(Record())
+    fresh.update({name: getattr(box, name) for name in _KEPT})
+    box.__dict__, box.firing = fresh, False
+
+
+_KEPT: Final = ("iteration", "epoch", "_batch", "_output", "user", "metrics", "limits")
+
+
+def check_limit(box: AnyBox, name: str, value: int) -> None:
+    """Refuse a limit that contradicts those of the run, or is less than its progress.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is refused.
+    """
+    check_number(name, value)
+    other = "max_iters" if name == "max_epochs" else "max_epochs"
+    bound = getattr(box.limits, other)
+    if bound is not None:
+        raise ValueError(
+            f"{name}={value} is given, but the state already has {other}={bound}; "
+            f"set engine.state.{other} = None to change over to {name}"
+        )
+    if getattr(box.limits, name) is not None:
+        check_progress(name, value, box.epoch if name == "max_epochs" else box.iteration)
+
+
+def check_number(name: str, value: object) -> None:
+    """Refuse a limit that is no number.
+
+    Raises:
+        TypeError: it is refused.
+    """
+    if not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"{name}={value!r} of type {type(value).__name__} is not a number; give an int"
+        )
+
+
+def check_progress(name: str, value: int, reached: int) -> None:
+    """Refuse a limit that is too small, or less than what has been reached.
+
+    Raises:
+        TypeError: it is no number.
+        ValueError: it is refused.
+    """
+    check_number(name, value)
+    if value < 1:
+        raise ValueError(f"{name}={value} is too small; it is at least 1")
+    if value < reached:
+        raise ValueError(
+            f"{name}={value} is less than the {reached} that the run has reached already; give a "
+            f"larger one, or set engine.state.{name} = None to start anew"
+        )
+
+
+def data_length(data: Any) -> int | None:
+    """Return the length of the data, or None where it has none."""
+    try:
+        return len(data) if hasattr(data, "__len__") else None
+    except TypeError:
+        return None
+
+
+def _length(
+    box: AnyBox,
+    feed: Feed,
+    takes_empty_data: bool,
+    data: Iterable[Any] | None,
+    given: int | None,
+    *,
+    resumed: bool,
+) -> int | None:
+    """Return the epoch length of a run, or None to find it out."""
+    known = box.limits.epoch_length
+    if known == 0 and not (resumed and box.status is Status.INTERRUPTED):
+        known = None  # found out from empty data, it says nothing about other data
+    if resumed and known is not None:
+        if given is not None and given != known:
+            raise ValueError(
+                f"epoch_length={given} is given, but the run to go on with has "
+                f"epoch_length={known}; give the same, or set engine.state.max_epochs = None to "
+                "start anew"
+            )
+        feed.has_learned_length &= given is None
+        return known
+    length = given if given is not None else data_length(data)
+    if given is None and length == 0 and takes_empty_data:
+        return None
+    found_out_again = feed.has_learned_length and length is None
+    if length is None and (data is None or not feed.has_learned_length):
+        length = known
+    if data is None and length is None:
+        raise ValueError(
+            "data is None and no epoch_length is known; give data, or epoch_length for a run "
+            "without data"
+        )
+    if length is not None and not isinstance(length, numbers.Integral):
+        raise ValueError(
+            f"epoch_length={length!r} of type {type(length).__name__} is not an integer"
+        )
+    if length is not None and length < 1:
+        what = "epoch_length" if given is not None else f"the length of data {type(data).__name__}"
+        raise ValueError(f"{what} is {length}, so an epoch would have no batch; it is at least 1")
+    feed.has_learned_length = found_out_again
+    return length

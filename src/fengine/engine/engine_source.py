@@ -1,0 +1,155 @@
+"""The source of an Engine: where the batches of its runs come from, as the script asks for them.
+
+The iterator and the data can be replaced by code beside the engine during a run. How an iterator is
+made, and what is fired on the way, are hooks of the engine, which subclasses may replace.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol, final
+
+import attrs
+
+from fengine.core.events import Events as CoreEvents
+from fengine.core.limits import Limits
+from fengine.core.missing import MISSING, Missing
+from fengine.core.semantics import Semantics
+from fengine.engine.enums import Events
+from fengine.engine.versions import version_of
+from fengine.engine.wishes import Wishes
+from fengine.run import obeying
+from fengine.run.box import Box, Leaked
+from fengine.run.place import note_restart
+
+AnyBox = Box[Any, Any, dict[str, Any]]
+
+
+class Hooks(Protocol):
+    """Be what a source asks of its engine."""
+
+    semantics: Semantics
+
+    @property
+    def last_event_name(self) -> Any:
+        """The event that was fired last."""
+
+    def _setup_engine(self) -> None:
+        """Make an iterator for a run that begins or goes on."""
+
+    def _setup_dataloader_iter(self) -> None:
+        """Make an iterator for another pass over the data."""
+
+    def _fire_event(self, event_name: Any) -> None:
+        """Run the handlers of an event."""
+
+
+@final
+@attrs.define(eq=False)
+class Feed:
+    """Hold what an engine knows of its data, in and between its runs.
+
+    Attributes:
+        iterator: over the data; None where none has been made.
+        skipped: how many batches of the epoch a resumed run has seen; None where that is done.
+        has_learned_length: the epoch length was found out from data that did not say it.
+    """
+
+    iterator: Iterator[Any] | None = None
+    skipped: int | None = None
+    has_learned_length: bool = False
+
+
+@final
+@attrs.frozen(eq=False)
+class EngineSource:
+    """Give the batches of an engine's data to one run."""
+
+    hooks: Hooks
+    box: AnyBox
+    feed: Feed
+    wishes: Wishes
+
+    @property
+    def announced(self) -> bool:
+        """Whether there is data to announce."""
+        return self.box.user["dataloader"] is not None
+
+    def open(self, box: AnyBox) -> None:
+        """Have an iterator, and begin an epoch after the batches that a resumed run has seen."""
+        if self.feed.iterator is None:
+            _guarded(self.hooks._setup_engine)
+        if box._offset > 0:
+            # The epoch begins within a pass over the data, and alone says how long an epoch is.
+            note_restart(box)
+        if self.feed.skipped is not None:
+            box.batches, self.feed.skipped = self.feed.skipped, None
+
+    def fetch(self) -> Any | Missing:
+        """Return the next batch, or MISSING."""
+        if self.feed.iterator is None:
+            raise RuntimeError(
+                f"{type(self.hooks).__name__} has no iterator to take a batch from: "
+                "_dataloader_iter is None; _setup_engine has to set it"
+            )
+        batch = next(self.feed.iterator, MISSING)
+        if batch is MISSING and self.box.limits.epoch_length is None:
+            self.feed.has_learned_length = True
+        if self.wishes.posted:
+            self.wishes.take(self.box)
+        return batch
+
+    def end_pass(self, box: AnyBox) -> None:
+        """Do nothing: an epoch of an engine is as long as its data turns out to be."""
+
+    def restart(self, box: AnyBox) -> None:
+        """Start iteration over the engine's data, whatever it is now.
+
+        Where something else was fired after DATALOADER_STOP_ITERATION, as by a handler of it or by
+        a pause there, the fetch is announced once more. Programs written for the documented package
+        may count on it.
+        """
+        _guarded(self.hooks._setup_dataloader_iter)
+        stopped = box.event is CoreEvents.DATALOADER_STOP_ITERATION and self.announced
+        if stopped and self.hooks.last_event_name != Events.DATALOADER_STOP_ITERATION:
+            box._batch = MISSING
+            box.event, box.firing = CoreEvents.GET_BATCH_STARTED, True
+            _guarded(lambda: self.hooks._fire_event(Events.GET_BATCH_STARTED))
+            box.firing = False
+            self.wishes.take(box)
+            obeying.obey(box, finish_iteration=self.hooks.semantics.finish_iteration)
+        note_restart(box)
+
+    def ran_dry(self, box: AnyBox) -> None:
+        """Warn of an epoch without data; end a run that could never end."""
+        limits = box.limits
+        if limits.epoch_length is None:
+            # The data is empty, and the run is over; or the length is what this epoch has had.
+            if box.batches or not version_of(self.hooks.semantics).empty_data:
+                return
+        elif box.is_done():
+            return
+        warnings.warn(
+            f"data gave no batch in epoch {box.epoch}, although the run of {_wanted(limits)} is at "
+            f"iteration {box.iteration}; give data that can be iterated again, or set new data at "
+            "DATALOADER_STOP_ITERATION",
+            UserWarning,
+            stacklevel=2,
+        )
+        if limits.max_epochs is None:
+            self.wishes.terminate(True)
+            self.wishes.take(box)
+
+
+def _guarded(begin: Callable[[], None]) -> None:
+    try:
+        begin()
+    except (StopIteration, GeneratorExit) as error:
+        raise Leaked(error) from None
+
+
+def _wanted(limits: Limits) -> str:
+    if limits.max_iters is not None:
+        return f"max_iters={limits.max_iters}"
+    return f"max_epochs={limits.max_epochs} with epoch_length={limits.epoch_length}"

@@ -1,0 +1,193 @@
+"""Running: one run of an Engine, as the script asks for it.
+
+The script names the events; here they are fired through the hooks of the engine, the time is kept,
+and a failure is answered as the Engine API has it. Nothing here decides what comes next.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container
+from typing import Any, final
+
+from fengine.core.events import AnyEvent
+from fengine.core.events import Events as CoreEvents
+from fengine.core.outcome import Status
+from fengine.core.phases import PHASES, Fires, is_in_iteration
+from fengine.core.requests import Recovery
+from fengine.core.steps import Outputs
+from fengine.engine.engine_source import EngineSource, Feed
+from fengine.engine.enums import EVENT_OF
+from fengine.engine.handler_lists import EVERY_ITERATION
+from fengine.engine.registrations import Registrations, call
+from fengine.engine.state import State, box_of
+from fengine.engine.utils import _to_hours_mins_secs
+from fengine.engine.wishes import Wishes
+from fengine.run import obeying
+from fengine.run.driver import pull, say_where
+from fengine.run.script import script
+
+_EPOCH_STARTED = CoreEvents.EPOCH_STARTED
+_EPOCH_COMPLETED = CoreEvents.EPOCH_COMPLETED
+_CUT = CoreEvents.TERMINATE_SINGLE_EPOCH
+_COMPLETED = CoreEvents.COMPLETED
+# Where nobody listens to these, nothing is to be done: the state of the engine numbers them.
+_UNCOUNTED = frozenset(
+    name
+    for name, phase in PHASES.items()
+    if phase.rank is not None and phase.fires in (Fires.IN_EACH_RUN, Fires.IN_EACH_EPOCH)
+)
+
+
+@final
+class Inside:
+    """Hold what an Engine has beside the documented API, as its attribute `_fengine`.
+
+    Attributes:
+        state: the live state.
+        registrations: the events and their handlers.
+        wishes: what is asked of the engine.
+        feed: what it knows of its data.
+        clock: returns the time in seconds.
+        is_running: whether a run is under way.
+        began: when the run began.
+        epoch_began: when the epoch began.
+        cuda_rng_states: those that a deterministic engine has loaded, until they are used.
+    """
+
+    __slots__ = (
+        "began",
+        "clock",
+        "cuda_rng_states",
+        "epoch_began",
+        "feed",
+        "is_running",
+        "registrations",
+        "state",
+        "wishes",
+    )
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.state = State()
+        self.registrations = Registrations()
+        self.wishes = Wishes()
+        self.feed = Feed()
+        self.clock = clock
+        self.is_running = False
+        self.began = self.epoch_began = 0.0
+        self.cuda_rng_states: list[Any] | None = None
+
+
+@final
+class Running:
+    """Run an engine once.
+
+    Args:
+        engine: calls its hooks.
+        inside: its parts.
+        fires_by_hook: every event goes through `_fire_event`, since somebody wants to see it;
+            otherwise the lists of handlers are called at once.
+    """
+
+    __slots__ = ("_box", "_by_hook", "_engine", "_inside", "_lists", "_wishes")
+
+    def __init__(self, engine: Any, inside: Inside, *, fires_by_hook: bool) -> None:
+        self._engine, self._inside, self._by_hook = engine, inside, fires_by_hook
+        self._box, self._wishes = box_of(inside.state), inside.wishes
+        self._lists = inside.registrations.lists.by_name
+
+    def run(self) -> BaseException | None:
+        """Run to the end, and return the exception that ended the run, or None."""
+        heard: Container[str] = EVENT_OF if self._by_hook else self._lists
+        course = script(
+            self._box,
+            Outputs(self.process),
+            EngineSource(self._engine, self._box, self._inside.feed, self._wishes),
+            heard,
+            finish_iteration=self._engine.semantics.finish_iteration,
+        )
+        pulled = pull(course, self.fire, self.fire_failure, lazily=False)
+        while True:
+            try:
+                next(pulled)
+            except StopIteration as end:
+                error: BaseException | None = end.value
+                return error
+
+    def process(self, batch: Any) -> Any:
+        """Call the process function."""
+        engine = self._engine
+        output = engine._process_function(engine, batch)
+        if self._wishes.posted:
+            self._wishes.take(self._box)
+        return output
+
+    def fire(self, event: AnyEvent) -> None:
+        """Fire what the script names, and keep the time."""
+        name = event.name
+        if name in EVERY_ITERATION:
+            if self._by_hook:
+                self._engine._fire_event(EVENT_OF[name])
+            else:
+                call(self._lists[name], self._engine)
+        else:
+            self._fire_rarely(event)
+        self._box.firing = False
+        if self._wishes.posted:
+            self._wishes.take(self._box)
+
+    def _fire_rarely(self, event: AnyEvent) -> None:
+        inside, box = self._inside, self._box
+        times: dict[str, float | None] = box.user["times"]
+        if event is _EPOCH_STARTED:
+            inside.epoch_began = inside.clock()
+        elif event is _EPOCH_COMPLETED:
+            times["EPOCH_COMPLETED"] = inside.clock() - inside.epoch_began
+        elif event is _COMPLETED:
+            times["COMPLETED"] = inside.clock() - inside.began
+        if event is _CUT:
+            self._engine._fire_event(EVENT_OF[event.name], iter_counter=box.batches)
+        elif self._by_hook or self._lists[event.name] or event.name not in _UNCOUNTED:
+            self._engine._fire_event(EVENT_OF[event.name])
+        else:
+            inside.registrations.last = EVENT_OF[event.name], (box.event, box.batches)
+        if event is _EPOCH_COMPLETED or event is _CUT:
+            took = times["EPOCH_COMPLETED"] = inside.clock() - inside.epoch_began
+            say(self._engine, box, "has ended an epoch after %s", took)
+
+    def fire_failure(self, event: AnyEvent) -> None:
+        """Hand an exception to the engine."""
+        self._engine._handle_exception(self._box.payload)
+        if self._wishes.posted:
+            self._wishes.take(self._box)
+
+
+def answer(engine: Any, inside: Inside, error: Any) -> None:
+    """Fire EXCEPTION_RAISED; handlers that raise nothing have taken the exception."""
+    box = box_of(inside.state)
+    say_where(error, box)
+    engine.logger.error("%s is stopped by %r", type(engine).__name__, error)
+    failure = CoreEvents.EXCEPTION_RAISED.name
+    if not inside.registrations.lists.by_name[failure]:
+        return
+    ends_epoch = is_in_iteration(obeying.rank(box)) and isinstance(error, Exception)
+    try:
+        engine._fire_event(EVENT_OF[failure], error)
+    finally:
+        del error  # the traceback of what a handler raises holds this frame
+    if box.status is Status.INTERRUPTED:
+        # A handler of INTERRUPT failed: there is no pause, and what asked for it stays.
+        box.status = Status.RUNNING
+    box.ask(recovery=Recovery.END_EPOCH if ends_epoch else Recovery.END_RUN)
+
+
+def say(engine: Any, box: Any, message: str, seconds: float | None, *values: object) -> None:
+    """Log what the engine does, and where in the run."""
+    logger: logging.Logger = engine.logger
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    if seconds is not None:
+        values = (*values, "{:02d}:{:02d}:{:06.3f}".format(*_to_hours_mins_secs(seconds)))
+    where = box.epoch, box.iteration
+    name = type(engine).__name__
+    logger.info(f"%s, at epoch %d, iteration %d, {message}", name, *where, *values)

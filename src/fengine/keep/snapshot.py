@@ -1,0 +1,169 @@
+"""Snapshots: a whole run at one event as a value: its state, what is outside of it, and the data.
+
+`Loop.snapshot` takes one. `Loop.resume` and `Loop.iterate` go on from it, as often as one likes.
+
+Does not live here: what a state is as plain data (`plain_data`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, final
+
+import attrs
+from immutables import Map
+from typing_extensions import override
+
+from fengine.core.equality import same
+from fengine.core.events import Events
+from fengine.core.outcome import Failure
+from fengine.core.phases import PHASES
+from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
+from fengine.core.state import Batch, Output, ReadBatch, ReadOutput, ReadUser, State, User
+from fengine.core.stateful import Stateful
+from fengine.keep.external import saved
+from fengine.keep.plain_data import SCHEMA, read_schema
+from fengine.keep.readers import SnapshotError, read_fields
+from fengine.run.place import position_of
+
+
+def _frozen(external: Mapping[str, object]) -> Map[str, object]:
+    return Map(external)
+
+
+@final
+@attrs.frozen(eq=False)
+class Snapshot(Generic[Batch, Output, User]):
+    """Hold a run at one event; taken by `Loop.snapshot`.
+
+    Args:
+        state: the state.
+        external: copies of what the things outside the state, by their names, gave of theirs;
+            empty within the step, which has changed them.
+        position: what the data said of its place; None if it knows none.
+
+    >>> from fengine import Loop, outputs
+    >>> loop = Loop(outputs(abs))
+    >>> loop.snapshot(loop.run([-1, -2])).state.iteration
+    2
+    """
+
+    state: State[Batch, Output, User]
+    external: Map[str, object] = attrs.field(factory=Map, converter=_frozen)
+    position: object = None
+
+    def to_dict(
+        self,
+        *,
+        user: Callable[[User], object] | None = None,
+        output: Callable[[Output], object] | None = None,
+        batch: Callable[[Batch], object] | None = None,
+    ) -> dict[str, Any]:
+        """Return this snapshot as plain data, but for what `external` and the data gave.
+
+        Tensors in there are left as they are: `torch.save` writes them.
+
+        Args:
+            user: as for `State.to_dict`.
+            output: as for `State.to_dict`.
+            batch: as for `State.to_dict`.
+
+        >>> list(Snapshot(State(epoch=2)).to_dict())
+        ['schema', 'state', 'external', 'position']
+        """
+        return {
+            "schema": SCHEMA,
+            "state": self.state.to_dict(user=user, output=output, batch=batch),
+            "external": dict(self.external),
+            "position": self.position,
+        }
+
+    @staticmethod
+    def from_dict(
+        plain: object,
+        *,
+        events: EventRegistry = BUILT_IN_EVENTS,
+        user: Callable[[Any], ReadUser] | None = None,
+        output: Callable[[Any], ReadOutput] | None = None,
+        batch: Callable[[Any], ReadBatch] | None = None,
+    ) -> Snapshot[ReadBatch, ReadOutput, ReadUser]:
+        """Read a snapshot from what `to_dict` returned.
+
+        Args:
+            plain: the data; it is checked whole before anything is made of it.
+            events: as for `State.from_dict`.
+            user: as for `State.from_dict`.
+            output: as for `State.from_dict`.
+            batch: as for `State.from_dict`.
+
+        Raises:
+            SnapshotError: the data is not what `to_dict` returns; the error names the place.
+
+        >>> snapshot = Snapshot(State(epoch=2), {"model": {"weight": 0.5}})
+        >>> Snapshot.from_dict(snapshot.to_dict()) == snapshot
+        True
+        """
+
+        def read_state(value: object, path: str) -> State[ReadBatch, ReadOutput, ReadUser]:
+            try:
+                return State.from_dict(value, events=events, user=user, output=output, batch=batch)
+            except SnapshotError as error:
+                place = f"{path}.{error.path}" if error.path else path
+                raise SnapshotError(place, error.reason) from None
+
+        fields = read_fields(
+            plain,
+            "",
+            {
+                "schema": read_schema,
+                "external": _names,
+                "position": lambda value, path: value,
+                "state": read_state,
+            },
+        )
+        return Snapshot(fields["state"], fields["external"], fields["position"])
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        """Compare every field, as states do. Always a bool."""
+        if not isinstance(other, Snapshot):
+            return NotImplemented
+        return (
+            self.state == other.state
+            and same(self.external, other.external)
+            and same(self.position, other.position)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # a snapshot holds tensors, which compare by content
+
+
+def taken(
+    external: Mapping[str, Stateful],
+    state: State[Batch, Output, User],
+    data: object,
+    before: Snapshot[Batch, Output, User] | None = None,
+) -> Snapshot[Batch, Output, User]:
+    """Take a snapshot; what has not changed since an earlier one is shared with that.
+
+    Within the step nothing outside the state is saved: the step, which is done again where the run
+    goes on, has changed it already.
+    """
+    if is_within_step(state):
+        copies: Map[str, object] = Map()
+    else:
+        copies = saved(external, None if before is None else before.external)
+    return Snapshot(state, copies, position_of(data, state))
+
+
+def is_within_step(state: State[Batch, Output, User]) -> bool:
+    """Tell whether the step has begun where a state stands, and will be done again."""
+    if state.event is None or state.requests.recovery is not None:
+        return False
+    failed = state.event == Events.ITERATION_STARTED and state.failure is Failure.ELSEWHERE
+    return failed or state.event.name not in PHASES
+
+
+def _names(value: object, path: str) -> Map[str, object]:
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise SnapshotError(path, f"{value!r} is not a dict with names as keys")
+    return Map(value)

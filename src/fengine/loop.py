@@ -1,0 +1,632 @@
+"""Loop: a step, the handlers around it, and the ways to run them, as a frozen value.
+
+A loop holds nothing of a run, so one loop can run twice at once, or inside its own handler. What a
+run needs is made when it begins: here what the arguments mean is checked, before anything runs or
+is restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import closing, nullcontext
+from functools import partial
+from typing import Any, Generic, TypeAlias, TypeVar, cast, final, overload
+
+import attrs
+from immutables import Map
+from typing_extensions import Unpack, override
+
+from fengine.core.describe import describe, require_callable
+from fengine.core.events import (
+    AnyEvent,
+    Event,
+    Events,
+    EventSet,
+    FilteredPayloadEvent,
+    PayloadEvent,
+)
+from fengine.core.handlers import Handler, PayloadHandler
+from fengine.core.limits import LimitArguments, Limits, require_limits
+from fengine.core.registration import Others, registrations
+from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
+from fengine.core.semantics import DOCUMENTED, Semantics
+from fengine.core.state import Batch, Output, State, User
+from fengine.core.stateful import Stateful
+from fengine.core.steps import Stages, context_of
+from fengine.core.table import Compiled, Table
+from fengine.keep.external import identities, joined, named, require_names, restoring
+from fengine.keep.snapshot import Snapshot, is_within_step, taken
+from fengine.look.loop_in_words import loop_in_words
+from fengine.look.plan import Plan
+from fengine.run.box import Box
+from fengine.run.driver import drive
+from fengine.run.place import require_place, resumable
+from fengine.run.script import Step, script
+from fengine.run.source import DataSource, NoData, source_of
+
+P = TypeVar("P")
+AnySource: TypeAlias = DataSource[Batch] | NoData
+Start: TypeAlias = State[Batch, Output, User] | Snapshot[Batch, Output, User]
+
+
+@final
+@attrs.frozen
+class Moment(Generic[Batch, Output, User]):
+    """Hold an event of a run with the state that its handlers left.
+
+    >>> from fengine import Loop, outputs
+    >>> [moment.event for moment in Loop(outputs(abs)).iterate([-1])][:2]
+    [Events.STARTED, Events.EPOCH_STARTED]
+    """
+
+    event: AnyEvent
+    state: State[Batch, Output, User]
+
+
+Moments: TypeAlias = Generator[Moment[Batch, Output, User], None, None]
+
+
+def _known_events(loop: Loop[Batch, Output, User]) -> EventRegistry:
+    return EventRegistry(tuple(loop.step.events) if isinstance(loop.step, Stages) else ())
+
+
+def _with_built_in_events(registry: EventRegistry) -> EventRegistry:
+    if not isinstance(registry, EventRegistry):
+        raise TypeError(f"registry={registry!r} is not an EventRegistry; see Loop.register")
+    return BUILT_IN_EVENTS.register(*registry.events)
+
+
+@final
+@attrs.frozen
+class Loop(Generic[Batch, Output, User]):
+    """Run a step over data, and handlers at the events of the run.
+
+    A loop is a value: `on`, `register`, `without` and `|` give a new one. Loops compare, hash and
+    pickle where their steps and handlers do; `print(loop)` shows who runs when.
+
+    Args:
+        step: makes an output of a batch, `State -> State`; see `outputs` and `stages`. A loop
+            without one holds handlers, to be joined with others by `|`.
+        semantics: when a requested stop acts; it goes with a step.
+        registry: the events that handlers may be registered for; see `register`.
+        table: the handlers; see `on`.
+        external: what the run changes outside the state, by name, such as a model and an optimizer;
+            snapshots hold copies of it. It is compared by identity.
+
+    Raises:
+        TypeError: `step` cannot take one state, or something in `external` has no state_dict.
+        ValueError: `semantics` is given without a step.
+
+    >>> from fengine import Events, State, outputs
+    >>> def stop_at_large(state: State[int, int]) -> State[int, int]:
+    ...     return state.terminate() if state.output > 5 else state
+    >>> loop = Loop(outputs(lambda batch: 2 * batch))
+    >>> loop = loop.on(Events.ITERATION_COMPLETED, stop_at_large)
+    >>> loop.run([1, 2, 3, 4], max_epochs=3).iteration
+    3
+    """
+
+    step: Step[Batch, Output, User] | None = attrs.field(default=None)
+    semantics: Semantics = attrs.field(default=DOCUMENTED, kw_only=True)
+    registry: EventRegistry = attrs.field(
+        default=attrs.Factory(_known_events, takes_self=True),
+        kw_only=True,
+        converter=_with_built_in_events,
+    )
+    table: Table[Batch, Output, User] = attrs.field(kw_only=True, factory=Table)
+    external: Mapping[str, Stateful] = attrs.field(
+        kw_only=True, factory=Map, converter=named, eq=identities
+    )
+
+    @step.validator
+    def _check_step(self, field: object, step: object) -> None:
+        if step is not None:
+            require_callable(step, "a step", "state")
+
+    @semantics.validator
+    def _check_semantics(self, field: object, semantics: Semantics) -> None:
+        if self.step is None and semantics != DOCUMENTED:
+            raise ValueError(
+                f"semantics={semantics!r} is given for a loop without a step; give it to the loop "
+                "that has the step"
+            )
+
+    @overload
+    def on(
+        self,
+        event: Event | EventSet,
+        handler: Handler[Batch, Output, User],
+        *,
+        runs_before: Others[Batch, Output, User] = (),
+        runs_after: Others[Batch, Output, User] = (),
+    ) -> Loop[Batch, Output, User]: ...
+
+    @overload
+    def on(
+        self,
+        event: PayloadEvent[P] | FilteredPayloadEvent[P],
+        handler: PayloadHandler[Batch, Output, User, P],
+        *,
+        runs_before: Others[Batch, Output, User] = (),
+        runs_after: Others[Batch, Output, User] = (),
+    ) -> Loop[Batch, Output, User]: ...
+
+    def on(
+        self,
+        event: Event | EventSet | PayloadEvent[P] | FilteredPayloadEvent[P],
+        handler: Callable[..., State[Batch, Output, User]],
+        *,
+        runs_before: Others[Batch, Output, User] = (),
+        runs_after: Others[Batch, Output, User] = (),
+    ) -> Loop[Batch, Output, User]:
+        """Return this loop with one more handler, after those that it has.
+
+        Args:
+            event: an event, filtered or not, or several joined by `|`.
+            handler: takes the state, at a payload event the payload too, and returns the state.
+            runs_before: a handler, or several in a tuple, that is to run after this one at the
+                events that both listen to, whichever is registered first.
+            runs_after: likewise, a handler that is to run before this one.
+
+        Raises:
+            TypeError: `event` is not an event, or a handler does not take those arguments.
+            ValueError: the event is not registered with this loop, or the handlers cannot be put
+                in order.
+
+        >>> from fengine import Events, outputs, tap
+        >>> loop = Loop(outputs(abs)).on(
+        ...     Events.EPOCH_COMPLETED, tap(lambda state: print("epoch", state.epoch))
+        ... )
+        >>> done = loop.run([-1, -2], max_epochs=2)
+        epoch 1
+        epoch 2
+        """
+        made = registrations(self.registry, event, handler, runs_before, runs_after)
+        return attrs.evolve(self, table=self.table.adding(*made))
+
+    def register(self, *events: AnyEvent) -> Loop[Batch, Output, User]:
+        """Return this loop with events of your own known to it.
+
+        The events that the stages of the step emit are known already.
+
+        Raises:
+            TypeError: something is not an event.
+            ValueError: a name already stands for a different event.
+
+        >>> from fengine import Event, outputs
+        >>> chunk = Event("chunk_started")
+        >>> chunk in Loop(outputs(abs)).register(chunk).registry
+        True
+        """
+        return attrs.evolve(self, registry=self.registry.register(*events))
+
+    def without(
+        self,
+        event: Event | EventSet | PayloadEvent[P] | FilteredPayloadEvent[P],
+        handler: Callable[..., State[Batch, Output, User]],
+    ) -> Loop[Batch, Output, User]:
+        """Return this loop without the latest such registration.
+
+        Law: `loop.on(event, handler).without(event, handler) == loop`.
+
+        Raises:
+            TypeError: `event` is not an event.
+            ValueError: there is no such registration.
+
+        >>> from fengine import Events, outputs
+        >>> loop = Loop(outputs(abs))
+        >>> more = loop.on(Events.STARTED, State.terminate)
+        >>> more.without(Events.STARTED, State.terminate) == loop
+        True
+        """
+        table = self.table
+        for registration in registrations(self.registry, event, handler):
+            table = table.without(registration)
+        return attrs.evolve(self, table=table)
+
+    def __or__(self, other: Loop[Batch, Output, User]) -> Loop[Batch, Output, User]:
+        """Join with another loop: the step of the one that has one, and the handlers of both.
+
+        Laws: it is associative; `Loop()` changes nothing; handlers keep their order, those of the
+        left loop first.
+
+        Raises:
+            ValueError: the loops have different steps or semantics, or different events or
+                external things of one name.
+
+        >>> from fengine import Events, outputs
+        >>> stopping = Loop().on(Events.EPOCH_COMPLETED, State.terminate)
+        >>> (Loop(outputs(abs)) | stopping).run([-1, -2], max_epochs=5).epoch
+        1
+        """
+        if not isinstance(other, Loop):
+            return NotImplemented
+        if self.step is not None and other.step is not None:
+            for name in ("step", "semantics"):
+                ours, theirs = getattr(self, name), getattr(other, name)
+                if ours != theirs:
+                    raise ValueError(
+                        f"the loops cannot be joined: one has {name}={describe(ours)}, the other "
+                        f"{describe(theirs)}; leave the step out of one: Loop().on(...)"
+                    )
+        with_step = other if self.step is None else self
+        return attrs.evolve(
+            with_step,
+            registry=self.registry.register(*other.registry.events),
+            table=self.table.adding(*other.table.registrations),
+            external=joined(self.external, other.external),
+        )
+
+    @override
+    def __str__(self) -> str:
+        return loop_in_words(self.step, self.registry, self.table)
+
+    def plan(
+        self, *, batches: int | None = None, **limits: Unpack[LimitArguments]
+    ) -> Plan[Batch, Output, User]:
+        """Say which events a run fires and which handlers it calls, without running anything.
+
+        The run is one over data of `epoch_length` batches, of which no handler asks anything.
+
+        Args:
+            batches: how many batches the data gives in all, if it gives each once.
+            **limits: as for `run`; `epoch_length` is needed.
+
+        Raises:
+            TypeError: a limit or `batches` is not an int.
+            ValueError: a limit is below 1, or both limits are given, or `batches` is below 0.
+
+        >>> from fengine import Events, outputs
+        >>> loop = Loop(outputs(abs)).on(Events.ITERATION_COMPLETED(every=3), State.interrupt)
+        >>> plan = loop.plan(epoch_length=4, max_epochs=2)
+        >>> [(firing.epoch, firing.iteration) for firing in plan if firing.handlers]
+        [(1, 3), (2, 6)]
+        """
+        checked = require_limits(limits)
+        if checked.epoch_length is None:
+            raise TypeError("a plan needs epoch_length=, the number of batches in an epoch")
+        if batches is not None and (type(batches) is not int or batches < 0):
+            kind = ValueError if type(batches) is int else TypeError
+            raise kind(f"batches={batches!r} is not the number of batches that data gives, from 0")
+        return Plan(checked, batches, self.step, self.semantics, self.table)
+
+    @overload
+    def run(
+        self: Loop[Batch, Output, None],
+        data: Iterable[Batch] | None = None,
+        **limits: Unpack[LimitArguments],
+    ) -> State[Batch, Output, None]: ...
+
+    @overload
+    def run(
+        self,
+        data: Iterable[Batch] | None = None,
+        *,
+        user: User,
+        **limits: Unpack[LimitArguments],
+    ) -> State[Batch, Output, User]: ...
+
+    def run(
+        self,
+        data: Iterable[Batch] | None = None,
+        *,
+        user: Any = None,
+        **limits: Unpack[LimitArguments],
+    ) -> State[Batch, Output, User] | State[Batch, Output, None]:
+        """Run from the start to the end, and return the final state.
+
+        Args:
+            data: the batches of an epoch: a list, a DataLoader, any iterable; an iterator gives
+                each batch once. None: every batch is None, `epoch_length` says how many there are.
+            user: the user's own record, to begin with.
+            **limits: `max_epochs`, the number of epochs, 1 if nothing else is given; or
+                `max_iters`, the number of iterations; and `epoch_length`, the number of batches in
+                an epoch, if that is not the length of the data.
+
+        Raises:
+            TypeError: `data` is no iterable of batches, or a limit is not an int.
+            ValueError: `data` is empty, a limit is below 1, or both limits are given.
+            DataExhausted: the data ends for good before the limits are reached.
+            BaseException: whatever the step, the data or a handler raised and nobody recovered,
+                with a note that says where; `last_state` gives the state in which it happened.
+
+        >>> from fengine import outputs
+        >>> final = Loop(outputs(lambda batch: 2 * batch)).run([1, 2, 3], max_epochs=2)
+        >>> final.iteration, final.epoch, final.output, final.status.value
+        (6, 2, 6, 'completed')
+        """
+        box, source = _begun(data, user, require_limits(limits))
+        return self._finish(box, source, Map())
+
+    @overload
+    def iterate(
+        self: Loop[Batch, Output, None],
+        data: Iterable[Batch] | None = None,
+        **limits: Unpack[LimitArguments],
+    ) -> Moments[Batch, Output, None]: ...
+
+    @overload
+    def iterate(
+        self,
+        data: Iterable[Batch] | None = None,
+        *,
+        user: User,
+        **limits: Unpack[LimitArguments],
+    ) -> Moments[Batch, Output, User]: ...
+
+    @overload
+    def iterate(
+        self,
+        data: Iterable[Batch] | None = None,
+        *,
+        after: Start[Batch, Output, User],
+        replay: bool = False,
+    ) -> Moments[Batch, Output, User]: ...
+
+    def iterate(
+        self,
+        data: Iterable[Batch] | None = None,
+        *,
+        user: Any = None,
+        after: Start[Batch, Output, User] | None = None,
+        replay: bool = False,
+        **limits: Unpack[LimitArguments],
+    ) -> Moments[Batch, Output, User] | Moments[Batch, Output, None]:
+        """Run step by step: yield one `Moment` for each event, after its handlers have run.
+
+        Nothing runs before the next moment is asked for, and to stop is not to ask; dropping the
+        iterator closes the data.
+
+        Law: the last moment's state is what `run` gives.
+
+        Args:
+            data: as for `run`.
+            user: as for `run`.
+            after: what to go on from, as for `resume`, instead of all the others but `data`.
+            replay: as for `resume`, beside `after` only.
+            **limits: as for `run`.
+
+        Raises:
+            TypeError: `after` is given beside the others, or `replay` without it.
+            BaseException: as `run` and `resume` do.
+
+        >>> from fengine import Events, outputs
+        >>> for moment in Loop(outputs(lambda batch: 2 * batch)).iterate([1, 2]):
+        ...     if moment.event is Events.ITERATION_COMPLETED:
+        ...         print(moment.state.iteration, moment.state.output)
+        1 2
+        2 4
+        """
+        if after is None:
+            if replay:
+                raise TypeError(
+                    "replay=True says how the data gets past the batches of after=; without that, "
+                    "leave it out"
+                )
+            box, source = _begun(data, user, require_limits(limits))
+            return self._moments(box, source, Map())
+        if user is not None or any(limit is not None for limit in limits.values()):
+            raise TypeError(
+                "after= holds the user's record and the limits already, so user=, max_epochs=, "
+                "max_iters= and epoch_length= cannot be given beside it; leave them out"
+            )
+        return self._moments(*self._going_on(after, data, replay=replay))
+
+    def resume(
+        self,
+        after: Start[Batch, Output, User],
+        data: Iterable[Batch] | None = None,
+        *,
+        replay: bool = False,
+    ) -> State[Batch, Output, User]:
+        """Go on right after the event that a state stands at, and return the final state.
+
+        Law: for the state of every moment of a run, the events that follow and the final state are
+        those of that run, as long as `data` gives the same batches again. It enters a list, and a
+        DataLoader in a known order, where the state stands, without reading the batches before; an
+        iterator goes on where it stands; other data is refused unless `replay` is given.
+
+        The state of a run that has ended comes back as it is; see `State.with_limits`.
+
+        Args:
+            after: the state of a moment, of an interrupted run, or `last_state` of an exception; or
+                a snapshot, whose `external` is restored, and whose data is told its place.
+            data: as for `run`.
+            replay: read the batches that the run has had again, and drop them, where the data can
+                only be read from its start.
+
+        Raises:
+            TypeError: there is nothing to go on from.
+            ValueError: the state has no limit, so the run would never end; the place where it
+                stands cannot be found in the data; or the snapshot has other names in `external`.
+            BaseException: as `run` does.
+
+        >>> from fengine import Loop, outputs
+        >>> loop = Loop(outputs(lambda batch: 2 * batch))
+        >>> moments = list(loop.iterate([1, 2, 3], max_epochs=2))
+        >>> all(loop.resume(moment.state, [1, 2, 3]) == moments[-1].state for moment in moments)
+        True
+        """
+        box, source, saved = self._going_on(after, data, replay=replay)
+        del after  # the caller alone decides how long it lives
+        return self._finish(box, source, saved)
+
+    def snapshot(
+        self, state: State[Batch, Output, User], data: Iterable[Batch] | None = None
+    ) -> Snapshot[Batch, Output, User]:
+        """Take a snapshot of a run that stands at a state, to go on from later.
+
+        It holds the state, copies of what `external` names, and the place of data that has
+        `state_dict` and `load_state_dict`, such as torchdata's StatefulDataLoader. What is not
+        named, such as a random generator, is not in it.
+
+        Args:
+            state: where the run stands now.
+            data: the data of the run, if it knows its own place.
+
+        Raises:
+            TypeError: `state` is not a State.
+            ValueError: the state stands within the step, and the loop names something outside.
+
+        >>> from fengine import Events, outputs
+        >>> loop = Loop(outputs(lambda batch: 2 * batch))
+        >>> moments = loop.iterate([1, 2, 3], max_epochs=2)
+        >>> first = next(moment for moment in moments if moment.event is Events.EPOCH_COMPLETED)
+        >>> snapshot = loop.snapshot(first.state)
+        >>> loop.resume(snapshot, [1, 2, 3]).iteration
+        6
+        """
+        if not isinstance(state, State):
+            raise TypeError(
+                f"{state!r} of type {type(state).__name__} is not a State to take a snapshot of"
+            )
+        if self.external and is_within_step(state):
+            raise ValueError(
+                f"the state stands at {state.event!r}, within the step, which has changed external "
+                f"{sorted(self.external)} and is done again where a run goes on; take the snapshot "
+                "at an event before the step or after it"
+            )
+        return taken(self.external, state, data)
+
+    def _going_on(
+        self, after: Start[Batch, Output, User], data: Iterable[Batch] | None, *, replay: bool
+    ) -> tuple[Box[Batch, Output, User], AnySource[Batch], Map[str, object]]:
+        """Return the run to go on with, its source, and what is to be restored."""
+        if isinstance(after, Snapshot):
+            _require_things_of(after, self.external, data)
+            state, position, saved = after.state, after.position, after.external
+        elif isinstance(after, State):
+            state, position, saved = after, None, Map[str, object]()
+        else:
+            raise TypeError(
+                f"{after!r} of type {type(after).__name__} is not a State or Snapshot to go on from"
+            )
+        if state.limits.max_epochs is None and state.limits.max_iters is None:
+            raise ValueError(
+                "the state to go on from has neither max_epochs nor max_iters, so the run would "
+                "never end; take it from a run, or give it limits: State(..., "
+                "limits=Limits(max_epochs=1))"
+            )
+        if data is None and state._has_data:
+            raise TypeError(
+                "data is None, but the state to go on from is that of a run over data; give the "
+                "data"
+            )
+        source = _source_for(data, state.limits.epoch_length)
+        if isinstance(source, DataSource):
+            if resumable(data) is not None:
+                source.position = position
+            require_place(data, state, source.position, replay=replay)
+        return Box(state), source, saved
+
+    def _finish(
+        self, box: Box[Batch, Output, User], source: AnySource[Batch], saved: Map[str, object]
+    ) -> State[Batch, Output, User]:
+        table = self.table.compiled()
+        fired = self._fired(box, source, saved, table, lazily=False)
+        context = nullcontext() if box.status.has_ended else context_of(self.step, of_moments=False)
+        with context:
+            for _ in fired:
+                pass
+        return box.state
+
+    def _moments(
+        self, box: Box[Batch, Output, User], source: AnySource[Batch], saved: Map[str, object]
+    ) -> Moments[Batch, Output, User]:
+        fired = self._fired(box, source, saved, self.table.compiled(), lazily=True)
+        return self._pulled(fired, box)
+
+    def _pulled(
+        self, fired: Generator[AnyEvent, None, None], box: Box[Batch, Output, User]
+    ) -> Moments[Batch, Output, User]:
+        context = nullcontext() if box.status.has_ended else context_of(self.step, of_moments=True)
+        look = box.look
+        with context, closing(fired):
+            for event in fired:
+                yield Moment(event, look())
+
+    def _fired(
+        self,
+        box: Box[Batch, Output, User],
+        source: AnySource[Batch],
+        saved: Map[str, object],
+        table: Compiled[Batch, Output, User],
+        *,
+        lazily: bool,
+    ) -> Generator[AnyEvent, None, None]:
+        """Return the events of a run as they fire; nothing runs before the first is asked for."""
+        if self.step is None:
+            raise ValueError(
+                "this loop has handlers only, and no step to run; join it with a loop that has "
+                "one: Loop(outputs(function)) | loop"
+            )
+        heard = {event.name for event in self.registry.events} if lazily else {*table, _FAILURE}
+        course = script(
+            box,
+            self.step,
+            cast("DataSource[Batch]", source),  # without data, Batch is None; no type can say so
+            heard,
+            finish_iteration=self.semantics.finish_iteration,
+        )
+        begin = partial(self._enter, box, source, saved)
+        return drive(course, box, table, source, begin, lazily=lazily)
+
+    def _enter(
+        self, box: Box[Batch, Output, User], source: AnySource[Batch], saved: Map[str, object]
+    ) -> None:
+        # Restored once more afterwards, since beginning to read data may draw random numbers.
+        with restoring(self.external, saved):
+            source.enter(box)
+
+
+# The driver writes notes on a failure, whether somebody listens or not.
+_FAILURE = Events.EXCEPTION_RAISED.name
+
+
+def _begun(
+    data: Iterable[Batch] | None, user: User, limits: Limits
+) -> tuple[Box[Batch, Any, User], AnySource[Batch]]:
+    """Return a new run, and the source of its data.
+
+    Raises:
+        TypeError: there is neither data nor an epoch length, or the data is none.
+        ValueError: the data is empty.
+    """
+    source = _source_for(data, limits.epoch_length)
+    has_data = isinstance(source, DataSource)
+    if limits.epoch_length is None and isinstance(source, DataSource):
+        limits = attrs.evolve(limits, epoch_length=source.length)
+    return Box(State(user=user, limits=limits, has_data=has_data)), source
+
+
+def _source_for(data: Iterable[Batch] | None, epoch_length: int | None) -> AnySource[Batch]:
+    if data is not None:
+        return source_of(data)
+    if epoch_length is None:
+        raise TypeError(
+            "data is None and there is no epoch_length, so the length of an epoch is unknown; "
+            "give data, or epoch_length for a run without data"
+        )
+    return NoData()
+
+
+def _require_things_of(
+    snapshot: Snapshot[Any, Any, Any], external: Mapping[str, Stateful], data: object
+) -> None:
+    """Refuse a snapshot that does not hold what a loop names outside the state.
+
+    Raises:
+        ValueError: the names differ, or the data is among them.
+    """
+    if external and not snapshot.external and is_within_step(snapshot.state):
+        raise ValueError(
+            f"the snapshot stands at {snapshot.state.event!r}, within the step, which had changed "
+            f"external {sorted(external)} already; go on from ITERATION_STARTED, before it"
+        )
+    require_names(external, snapshot.external)
+    for name, thing in external.items():
+        if id(thing) == id(data):
+            raise ValueError(
+                f"the data is external[{name!r}] too, and would be told its place twice; "
+                "leave it out there, since data that knows its place is asked anyway"
+            )

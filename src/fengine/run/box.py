@@ -1,0 +1,156 @@
+"""The box: a run as it is now, as registers.
+
+A register has the name of a State's field. The script and the Engine's live state write registers
+in place, one by one. Whoever else looks at a run gets `state`, a picture of all registers: a State,
+which is frozen, and which nothing changes afterwards. Setting `state` writes all registers at once.
+
+Rules of this file and of all that write registers:
+- Registers that only make sense together are written in one statement. Between two statements an
+  exception may come, from a signal for instance, and whoever goes on finds a whole run.
+- What is let go of is written last, since letting go may run code of the user's, which looks.
+- Nobody holds a batch, an output or a picture in a local variable while other code runs: the box
+  alone decides how long they live.
+
+Here are the moves that happen at most once an epoch, and what passes between the script and those
+around it. The moves of each iteration are in the script.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Generic, final
+
+from immutables import Map
+
+from fengine.core.events import AnyEvent, Events
+from fengine.core.limits import Limits
+from fengine.core.missing import Missing
+from fengine.core.outcome import Failure, Status
+from fengine.core.phases import is_counted
+from fengine.core.requests import Requests, shared
+from fengine.core.state import Batch, Output, State, User, new_object, set_fields
+
+
+@final
+class Box(Generic[Batch, Output, User]):
+    """Hold a run as it is now.
+
+    Args:
+        state: the run to begin or to go on with.
+
+    Attributes:
+        firing: whether the handlers of the event that the run stands at are still to run.
+        payload: what the event that is being fired hands to its handlers.
+
+    >>> box = Box(State(iteration=7))
+    >>> before = box.state
+    >>> box.iteration += 1
+    >>> before.iteration, box.state.iteration
+    (7, 8)
+    """
+
+    __slots__ = ("__dict__", "firing", "payload")
+
+    iteration: int
+    epoch: int
+    batches: int
+    event: AnyEvent | None
+    _batch: Batch | Missing
+    _output: Output | Missing
+    requests: Requests
+    user: User
+    metrics: Map[str, float]
+    limits: Limits
+    counts: Map[str, int]
+    status: Status
+    attributes: Map[str, int]
+    failure: Failure | None
+    passes: int
+    _counts_before: Map[str, int]
+    _offset: int
+    _drawn_before: int
+    _exhausted: bool
+    _batch_due: bool
+    _has_data: bool
+
+    def __init__(self, state: State[Batch, Output, User]) -> None:
+        self.firing = False
+        self.payload: object = None
+        self.state = state
+
+    def look(self) -> State[Batch, Output, User]:
+        """Take a picture of the run as it is now."""
+        state: State[Batch, Output, User] = new_object(State)
+        set_fields(state, self.__dict__.copy())
+        return state
+
+    @property
+    def state(self) -> State[Batch, Output, User]:
+        """A picture of the run as it is now."""
+        return self.look()
+
+    @state.setter
+    def state(self, state: State[Batch, Output, User]) -> None:
+        self.__dict__ = state.__dict__.copy()
+
+    @property
+    def drawn(self) -> int:
+        """How many batches were drawn from the data since its iteration was last started."""
+        return self.batches + self._offset
+
+    def ask(self, **changes: Any) -> None:
+        """Replace some of the requests."""
+        asked = {name: getattr(self.requests, name) for name in _REQUESTS}
+        self.requests = shared(Requests(**{**asked, **changes}))
+
+    def limit(self, name: str, value: int | None) -> None:
+        """Replace one limit, unchecked."""
+        self.limits = self.limits.replacing(name, value)
+
+    def is_done(self) -> bool:
+        """Tell whether the limits are reached."""
+        return self.limits.are_reached(self.epoch, self.iteration)
+
+    def begin_epoch(self, *, firing: bool) -> None:
+        """Stand at EPOCH_STARTED of the next epoch, for which no batch has been fetched."""
+        self.epoch, self.batches, self._offset, self._counts_before, self.event, self.firing = (
+            self.epoch + 1,
+            0,
+            self.drawn,
+            self.counts,
+            Events.EPOCH_STARTED,
+            firing,
+        )
+
+    def stand_at(self, event: AnyEvent, *, firing: bool) -> None:
+        """Stand at an event, and count its firing if the loop does."""
+        counts = self.counted(event) if is_counted(event.name, event.attr) else self.counts
+        self.counts, self.event, self.firing = counts, event, firing
+
+    def counted(self, event: AnyEvent) -> Map[str, int]:
+        """Return the counts with one more firing of an event."""
+        return self.counts.set(event.name, self.counts.get(event.name, 0) + 1)
+
+    def learn_epoch_length(self) -> None:
+        """Take the batches of this epoch for every epoch, or those of the pass it began in."""
+        self.limit("epoch_length", max(self.batches, self.drawn))
+
+
+_REQUESTS: Final = ("terminate", "terminate_epoch", "interrupt", "recovery")
+
+
+@final
+class Raised(Exception):
+    """Carry what a handler raised into the script, whatever its type."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+        super().__init__(error)
+
+
+@final
+class Leaked(Exception):
+    """Carry what generators take for their own: a StopIteration or GeneratorExit of the user's."""
+
+    def __init__(self, error: StopIteration | GeneratorExit) -> None:
+        self.error = error
+        super().__init__(error)

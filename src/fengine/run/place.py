@@ -1,0 +1,260 @@
+"""The place in the data: how many batches of which pass a run has had, and how it gets back there.
+
+A pass is one iteration over the data. A run counts its passes and the batches that it has drawn in
+the pass under way; both are registers, and fields of every state. So a run that goes on, in another
+process too, enters its data at that place:
+
+- Data that knows its own place is told it: see `Resumable`. So is data with `state_dict` and
+  `load_state_dict`, such as torchdata's StatefulDataLoader.
+- Data in a known order begins a pass at any batch: a list by its index, a DataLoader by its
+  sampler, other data by its own method: see `Enterable`.
+- An iterator goes on where it stands.
+- Any other data can only be read again from its start. It may return other batches then, so a user
+  has to ask for that.
+
+A state that is written without its batch, before the step is done with it, has that batch fetched
+again. This file and `source` are all that knows of passes and of batches fetched again.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Any, Final, Protocol, TypeVar, final, runtime_checkable
+
+import attrs
+from typing_extensions import TypeIs
+
+from fengine.core.missing import MISSING
+from fengine.core.phases import GET_BATCH_STARTED, has_step_to_come, rank_of
+from fengine.core.state import Batch, Output, State, User
+from fengine.core.stateful import Stateful
+from fengine.run.box import Box, Leaked
+from fengine.run.loaders import is_loader, order_of, rest_of
+
+Item = TypeVar("Item")
+Given = TypeVar("Given", covariant=True)
+
+
+@runtime_checkable
+class Resumable(Protocol[Given]):
+    """Be data that knows its own place.
+
+    The contract, where `k` batches of a pass have been given:
+
+    - `get_state()` returns a value that stands for this place. Later iteration does not change it,
+      and it can be pickled.
+    - After `set_state(value)`, the next iteration begins with batch `k + 1` of that pass. Where the
+      pass has no such batch, it gives none, or begins the next pass.
+    - Iterations after that are whole passes again.
+
+    >>> class Counting:
+    ...     done = 0
+    ...     def __iter__(self):
+    ...         for number in range(self.done, 3):
+    ...             self.done = number + 1
+    ...             yield number
+    ...         self.done = 0
+    ...     def get_state(self):
+    ...         return self.done
+    ...     def set_state(self, state):
+    ...         self.done = state
+    >>> isinstance(Counting(), Resumable)
+    True
+    """
+
+    def __iter__(self) -> Iterator[Given]:
+        """Begin a pass, or go on at the place that was set."""
+
+    def get_state(self) -> Any:
+        """Return what stands for the place where iteration is now."""
+
+    def set_state(self, state: Any, /) -> Any:
+        """Have the next iteration go on at a place that `get_state` returned."""
+
+
+@runtime_checkable
+class Enterable(Protocol[Given]):
+    """Be data in a known order, which can begin a pass after its first batches.
+
+    The order of a pass follows from its number, which `set_epoch` tells if the data has that
+    method.
+
+    >>> from fengine.training import TensorBatches
+    >>> import torch
+    >>> isinstance(TensorBatches(torch.ones(4), batch_size=2), Enterable)
+    True
+    """
+
+    def iterate_from(self, place: int) -> Iterator[Given]:
+        """Begin a pass after so many batches of it."""
+
+
+@final
+@attrs.frozen
+class _ByStateDict:
+    """Have data with `state_dict` and `load_state_dict` know its place as `Resumable` does."""
+
+    data: Stateful
+
+    def __iter__(self) -> Iterator[Any]:
+        raise AssertionError("a run iterates over the data itself")
+
+    def get_state(self) -> Any:
+        return self.data.state_dict()
+
+    def set_state(self, state: Any) -> None:
+        self.data.load_state_dict(state)
+
+
+def resumable(data: object) -> Resumable[Any] | None:
+    """Return what knows the place in some data; None if nothing does."""
+    if isinstance(data, type):
+        return None
+    if isinstance(data, Resumable):
+        return data
+    return _ByStateDict(data) if isinstance(data, Stateful) else None
+
+
+def position_of(data: object, state: State[Batch, Output, User]) -> object:
+    """Return what the data itself says of its place; None if it knows none, or has not begun."""
+    knowing = resumable(data)
+    if knowing is None or not is_under_way(state):
+        return None
+    return copy.deepcopy(knowing.get_state())
+
+
+def is_under_way(state: State[Batch, Output, User]) -> bool:
+    """Tell whether iteration over the data has begun where a state stands."""
+    return bool(state.drawn or state.passes) or _rank(state) == GET_BATCH_STARTED
+
+
+def without_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Return a state without its batch, which is fetched again where the run goes on."""
+    if not state.has_batch:
+        return state
+    due = bool(state.drawn or state._drawn_before)  # else a handler has put it there
+    return attrs.evolve(state, batch=MISSING, batch_due=due)
+
+
+def note_end_of_pass(box: Box[Any, Any, Any]) -> None:
+    """Note that the data has no batch after those that were drawn."""
+    box._exhausted = True
+
+
+def note_restart(box: Box[Any, Any, Any]) -> None:
+    """Note that iteration over the data starts again, so that nothing is drawn in its pass."""
+    box._offset, box.passes, box._drawn_before, box._exhausted = (
+        -box.batches,
+        box.passes + 1,
+        box.drawn,
+        False,
+    )
+
+
+def require_place(
+    data: object, state: State[Batch, Output, User], position: object, *, replay: bool
+) -> None:
+    """Refuse data in which the place where a state stands cannot be found.
+
+    Args:
+        data: where the batches come from.
+        state: the state to go on from.
+        position: what the data itself has said of its place; None if nothing.
+        replay: whether batches may be read again and dropped.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if state.status.has_ended:
+        return
+    passing = isinstance(data, Iterator) or position is not None
+    if state._batch_due and passing and has_step_to_come(_rank(state)):
+        raise ValueError(
+            f"the state stands at {state.event!r}, before the step, and was written without its "
+            "batch, which this data is past; write it: to_dict(batch=...), or stop at another event"
+        )
+    done = state.drawn or (state._drawn_before if state._batch_due else 0)
+    if not done or passing or replay:
+        return
+    into = f"the run is {done} {'batch' if done == 1 else 'batches'} into its data"
+    known = _is_indexed(data) or isinstance(data, Enterable)
+    by_sampler = is_loader(data) and resumable(data) is None
+    if (known or by_sampler) and isinstance(data, Sized) and len(data) < done:
+        raise ValueError(
+            f"{into}, but this {type(data).__name__} has {len(data)} only; go on with the data "
+            "that the run had"
+        )
+    if known:
+        return
+    ask = resumable(data) is not None
+    advice = "go on from loop.snapshot(state, data), which asks this data for its place, " * ask
+    if not by_sampler:
+        raise ValueError(
+            f"{into}, and data of type {type(data).__name__} can only be read again from its "
+            "start, which may give others. Give a list, a DataLoader in a known order, data that "
+            "knows its place (get_state and set_state, or state_dict and load_state_dict), or an "
+            f"iterator that stands there; {advice}or say replay=True, to read what the run has had "
+            "and drop it"
+        )
+    sampler, repeats = order_of(data)
+    if not repeats:
+        raise ValueError(
+            f"{into}, but the order of this DataLoader is known to its {type(sampler).__name__} "
+            "alone. Shuffle with DataLoader(..., sampler=fengine.training.Shuffled(dataset, "
+            f"seed=0)); {advice}or say replay=True, to go on in whatever order there is now"
+        )
+
+
+def begin_pass(data: object, number: int) -> None:
+    """Tell whatever shuffles the data which pass over it begins, from 0 on."""
+    batch_sampler = getattr(data, "batch_sampler", None)
+    told: list[object] = []
+    for part in (
+        data,
+        batch_sampler,
+        getattr(data, "sampler", None),
+        getattr(batch_sampler, "sampler", None),
+    ):
+        set_epoch = getattr(part, "set_epoch", None)
+        if callable(set_epoch) and not any(part is one for one in told):
+            set_epoch(number)
+            told.append(part)
+
+
+def entered(data: Iterable[Item], done: int) -> Iterator[Item]:
+    """Begin iteration over data, after the first batches of it.
+
+    Raises:
+        Leaked: the data raised a StopIteration or GeneratorExit.
+    """
+    if done and _is_indexed(data):
+        return map(data.__getitem__, range(done, len(data)))
+    try:
+        if done and isinstance(data, Enterable):
+            found: Iterator[Item] = data.iterate_from(done)
+            return found
+        if done and is_loader(data) and resumable(data) is None:
+            return iter(rest_of(data, done))
+        iterator = iter(data)
+    except (StopIteration, GeneratorExit) as error:
+        raise Leaked(error) from None
+    if iterator is not data:
+        for _ in itertools.islice(iterator, done):
+            pass
+    return iterator
+
+
+# How a sequence is iterated that gives, one by one, what its indices do.
+_BY_INDEX: Final = (list.__iter__, tuple.__iter__, range.__iter__, Sequence.__iter__)
+
+
+def _is_indexed(data: Iterable[Item] | object) -> TypeIs[Sequence[Item]]:
+    """Tell whether iterating over data gives what its indices do."""
+    by_index = isinstance(data, Sequence) and type(data).__iter__ in _BY_INDEX
+    return by_index and resumable(data) is None
+
+
+def _rank(state: State[Batch, Output, User]) -> int:
+    return rank_of(None if state.event is None else state.event.name)

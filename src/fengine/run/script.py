@@ -1,0 +1,454 @@
+"""The script: what comes next in a run. The one loop.
+
+The script is a generator over a box, which holds the run as it is now. It moves the run on, yields
+each event that somebody listens to, and obeys what the handlers have asked for. Whoever pulls the
+generator fires the events; not pulling is a pause.
+
+Rule 1. All that decides the order of a run is in this file; where requests lead is in `obeying`.
+Rule 2. Every part of a run has one shape:
+
+    if at < THE_RANK_OF_THE_EVENT:
+        write the registers that change, the event among them
+        yield the event, if somebody listens
+        obey the requests, if there are any
+
+Rule 3. The script calls the step and the source, and no other code of the user's. It knows nothing
+of the Engine, of torch, of clocks or of logs. It warns of nothing.
+Rule 4. No exception of the user's leaves it, but as its return value. It is closed by GeneratorExit
+alone; a GeneratorExit or StopIteration of the user's is carried past the generators as `Leaked`.
+Rule 5. Registers are written as `box` says: what belongs together in one statement, what is let go
+of last. An exception between any two statements then finds a whole run, and `box.firing` says
+whether the handlers of its event are still to run.
+
+`at` is a rank: the point of the run that is done. A run that is resumed, stopped or recovered
+enters the same lines with another rank. `docs/inside.md` explains each term.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Generator
+from typing import Final, Generic, TypeAlias, cast, final
+
+import attrs
+
+from fengine.core import phases
+from fengine.core.describe import describe
+from fengine.core.events import AnyEvent, Event, Events, PayloadEvent
+from fengine.core.handlers import moved
+from fengine.core.missing import MISSING, Missing
+from fengine.core.outcome import Failure, Outcome, Status
+from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, TerminateEpoch
+from fengine.core.state import Batch, Output, State, User, new_object, set_fields
+from fengine.core.steps import Stages, function_of_batch
+from fengine.run import obeying
+from fengine.run.box import Box, Leaked, Raised
+from fengine.run.source import Source
+
+Step: TypeAlias = Callable[[State[Batch, Output, User]], State[Batch, Output, User]]
+Firings: TypeAlias = Generator[AnyEvent, None, None]
+
+# So many recoveries in a row, without an iteration between, are no way on.
+_MOST_RECOVERIES: Final = 1000
+
+# What the loop over the iterations asks for each time, under one name each.
+_EPOCH_STARTED: Final = phases.EPOCH_STARTED
+_GET_BATCH_STARTED: Final = phases.GET_BATCH_STARTED
+_STOP_ITERATION: Final = phases.STOP_ITERATION
+_GET_BATCH_COMPLETED: Final = phases.GET_BATCH_COMPLETED
+_ITERATION_STARTED: Final = phases.ITERATION_STARTED
+_ITERATION_COMPLETED: Final = phases.ITERATION_COMPLETED
+_EPOCH_OVER: Final = phases.EPOCH_OVER
+_FETCHING: Final = Events.GET_BATCH_STARTED
+_FETCHED: Final = Events.GET_BATCH_COMPLETED
+_BEGUN: Final = Events.ITERATION_STARTED
+_DONE: Final = Events.ITERATION_COMPLETED
+_EVENTS: Final = (Event, PayloadEvent)
+
+
+def script(
+    box: Box[Batch, Output, User],
+    step: Step[Batch, Output, User],
+    source: Source[Batch],
+    heard: Container[str],
+    *,
+    finish_iteration: bool,
+) -> Generator[AnyEvent, None, BaseException | None]:
+    """Say what comes next in a run, until its end.
+
+    Args:
+        box: holds the run to begin or to go on with, and in the end the final state.
+        step: makes the output of a batch.
+        source: gives the batches.
+        heard: the names of the events to yield. It may change while the run is under way; for
+            events between stages that counts from the next epoch on.
+        finish_iteration: a requested stop waits for the end of the iteration; see `Semantics`.
+
+    Yields:
+        Each event that is heard, with the run standing at it in the box.
+
+    Returns:
+        The exception that ends the run, or None.
+    """
+    return _Script(box, step, source, heard, finish_iteration).whole()
+
+
+@final
+@attrs.define(eq=False)
+class _Script(Generic[Batch, Output, User]):
+    """Hold what a script works with; see `script`."""
+
+    box: Box[Batch, Output, User]
+    step: Step[Batch, Output, User]
+    source: Source[Batch]
+    heard: Container[str]
+    finish_iteration: bool
+
+    def whole(self) -> Generator[AnyEvent, None, BaseException | None]:
+        """Go through a run part by part, with its jumps, its failures and its end."""
+        box = self.box
+        if box.status.has_ended:
+            return None
+        at, entering = obeying.rank(box), True
+        stuck, iteration = 0, box.iteration
+        while True:
+            error: BaseException | None = None
+            try:
+                if entering:
+                    entering = False
+                    at = yield from self.enter(at)
+                while at < phases.STOPPED:
+                    at = yield from self.beginning(at)
+                    at = yield from self.iterations(at)
+                    at = yield from self.end_of_epoch(at)
+                yield from self.end_of_run(at)
+                break
+            except obeying.Jump as jump:
+                at = jump.to
+            except GeneratorExit:
+                raise
+            except BaseException as failure:
+                error = failure.error if isinstance(failure, Raised | Leaked) else failure
+            if error is not None:
+                stuck = stuck + 1 if box.iteration == iteration else 0
+                iteration = box.iteration
+                at, error = yield from self.fail(error, last=stuck >= _MOST_RECOVERIES)
+                entering = True
+                if error is not None or at == phases.PAUSED:
+                    break
+        try:
+            return (yield from self.exit(at, error))
+        finally:
+            del error  # its traceback holds this frame
+
+    def beginning(self, at: int) -> Generator[AnyEvent, None, int]:
+        """Begin the run, and an epoch; return the rank that is reached."""
+        box = self.box
+        if at < phases.STARTED:
+            box.status = Status.RUNNING
+            yield from self.announce(Events.STARTED)
+            self.obey()
+            at = phases.STARTED
+        if at < phases.EPOCH_STARTED:
+            if box.is_done():
+                return phases.TERMINATED
+            box.begin_epoch(firing=Events.EPOCH_STARTED.name in self.heard)
+            if box.firing:
+                yield Events.EPOCH_STARTED
+            self.obey()
+            at = phases.EPOCH_STARTED
+        return at
+
+    def iterations(self, at: int) -> Generator[AnyEvent, None, int]:
+        """Go through the iterations of an epoch after the rank `at`; return the rank reached."""
+        box, source, heard = self.box, self.source, self.heard
+        if at < _EPOCH_OVER:
+            source.open(box)
+        of_batch = function_of_batch(self.step, heard, box.event)
+        stages = self.step if isinstance(self.step, Stages) else None
+        while at < _EPOCH_OVER:
+            if at < _GET_BATCH_STARTED:
+                box._batch = MISSING
+                if source.announced:
+                    box.event, box.firing = _FETCHING, _FETCHING.name in heard
+                    if box.firing:
+                        yield _FETCHING
+                    if box.requests is not NO_REQUESTS:
+                        self.obey()
+            if at < _GET_BATCH_COMPLETED:
+                try:
+                    batch = MISSING if at == _STOP_ITERATION else source.fetch()
+                except GeneratorExit as error:
+                    raise Leaked(error) from None
+                if batch is MISSING:
+                    batch = yield from self.fetch_again(at)
+                    if batch is MISSING:
+                        return _EPOCH_OVER
+                box._batch, box.batches, box.event, box.firing, box._output = (
+                    batch,
+                    box.batches + 1,
+                    _FETCHED,
+                    source.announced and _FETCHED.name in heard,
+                    MISSING,
+                )
+                del batch
+                if box.firing:
+                    yield _FETCHED
+                if box.requests is not NO_REQUESTS and source.announced:
+                    self.obey()
+            if at < _ITERATION_STARTED:
+                box.iteration, box.event, box.firing = (
+                    box.iteration + 1,
+                    _BEGUN,
+                    _BEGUN.name in heard,
+                )
+                if box.firing:
+                    yield _BEGUN
+                if box.requests is not NO_REQUESTS:
+                    self.obey()
+            if at < _ITERATION_COMPLETED:
+                if of_batch is not None and box._batch is not MISSING:
+                    try:
+                        output = of_batch(box._batch)
+                    except (StopIteration, GeneratorExit) as error:
+                        raise Leaked(error) from None
+                    box.event, box.firing, box._output = _DONE, _DONE.name in heard, output
+                    del output
+                elif stages is not None:
+                    yield from self.stages(stages)
+                else:
+                    self.plain_step()
+                if box.firing:
+                    yield _DONE
+                if box.requests is not NO_REQUESTS:
+                    self.obey()
+            at = _EPOCH_STARTED
+            if box.batches == box.limits.epoch_length:
+                return _EPOCH_OVER
+            if box.limits.max_iters is not None and box.iteration >= box.limits.max_iters:
+                box.ask(terminate=Terminate.LIMIT)
+                return phases.STOPPED
+        return at
+
+    def fetch_again(self, at: int) -> Generator[AnyEvent, None, Batch | Missing]:
+        """Go on where the data gave no batch: start it again, unless the epoch was one pass."""
+        box, source = self.box, self.source
+        if box.drawn and at != phases.STOP_ITERATION:
+            source.end_pass(box)
+        known = box.limits.epoch_length is not None
+        if known or box.batches < box.drawn:
+            if not known:
+                box.learn_epoch_length()
+            if at != phases.STOP_ITERATION and source.announced:
+                yield from self.announce(Events.DATALOADER_STOP_ITERATION)
+                self.obey()
+            source.restart(box)
+            box._batch = MISSING
+            try:
+                batch = source.fetch()
+            except GeneratorExit as error:
+                raise Leaked(error) from None
+            if batch is not MISSING:
+                return batch
+        elif box.drawn:
+            box.learn_epoch_length()
+        if self.finish_iteration and box.requests is not NO_REQUESTS:
+            obeying.obey(box, finish_iteration=True, no_batch=True)
+        if not box.drawn:
+            source.ran_dry(box)
+            if box.limits.epoch_length is None:
+                box.learn_epoch_length()
+        return MISSING
+
+    def stages(self, step: Stages[Batch, Output, Output, User]) -> Firings:
+        """Run the stages of a step; a run that resumes between them is silent up to there."""
+        box, heard = self.box, self.heard
+        stands_at = box.event
+        silent = stands_at is not Events.ITERATION_STARTED and stands_at in tuple(step.events)
+        value: object = box.state
+        for part in step.parts:
+            if not isinstance(part, _EVENTS):
+                value = _called(part, value)
+                continue
+            is_heard = part.name in heard
+            if silent:
+                silent = part != stands_at
+                if silent or box.failure is not Failure.AT_EVENT:
+                    continue
+                box.failure, box.firing = None, is_heard
+            elif part.attr is None:
+                box.counts, box.event, box.firing = box.counted(part), part, is_heard
+            elif is_heard:
+                box.event, box.firing = part, True
+            if is_heard:
+                box.payload = value
+                yield part
+        box.payload = None
+        output = cast("Output", value)
+        box.event, box.firing, box._output = _DONE, _DONE.name in heard, output
+
+    def plain_step(self) -> None:
+        """Call a step that takes the state, and stand at ITERATION_COMPLETED with its result."""
+        box = self.box
+        picture: State[Batch, Output, User] = new_object(State)
+        set_fields(picture, box.__dict__.copy())
+        try:
+            result = self.step(picture)
+        except (StopIteration, GeneratorExit) as error:
+            raise Leaked(error) from None
+        if type(result) is not State:
+            raise TypeError(
+                f"step {describe(self.step)} returned {type(result).__name__}; a step returns a "
+                "State. For a function of the batch write Loop(outputs(function))"
+            )
+        if (
+            result.iteration != box.iteration
+            or result.epoch != box.epoch
+            or result.batches != box.batches
+        ):
+            raise ValueError(f"step {describe(self.step)} {moved(box.state, result)}")
+        registers = result.__dict__.copy()
+        registers["event"] = _DONE
+        box.__dict__, box.firing = registers, _DONE.name in self.heard
+
+    def announce(self, event: Event) -> Firings:
+        """Stand at an event, and fire it if it is heard."""
+        self.box.stand_at(event, firing=event.name in self.heard)
+        if self.box.firing:
+            yield event
+
+    def end_of_epoch(self, at: int) -> Generator[AnyEvent, None, int]:
+        """End an epoch, after its last iteration or earlier; return the rank that is reached."""
+        box = self.box
+        if at >= phases.STOPPED:
+            return at
+        if at == phases.EPOCH_CUT:
+            yield from self.announce(Events.TERMINATE_SINGLE_EPOCH)
+            at = phases.EPOCH_TERMINATED
+        if at == phases.EPOCH_TERMINATED:
+            self.source.restart(box)
+        if box.requests.terminate_epoch is TerminateEpoch.SILENT:
+            box.event = Events.EPOCH_COMPLETED
+        else:
+            yield from self.announce(Events.EPOCH_COMPLETED)
+        obeying.end_epoch(box, finish_iteration=self.finish_iteration)
+        return phases.STARTED
+
+    def end_of_run(self, at: int) -> Firings:
+        """End the run where it is stopped, paused or done."""
+        box = self.box
+        if at == phases.STOPPED:
+            yield from self.announce(Events.TERMINATE)
+            obeying.refuse_recovery(box)
+        if at == phases.PAUSED:
+            box.counts, box.status = box.counted(Events.INTERRUPT), Status.INTERRUPTED
+            if Events.INTERRUPT.name in self.heard:
+                yield Events.INTERRUPT
+            obeying.refuse_recovery(box)
+        elif at < phases.COMPLETED and box.requests.terminate is not Terminate.SILENT:
+            yield from self.announce(Events.COMPLETED)
+            obeying.refuse_recovery(box)
+
+    def obey(self) -> None:
+        """Jump to where the requests lead, if there are any."""
+        if self.box.requests is not NO_REQUESTS:
+            obeying.obey(self.box, finish_iteration=self.finish_iteration)
+
+    def enter(self, at: int) -> Generator[AnyEvent, None, int]:
+        """Complete the event at which the run stands, and return the rank to go on from."""
+        box = self.box
+        event, status, failure = box.event, box.status, box.failure
+        if at > phases.START:
+            box.status = Status.RUNNING
+        if status is Status.INTERRUPTED:
+            box.ask(interrupt=None)
+        if failure is not None and box.requests.recovery is not None:
+            return (yield from self.enter(obeying.recovered(box)))
+        emitted = event is not None and event.name not in phases.PHASES
+        if failure is not None and not (failure is Failure.AT_EVENT and emitted):
+            box.failure, box.firing = None, failure is Failure.AT_EVENT
+            if box.firing and event is not None:
+                yield event
+        # After a pause, and before a run, the requests at the event have been looked at already.
+        looked = status not in (Status.RUNNING, Status.FAILED)
+        if looked and not obeying.was_asked_since(box, finish_iteration=self.finish_iteration):
+            return phases.STARTED if at == phases.EPOCH_COMPLETED else at
+        if at == phases.EPOCH_COMPLETED:
+            obeying.end_epoch(box, finish_iteration=self.finish_iteration)
+            return phases.STARTED
+        if not emitted and phases.STARTED <= at < phases.EPOCH_OVER:
+            self.obey()
+        return at
+
+    def fail(
+        self, error: BaseException, *, last: bool
+    ) -> Generator[AnyEvent, None, tuple[int, BaseException | None]]:
+        """Fire EXCEPTION_RAISED; return the rank to go on from, or the exception that stays."""
+        box = self.box
+        if box.firing:
+            box.failure, box.firing = Failure.AT_EVENT, False
+        else:
+            refused = isinstance(error, RequestError)
+            box.failure = Failure.REFUSED if refused else Failure.ELSEWHERE
+        box.counts = box.counted(Events.EXCEPTION_RAISED)
+        if Events.EXCEPTION_RAISED.name in self.heard:
+            box.payload = error
+            try:
+                yield Events.EXCEPTION_RAISED
+            except Raised as again:
+                return phases.EXIT, _foremost(error, again.error)
+            finally:
+                box.payload = None
+        if box.requests.recovery is None:
+            return phases.EXIT, error
+        if last:
+            error.add_note(
+                f"recovered {_MOST_RECOVERIES} times in a row, without an iteration between"
+            )
+            return phases.EXIT, error
+        return obeying.recovered(box), None
+
+    def exit(
+        self, at: int, error: BaseException | None
+    ) -> Generator[AnyEvent, None, BaseException | None]:
+        """Say how the run ended, and fire EXITED, which is always the last event."""
+        box = self.box
+        if error is not None:
+            box.status = Status.FAILED
+        elif at == phases.PAUSED:
+            box.status = Status.INTERRUPTED
+            box.ask(interrupt=None)
+        elif at == phases.EXIT or (
+            box.requests.terminate is not Terminate.LIMIT and Events.TERMINATE.name in box.counts
+        ):
+            box.status = Status.TERMINATED
+        else:
+            box.status = Status.COMPLETED
+        if Events.EXITED.name in self.heard:
+            box.payload = Outcome(box.status, error)
+            try:
+                yield Events.EXITED
+            except Raised as raised:
+                return _foremost(error, raised.error)
+            finally:
+                box.payload = None
+        return error
+
+
+def _called(function: Callable[..., object], value: object) -> object:
+    """Call a function of the user's within the script."""
+    try:
+        return function(value)
+    except (StopIteration, GeneratorExit) as error:
+        raise Leaked(error) from None
+
+
+def _foremost(error: BaseException | None, again: BaseException) -> BaseException:
+    """Choose which exception leaves, where a handler of another one raised `again`."""
+    if error is None or again is error:
+        return again
+    if isinstance(again, Exception) and not isinstance(error, Exception):
+        error.add_note(f"a handler of it raised {again!r}")
+        return error
+    if again.__context__ is None:
+        again.__context__ = error
+    return again

@@ -1,0 +1,343 @@
+"""Sources: where the batches of a run come from.
+
+The script asks a `Source` for batches, and for nothing else that has effects. `source_of` makes one
+of any iterable; `NoData` stands for a run without data. A source alone holds an iterator, keeps the
+registers of the place in the data up to date, and says by warnings what is odd about the data.
+
+How a run that goes on gets to its place in the data, and where that is impossible: see `place`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import operator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, final
+
+import attrs
+from typing_extensions import override
+
+from fengine.core.missing import MISSING, Missing
+from fengine.core.table import where_in_run
+from fengine.run.box import Box, Leaked
+from fengine.run.place import (
+    begin_pass,
+    entered,
+    is_under_way,
+    note_end_of_pass,
+    note_restart,
+    resumable,
+)
+
+Item = TypeVar("Item")
+Fetched = TypeVar("Fetched", covariant=True)
+AnyBox: TypeAlias = Box[Any, Any, Any]
+
+
+class Source(Protocol[Fetched]):
+    """Give batches: the effect that a script needs for its data.
+
+    A GeneratorExit, and a StopIteration that is not the end of the data, leave `open` and `restart`
+    as `Leaked`; a GeneratorExit may leave `fetch` as it is.
+    """
+
+    @property
+    def announced(self) -> bool:
+        """Whether there is data, so that fetching from it is announced by events."""
+
+    def open(self, box: AnyBox) -> None:
+        """Get ready to fetch at the place where the run stands; called at each epoch."""
+
+    def fetch(self) -> Fetched | Missing:
+        """Return the next batch, or MISSING at the end of the data."""
+
+    def end_pass(self, box: AnyBox) -> None:
+        """Take note that the data has no batch after those that were drawn."""
+
+    def restart(self, box: AnyBox) -> None:
+        """Start iteration over the data again."""
+
+    def ran_dry(self, box: AnyBox) -> None:
+        """Take note that a restarted iteration gave nothing; may raise."""
+
+
+class DataExhausted(ValueError):
+    """Tell that the data gave no batch though the run needs more.
+
+    Args:
+        got: number of batches that the run has got.
+        wanted: number of batches that the limits ask for, or None where they do not say.
+
+    >>> DataExhausted(got=0, wanted=9)
+    DataExhausted('data is empty: it gave no batch at all')
+    """
+
+    def __init__(self, got: int, wanted: int | None) -> None:
+        self.got = got
+        self.wanted = wanted
+        if got == 0:
+            text = "data is empty: it gave no batch at all"
+        else:
+            amount = f"{got} batches" if wanted is None else f"{got} of {wanted} batches"
+            text = (
+                f"data gave {amount}, and nothing when it was started again; give data that can "
+                "be iterated again, or a lower max_epochs or max_iters"
+            )
+        super().__init__(text)
+
+    @override
+    def __reduce__(self) -> tuple[type[DataExhausted], tuple[int, int | None]]:
+        """Return what `copy` and `pickle` make it of."""
+        return DataExhausted, (self.got, self.wanted)
+
+
+def _not_open() -> Missing:
+    raise RuntimeError("there is no iterator to fetch from; open begins one, and close gives it up")
+
+
+@final
+@attrs.define(eq=False, repr=False)
+class DataSource(Generic[Item]):
+    """Give the batches of an iterable; made by `source_of`.
+
+    Args:
+        data: the iterable.
+        length: how many batches it says that it has; None if it does not say.
+        position: what the data itself said of its place when a snapshot was taken, to go on there.
+
+    Attributes:
+        fetch: returns the next batch, or MISSING.
+    """
+
+    data: Iterable[Item]
+    length: int | None
+    position: object = None
+    announced: bool = True
+    fetch: Callable[[], Item | Missing] = attrs.field(init=False, default=_not_open)
+    _iterator: Iterator[Item] | None = None
+    _warned: bool = False
+
+    def enter(self, box: AnyBox) -> None:
+        """Get to the place where a run stands, and fetch the batch that is due there.
+
+        Raises:
+            ValueError: the data does not have that batch.
+            BaseException: whatever the data raises.
+        """
+        if box.status.has_ended:
+            return
+        try:
+            if self.position is not None:
+                self._take_position(box)
+            elif box._batch_due and not isinstance(self.data, Iterator):
+                self._fetch_again(box)
+            elif is_under_way(box.state):
+                self._begin(box.drawn, box.passes)
+        except Leaked as leaked:
+            raise RuntimeError(
+                f"data raised {type(leaked.error).__name__} on the way to its place"
+            ) from leaked.error
+        except Exception as error:
+            error.add_note(f"on the way of the data to its place {where_in_run(box)}")
+            raise
+        box._batch_due = False
+
+    def open(self, box: AnyBox) -> None:
+        """Get ready to give the batch after those that were drawn."""
+        if self._iterator is None:
+            self._begin(box.drawn, box.passes)
+
+    def end_pass(self, box: AnyBox) -> None:
+        """Report data that has fewer batches than it said."""
+        if self.length is not None and box.drawn < self.length:
+            self._report(f"it gave {box.drawn}")
+        note_end_of_pass(box)
+
+    def restart(self, box: AnyBox) -> None:
+        """Start iteration over the data again."""
+        if self.length is not None:
+            if box.drawn > self.length:
+                self._report(f"it gave {box.drawn}")
+            elif (length := length_of(self.data)) != self.length:
+                self._report(f"it now says {length}")
+        self._begin(0, box.passes + 1)
+        note_restart(box)
+
+    def ran_dry(self, box: AnyBox) -> None:
+        """Refuse to go on without data.
+
+        Raises:
+            DataExhausted: always.
+        """
+        limits = box.limits
+        wanted = limits.max_iters
+        if limits.max_epochs is not None and limits.epoch_length:
+            wanted = limits.max_epochs * limits.epoch_length
+        raise DataExhausted(box.iteration, wanted)
+
+    def look_for_more(self, box: AnyBox) -> None:
+        """Report data that has more batches than it said, where that can be found out."""
+        iterator = self._iterator
+        if iterator is None or iterator is self.data or isinstance(self.data, Sequence):
+            return
+        drawn = box.drawn
+        if drawn == self.length:
+            # What this raises is no matter of a run that has all it wanted.
+            with contextlib.suppress(Exception):
+                if next(iterator, MISSING) is MISSING:
+                    return
+                drawn += 1
+        if self.length is not None and drawn > self.length:
+            self._report("it has more")
+
+    def close(self) -> None:
+        """Give up the iterator, and close it unless it is the user's own."""
+        iterator, self._iterator, self.fetch = self._iterator, None, _not_open
+        close = None if iterator is self.data else getattr(iterator, "close", None)
+        if not callable(close):
+            return
+        try:
+            close()
+        except Exception as error:
+            # The run is over; its outcome is not to be lost to this.
+            warnings.warn(f"closing the iterator of data raised {error!r}", stacklevel=2)
+
+    def _begin(self, done: int, number: int) -> None:
+        """Begin a pass over the data, after the first batches of it."""
+        begin_pass(self.data, number)
+        self._take_from(entered(self.data, done))
+
+    def _take_from(self, iterator: Iterator[Item]) -> None:
+        self._iterator = iterator
+        self.fetch = partial(next, iterator, MISSING)  # what costs least at each batch
+
+    def _take_position(self, box: AnyBox) -> None:
+        begin_pass(self.data, box.passes)
+        knowing = resumable(self.data)
+        assert knowing is not None, "only such data has a position"
+        knowing.set_state(copy.deepcopy(self.position))
+        iterator = iter(self.data)
+        if box._exhausted:
+            # The data takes up its place now, at the end or in the next pass; `restart` begins it.
+            next(iterator, MISSING)
+            iterator = iter(())
+        self._take_from(iterator)
+
+    def _fetch_again(self, box: AnyBox) -> None:
+        """Fetch the last batch again: of this pass, or of the one before if this has given none."""
+        drawn, number = box.drawn, box.passes
+        if drawn:
+            self._begin(drawn - 1, number)
+        else:
+            self._begin(box._drawn_before - 1, number - 1)
+        try:
+            batch = self.fetch()
+        except GeneratorExit as error:
+            raise Leaked(error) from None
+        if batch is MISSING:
+            raise ValueError(
+                f"data has no batch {drawn or box._drawn_before}, though the state has had it; go "
+                "on with the data that the run had, or write the state with its batch: "
+                "to_dict(batch=...)"
+            )
+        if not drawn:
+            self._begin(0, number)
+        box._batch = batch
+
+    def _report(self, finding: str) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"data of type {type(self.data).__name__} said that it has {self.length} batches, "
+                f"but {finding}; give epoch_length to say how long an epoch is",
+                stacklevel=2,
+            )
+
+
+@final
+class NoData:
+    """Give None for ever, unannounced: the source of a run without data."""
+
+    __slots__ = ()
+    announced: Final = False
+
+    def enter(self, box: AnyBox) -> None:
+        """Have the batch that is due, which was None."""
+        if box._batch_due:
+            box._batch, box._batch_due = None, False
+
+    def open(self, box: AnyBox) -> None:
+        """Do nothing: there is nothing to get ready."""
+
+    def fetch(self) -> None:
+        """Return None."""
+
+    def end_pass(self, box: AnyBox) -> None:
+        """Do nothing: it has no end."""
+
+    def restart(self, box: AnyBox) -> None:
+        """Note that another pass begins, as everywhere; there is nothing to restart."""
+        note_restart(box)
+
+    def ran_dry(self, box: AnyBox) -> None:
+        """Do nothing: it never runs dry."""
+
+    def look_for_more(self, box: AnyBox) -> None:
+        """Do nothing: there is no more."""
+
+    def close(self) -> None:
+        """Do nothing: there is nothing to close."""
+
+
+def source_of(data: Iterable[Item]) -> DataSource[Item]:
+    """Make a source of the data of a run, and refuse data that cannot be one.
+
+    Raises:
+        TypeError: `data` is not an iterable of batches, or its length is not an int.
+        ValueError: `data` is empty.
+
+    >>> source_of([1, 2]).length
+    2
+    """
+    kind = type(data)
+    if isinstance(data, type | str | bytes | Mapping):
+        what = f"the class {data.__name__}" if isinstance(data, type) else f"a {kind.__name__}"
+        raise TypeError(
+            f"data is {what}; give an iterable of batches, such as a list or DataLoader"
+        )
+    if not isinstance(data, Iterable):
+        raise TypeError(
+            f"data={data!r} of type {kind.__name__} is not iterable; "
+            "give an iterable of batches, such as a list or DataLoader"
+        )
+    length = length_of(data)
+    if length == 0:
+        raise ValueError(f"data is empty: this {kind.__name__} has the length 0")
+    return DataSource(data, length)
+
+
+def length_of(data: object) -> int | None:
+    """Return the number of batches that the data says it has; None if it does not know.
+
+    Raises:
+        TypeError: the length is not an int.
+        ValueError: the length is negative.
+    """
+    method = getattr(type(data), "__len__", None)
+    if method is None:
+        return None
+    try:
+        length = method(data)
+    except TypeError:
+        return None
+    if isinstance(length, bool) or not hasattr(length, "__index__"):
+        raise TypeError(
+            f"the length of data is {length!r} of type {type(length).__name__}, not an int"
+        )
+    length = operator.index(length)
+    if length < 0:
+        raise ValueError(f"the length of data is {length}, which is negative")
+    return length
