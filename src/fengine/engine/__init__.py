@@ -18,45 +18,50 @@ from fengine.engine.state import State as State
 from fengine.runtime.later import importing_later
 
 if TYPE_CHECKING:
-    from fengine.engine.batch import _prepare_batch as _prepare_batch
     from fengine.engine.deterministic import DeterministicEngine as DeterministicEngine
-    from fengine.engine.evaluation_steps import (
+    from fengine.engine.ignite.replacement import install as install
+    from fengine.engine.ignite.stand_in import _check_arg as _check_arg
+    from fengine.engine.ignite.stand_in import _prepare_batch as _prepare_batch
+    from fengine.engine.supervised.evaluation_functions import (
         supervised_evaluation_step as supervised_evaluation_step,
     )
-    from fengine.engine.evaluation_steps import (
+    from fengine.engine.supervised.evaluation_functions import (
         supervised_evaluation_step_amp as supervised_evaluation_step_amp,
     )
-    from fengine.engine.replacement import install as install
-    from fengine.engine.supervised import _check_arg as _check_arg
-    from fengine.engine.supervised import create_supervised_evaluator as create_supervised_evaluator
-    from fengine.engine.supervised import create_supervised_trainer as create_supervised_trainer
-    from fengine.engine.training_steps import supervised_training_step as supervised_training_step
-    from fengine.engine.training_steps import (
+    from fengine.engine.supervised.factories import (
+        create_supervised_evaluator as create_supervised_evaluator,
+    )
+    from fengine.engine.supervised.factories import (
+        create_supervised_trainer as create_supervised_trainer,
+    )
+    from fengine.engine.supervised.training_functions import (
+        supervised_training_step as supervised_training_step,
+    )
+    from fengine.engine.supervised.training_functions import (
         supervised_training_step_amp as supervised_training_step_amp,
     )
-    from fengine.engine.training_steps import (
+    from fengine.engine.supervised.training_functions import (
         supervised_training_step_apex as supervised_training_step_apex,
     )
-    from fengine.engine.training_steps import (
+    from fengine.engine.supervised.training_functions import (
         supervised_training_step_tpu as supervised_training_step_tpu,
     )
 else:
     __getattr__ = importing_later(
         __name__,
         {
-            "fengine.engine.batch": ("_prepare_batch",),
             "fengine.engine.deterministic": ("DeterministicEngine",),
-            "fengine.engine.evaluation_steps": (
+            "fengine.engine.supervised.evaluation_functions": (
                 "supervised_evaluation_step",
                 "supervised_evaluation_step_amp",
             ),
-            "fengine.engine.replacement": ("install",),
-            "fengine.engine.supervised": (
-                "_check_arg",
+            "fengine.engine.ignite.replacement": ("install",),
+            "fengine.engine.ignite.stand_in": ("_check_arg", "_prepare_batch"),
+            "fengine.engine.supervised.factories": (
                 "create_supervised_evaluator",
                 "create_supervised_trainer",
             ),
-            "fengine.engine.training_steps": (
+            "fengine.engine.supervised.training_functions": (
                 "supervised_training_step",
                 "supervised_training_step_amp",
                 "supervised_training_step_apex",

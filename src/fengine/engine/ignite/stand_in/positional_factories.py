@@ -11,11 +11,11 @@ from functools import partial
 from inspect import Parameter, Signature, signature
 from typing import Any, TypeVar
 
-import fengine.engine.evaluation_steps as evaluation
-import fengine.engine.supervised as factories
-import fengine.engine.training_steps as training
-from fengine.engine.as_ignite.deterministic import DeterministicEngine
-from fengine.engine.as_ignite.engine import Engine
+import fengine.engine.supervised.evaluation_functions as evaluation
+import fengine.engine.supervised.factories as factories
+import fengine.engine.supervised.training_functions as training
+from fengine.engine.ignite.stand_in.positional_deterministic import DeterministicEngine
+from fengine.engine.ignite.stand_in.positional_engine import Engine
 
 Made = TypeVar("Made")
 
