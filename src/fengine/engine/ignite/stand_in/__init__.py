@@ -18,6 +18,8 @@ from fengine.engine.ignite.stand_in.positional_engine import Engine
 from fengine.engine.ignite.stand_in.positional_factories import (
     create_supervised_evaluator,
     create_supervised_trainer,
+)
+from fengine.engine.ignite.stand_in.positional_steps import (
     supervised_evaluation_step,
     supervised_evaluation_step_amp,
     supervised_training_step,

@@ -1,86 +1,106 @@
-"""The factories and step functions as code for pytorch-ignite 0.5.5 calls them.
+"""The factories of engines, with the order of parameters of pytorch-ignite 0.5.5.
 
-They are those of `fengine.engine`, with the same defaults. Different are the order of the
-parameters, any of which can be given by position, and the classes of the engines.
+They build what the factories of the same names in `fengine.engine` build, with the same defaults.
+Two things differ: any parameter can be given by position, and the classes of the engines are those
+that stand in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from inspect import Parameter, Signature, signature
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
-import fengine.engine.supervised.evaluation_functions as evaluation
-import fengine.engine.supervised.factories as factories
-import fengine.engine.supervised.training_functions as training
+from torch import nn
+from torch.optim import Optimizer
+
 from fengine.engine.ignite.stand_in.positional_deterministic import DeterministicEngine
 from fengine.engine.ignite.stand_in.positional_engine import Engine
+from fengine.engine.supervised.descent import Scaler
+from fengine.engine.supervised.factories import build_evaluator, build_trainer
+from fengine.engine.supervised.task_parts import (
+    Device,
+    EvaluationOutput,
+    LossFunction,
+    ModelFunction,
+    ModelTransform,
+    PrepareBatch,
+    TrainingOutput,
+    call_model,
+    loss_value,
+    prediction_and_target,
+    split_batch,
+    unchanged,
+)
 
-Made = TypeVar("Made")
 
+def create_supervised_trainer(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFunction,
+    device: Device = None,
+    non_blocking: bool = False,
+    prepare_batch: PrepareBatch = split_batch,
+    model_transform: ModelTransform = unchanged,
+    output_transform: TrainingOutput = loss_value,
+    deterministic: bool = False,
+    amp_mode: str | None = None,
+    scaler: Scaler | bool = False,
+    gradient_accumulation_steps: int = 1,
+    model_fn: ModelFunction = call_model,
+) -> Engine:
+    """Make an engine that trains a model; see `fengine.engine.create_supervised_trainer`.
 
-def _in_order(
-    order: str, documented: Callable[..., Made], call: Callable[..., Made] | None = None
-) -> Callable[..., Made]:
-    """Make a function that takes the parameters of another one in an order of its own.
-
-    Args:
-        order: the names of the parameters.
-        documented: has them, with their defaults.
-        call: what is called with those that were given; `documented` unless given.
-
-    >>> def documented(a, b=1, *, c=2):
-    ...     return a, b, c
-    >>> _in_order("a c b", documented)(10, 20)
-    (10, 1, 20)
+    >>> import torch
+    >>> model = nn.Linear(1, 1)
+    >>> sgd = torch.optim.SGD(model.parameters(), lr=0.1)
+    >>> trainer = create_supervised_trainer(model, sgd, nn.MSELoss(), None, False)
+    >>> trainer.run([(torch.ones(1, 1), torch.ones(1, 1))], 2).iteration
+    2
     """
-    parameters = signature(documented).parameters
-    ordered = Signature(
-        [parameters[name].replace(kind=Parameter.POSITIONAL_OR_KEYWORD) for name in order.split()]
+    return build_trainer(
+        DeterministicEngine if deterministic else Engine,
+        model,
+        optimizer=optimizer,
+        loss_fn=loss_fn,
+        device=device,
+        non_blocking=non_blocking,
+        prepare_batch=prepare_batch,
+        model_transform=model_transform,
+        output_transform=output_transform,
+        amp_mode=amp_mode,
+        scaler=scaler,
+        gradient_accumulation_steps=gradient_accumulation_steps,
+        model_fn=model_fn,
     )
 
-    def function(*args: Any, **kwargs: Any) -> Made:
-        return (call or documented)(**ordered.bind(*args, **kwargs).arguments)
 
-    name = documented.__name__
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Make what `fengine.engine.{name}` makes."
-    function.__signature__ = ordered  # type: ignore[attr-defined]  # what inspect looks for
-    return function
+def create_supervised_evaluator(
+    model: nn.Module,
+    metrics: Mapping[str, Any] | None = None,
+    device: Device = None,
+    non_blocking: bool = False,
+    prepare_batch: PrepareBatch = split_batch,
+    model_transform: ModelTransform = unchanged,
+    output_transform: EvaluationOutput = prediction_and_target,
+    amp_mode: str | None = None,
+    model_fn: ModelFunction = call_model,
+) -> Engine:
+    """Make an engine that evaluates a model; see `fengine.engine.create_supervised_evaluator`.
 
-
-def _trainer(*, deterministic: bool = False, **arguments: Any) -> Engine:
-    return factories.build_trainer(DeterministicEngine if deterministic else Engine, **arguments)
-
-
-_MODEL = "device non_blocking prepare_batch model_transform output_transform"
-_TRAINED = f"model optimizer loss_fn {_MODEL}"
-_LAST = "gradient_accumulation_steps model_fn"
-
-supervised_training_step = _in_order(f"{_TRAINED} {_LAST}", training.supervised_training_step)
-supervised_training_step_amp = _in_order(
-    f"{_TRAINED} scaler {_LAST}", training.supervised_training_step_amp
-)
-supervised_training_step_apex = _in_order(
-    f"{_TRAINED} {_LAST}", training.supervised_training_step_apex
-)
-supervised_training_step_tpu = _in_order(
-    f"{_TRAINED} {_LAST}", training.supervised_training_step_tpu
-)
-supervised_evaluation_step = _in_order(
-    f"model {_MODEL} model_fn", evaluation.supervised_evaluation_step
-)
-supervised_evaluation_step_amp = _in_order(
-    f"model {_MODEL} model_fn", evaluation.supervised_evaluation_step_amp
-)
-create_supervised_trainer = _in_order(
-    f"{_TRAINED} deterministic amp_mode scaler {_LAST}",
-    factories.create_supervised_trainer,
-    _trainer,
-)
-create_supervised_evaluator = _in_order(
-    f"model metrics {_MODEL} amp_mode model_fn",
-    factories.create_supervised_evaluator,
-    partial(factories.build_evaluator, Engine),
-)
+    >>> import torch
+    >>> evaluator = create_supervised_evaluator(nn.Identity(), None, "cpu")
+    >>> evaluator.run([(torch.ones(1), torch.zeros(1))]).output
+    (tensor([1.]), tensor([0.]))
+    """
+    return build_evaluator(
+        Engine,
+        model,
+        metrics=metrics,
+        device=device,
+        non_blocking=non_blocking,
+        prepare_batch=prepare_batch,
+        model_transform=model_transform,
+        output_transform=output_transform,
+        amp_mode=amp_mode,
+        model_fn=model_fn,
+    )

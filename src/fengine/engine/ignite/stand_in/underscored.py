@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 from fengine.engine.supervised.descent import Scaler
 from fengine.engine.supervised.factories import mode_and_scaler
-from fengine.engine.supervised.task_parts import Device, split_batch
+from fengine.engine.supervised.task_parts import split_batch
 
-
-def _prepare_batch(
-    batch: Any, device: Device = None, non_blocking: bool = False
-) -> tuple[Any, Any]:
-    """Split a batch into inputs and targets, both on the device.
-
-    Raises:
-        TypeError: there is something in it that cannot be moved.
-        ValueError: the batch does not unpack into two.
-
-    >>> _prepare_batch((1, 2))
-    (1, 2)
-    """
-    return split_batch(batch, device, non_blocking)
+# The object itself and no copy, since it is what the factories have as their default.
+_prepare_batch: Final = split_batch
 
 
 def _check_arg(
