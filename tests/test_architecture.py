@@ -34,6 +34,7 @@ ROOMS = (
     FACADE,
     "training",
     "handlers",
+    "runtime",
     "engine",
     "engine.supervised",
     "engine.ignite",
@@ -48,6 +49,7 @@ OUTWARDS = {
     ("fengine", "fengine.handlers.evaluate"),
     ("fengine.engine", "fengine.engine.supervised"),
     ("fengine.engine", "fengine.engine.ignite"),
+    ("fengine.engine.__main__", "fengine.engine.ignite"),
 }
 
 # All that the core may import from outside: nothing here does I/O, reads a clock or draws a number.
@@ -166,6 +168,7 @@ def test_what_is_imported_outwards_is_imported_later() -> None:
     at_once = [
         f"{module}: {ast.unparse(node)}"
         for module, target in OUTWARDS
+        if not module.endswith("__main__")  # which nothing imports
         for node in TREES[module].body
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(target)
     ]

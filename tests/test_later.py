@@ -23,8 +23,8 @@ def run(program: str) -> None:
     [
         ("fengine", "Recorder", "fengine.recorder"),
         ("fengine", "diff", "fengine.look.differences"),
-        ("fengine.engine", "create_supervised_trainer", "fengine.engine.supervised"),
-        ("fengine.engine", "install", "fengine.engine.replacement"),
+        ("fengine.engine", "create_supervised_trainer", "fengine.engine.supervised.factories"),
+        ("fengine.engine", "install", "fengine.engine.ignite.replacement"),
     ],
 )
 def test_a_name_imports_its_module_when_it_is_asked_for(

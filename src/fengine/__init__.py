@@ -55,11 +55,20 @@ else:
     __getattr__ = importing_later(
         __name__,
         {
-            "fengine.handlers.evaluate": "evaluate",
-            "fengine.look.blame": "Write blame",
-            "fengine.look.differences": "Difference Differences Divergence diff first_difference",
-            "fengine.look.entry": "Entry",
-            "fengine.recorder": "Recorder",
+            "fengine.handlers.evaluate": ("evaluate",),
+            "fengine.look.blame": (
+                "Write",
+                "blame",
+            ),
+            "fengine.look.differences": (
+                "Difference",
+                "Differences",
+                "Divergence",
+                "diff",
+                "first_difference",
+            ),
+            "fengine.look.entry": ("Entry",),
+            "fengine.recorder": ("Recorder",),
         },
     )
 

@@ -11,18 +11,18 @@ import sys
 from collections.abc import Callable, Mapping
 
 
-def importing_later(package: str, names: Mapping[str, str]) -> Callable[[str], object]:
+def importing_later(package: str, names: Mapping[str, tuple[str, ...]]) -> Callable[[str], object]:
     """Make the `__getattr__` of a package; it imports the modules of the package too.
 
     Args:
         package: its name.
-        names: which names are imported later, with spaces between, by the module that has them.
+        names: which names are imported later, by the module that has them.
 
-    >>> get = importing_later("fengine", {"fengine.recorder": "Recorder Entry"})
+    >>> get = importing_later("fengine", {"fengine.recorder": ("Recorder",)})
     >>> get("Recorder").__name__
     'Recorder'
     """
-    modules = {name: module for module, some in names.items() for name in some.split()}
+    modules = {name: module for module, some in names.items() for name in some}
 
     def get(name: str) -> object:
         own = f"{package}.{name}"

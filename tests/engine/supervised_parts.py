@@ -16,9 +16,9 @@ from torch.nn.functional import mse_loss
 from typing_extensions import override
 
 import fengine.engine
-import fengine.engine.as_ignite
+import fengine.engine.ignite.stand_in
 
-PACKAGES: Final[tuple[Any, ...]] = (fengine.engine, fengine.engine.as_ignite)
+PACKAGES: Final[tuple[Any, ...]] = (fengine.engine, fengine.engine.ignite.stand_in)
 X, Y = torch.ones(4, 2), torch.zeros(4, 1)
 BATCHES: Final = [(X, Y)] * 7
 

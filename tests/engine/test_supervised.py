@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 import fengine.engine
-import fengine.engine.as_ignite
+import fengine.engine.ignite.stand_in
 from fengine.engine import (
     Engine,
     Events,

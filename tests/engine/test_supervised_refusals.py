@@ -7,7 +7,7 @@ from typing import Any, Final
 import pytest
 import torch
 
-import fengine.engine.as_ignite
+import fengine.engine.ignite.stand_in
 from fengine.engine import (
     Engine,
     create_supervised_evaluator,
@@ -109,7 +109,7 @@ def a_scaler_of_a_torch_that_has_none() -> None:
 
 @rows("E-61")
 def apex_that_is_not_there() -> None:
-    for package in (fengine.engine, fengine.engine.as_ignite):
+    for package in (fengine.engine, fengine.engine.ignite.stand_in):
         make: Any = package.supervised_training_step_apex
         with modules(apex=None), pytest.raises(ModuleNotFoundError, match="NVIDIA/apex"):
             make(None, None, None, gradient_accumulation_steps=0)
@@ -117,7 +117,7 @@ def apex_that_is_not_there() -> None:
 
 @rows("E-62")
 def torch_xla_that_is_not_there() -> None:
-    for package in (fengine.engine, fengine.engine.as_ignite):
+    for package in (fengine.engine, fengine.engine.ignite.stand_in):
         make: Any = package.supervised_training_step_tpu
         with modules(torch_xla=None), pytest.raises(ModuleNotFoundError, match="torch_xla"):
             make(None, None, None, gradient_accumulation_steps=0)

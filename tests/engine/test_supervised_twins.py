@@ -17,12 +17,12 @@ from torch.nn.functional import mse_loss
 from typing_extensions import override
 
 import fengine.engine
-import fengine.engine.as_ignite
+import fengine.engine.ignite.stand_in
 
 Pair = tuple[Tensor, Tensor]
 
 OURS = pytest.mark.parametrize(
-    "ours", [fengine.engine, fengine.engine.as_ignite], ids=["documented", "as_ignite"]
+    "ours", [fengine.engine, fengine.engine.ignite.stand_in], ids=["documented", "as_ignite"]
 )
 EPOCHS = 3
 
@@ -299,7 +299,7 @@ def test_signatures_are_those_of_pytorch_ignite(name: str) -> None:
         ]
 
     theirs = shape(ignite.engine)
-    assert shape(fengine.engine.as_ignite) == theirs
+    assert shape(fengine.engine.ignite.stand_in) == theirs
     documented = shape(fengine.engine)
     assert {name for name, *_ in documented} - {name for name, *_ in theirs} <= {"amp_dtype"}
 

@@ -27,7 +27,7 @@ from fengine.training import (
     supervised_accumulation,
     windows,
 )
-from fengine.training.batches import Device
+from fengine.training.preparing import Device
 
 Pair = tuple[Tensor, Tensor]
 Window = tuple[Pair, ...]

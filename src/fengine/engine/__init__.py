@@ -7,49 +7,52 @@ imported when it is first named.
 import logging
 from typing import TYPE_CHECKING
 
-from fengine.engine.engine import Engine as Engine
-from fengine.engine.engine import EngineRunningError as EngineRunningError
-from fengine.engine.enums import CallableEventWithFilter as CallableEventWithFilter
-from fengine.engine.enums import EventEnum as EventEnum
-from fengine.engine.enums import Events as Events
-from fengine.engine.enums import EventsList as EventsList
-from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
-from fengine.engine.state import State as State
+from fengine.engine.engine import Engine, EngineRunningError
+from fengine.engine.enums import CallableEventWithFilter, EventEnum, Events, EventsList
+from fengine.engine.handles import RemovableEventHandle
+from fengine.engine.state import State
 from fengine.later import importing_later
 
 if TYPE_CHECKING:
-    from fengine.engine.batch import _prepare_batch as _prepare_batch
-    from fengine.engine.deterministic import DeterministicEngine as DeterministicEngine
-    from fengine.engine.evaluation_steps import (
-        supervised_evaluation_step as supervised_evaluation_step,
+    from fengine.engine.deterministic import DeterministicEngine
+    from fengine.engine.ignite.replacement import install
+    from fengine.engine.ignite.stand_in import _check_arg as _check_arg
+    from fengine.engine.ignite.stand_in import _prepare_batch as _prepare_batch
+    from fengine.engine.supervised.evaluation_functions import (
+        supervised_evaluation_step,
+        supervised_evaluation_step_amp,
     )
-    from fengine.engine.evaluation_steps import (
-        supervised_evaluation_step_amp as supervised_evaluation_step_amp,
+    from fengine.engine.supervised.factories import (
+        create_supervised_evaluator,
+        create_supervised_trainer,
     )
-    from fengine.engine.replacement import install as install
-    from fengine.engine.supervised import _check_arg as _check_arg
-    from fengine.engine.supervised import create_supervised_evaluator as create_supervised_evaluator
-    from fengine.engine.supervised import create_supervised_trainer as create_supervised_trainer
-    from fengine.engine.training_steps import supervised_training_step as supervised_training_step
-    from fengine.engine.training_steps import (
-        supervised_training_step_amp as supervised_training_step_amp,
-    )
-    from fengine.engine.training_steps import (
-        supervised_training_step_apex as supervised_training_step_apex,
-    )
-    from fengine.engine.training_steps import (
-        supervised_training_step_tpu as supervised_training_step_tpu,
+    from fengine.engine.supervised.training_functions import (
+        supervised_training_step,
+        supervised_training_step_amp,
+        supervised_training_step_apex,
+        supervised_training_step_tpu,
     )
 else:
     __getattr__ = importing_later(
         __name__,
         {
-            "fengine.engine.batch": "_prepare_batch",
-            "fengine.engine.deterministic": "DeterministicEngine",
-            "fengine.engine.evaluation_steps": "supervised_evaluation_step supervised_evaluation_step_amp",
-            "fengine.engine.replacement": "install",
-            "fengine.engine.supervised": "_check_arg create_supervised_evaluator create_supervised_trainer",
-            "fengine.engine.training_steps": "supervised_training_step supervised_training_step_amp supervised_training_step_apex supervised_training_step_tpu",
+            "fengine.engine.deterministic": ("DeterministicEngine",),
+            "fengine.engine.supervised.evaluation_functions": (
+                "supervised_evaluation_step",
+                "supervised_evaluation_step_amp",
+            ),
+            "fengine.engine.ignite.replacement": ("install",),
+            "fengine.engine.ignite.stand_in": ("_check_arg", "_prepare_batch"),
+            "fengine.engine.supervised.factories": (
+                "create_supervised_evaluator",
+                "create_supervised_trainer",
+            ),
+            "fengine.engine.supervised.training_functions": (
+                "supervised_training_step",
+                "supervised_training_step_amp",
+                "supervised_training_step_apex",
+                "supervised_training_step_tpu",
+            ),
         },
     )
 

@@ -6,7 +6,7 @@ There is no loop here, and hardly any logic: an Engine is the documented names o
 - `registrations`: events, who listens, and calling those.
 - `wishes`: what is asked of the engine, from wherever it comes.
 - `engine_source`: where its batches come from.
-- `beginning` and `progress`: what a run begins with, and what is written down of one.
+- `beginning` and `state_dicts`: what a run begins with, and what is written down of one.
 - `running`: one run, as the script asks for it.
 
 Every name that is not in the documented API lies under `_fengine`, so that subclasses are free. The
@@ -31,7 +31,7 @@ from fengine.engine.calling import check_signature
 from fengine.engine.enums import Events
 from fengine.engine.handler_lists import HandlerLists, original
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
-from fengine.engine.progress import read_progress
+from fengine.engine.state_dicts import read_progress
 from fengine.engine.registrations import single_events
 from fengine.engine.running import Inside, Running, answer, say
 from fengine.engine.state import State, box_of, replace

@@ -6,16 +6,16 @@ from fengine.training.accumulation import windows as windows
 from fengine.training.accuracy import Accuracy as Accuracy
 from fengine.training.accuracy import count_correct as count_correct
 from fengine.training.accuracy import report_accuracy as report_accuracy
-from fengine.training.batches import moved as moved
-from fengine.training.batches import prepare_batch as prepare_batch
 from fengine.training.evaluation import Prediction as Prediction
 from fengine.training.evaluation import supervised_evaluation as supervised_evaluation
 from fengine.training.in_memory import TensorBatches as TensorBatches
+from fengine.training.preparing import moved as moved
+from fengine.training.preparing import prepare_batch as prepare_batch
 from fengine.training.shuffling import Shuffled as Shuffled
-from fengine.training.supervised import Backprop as Backprop
-from fengine.training.supervised import ForwardPass as ForwardPass
-from fengine.training.supervised import Update as Update
-from fengine.training.supervised import supervised as supervised
+from fengine.training.supervised_step import Backprop as Backprop
+from fengine.training.supervised_step import ForwardPass as ForwardPass
+from fengine.training.supervised_step import Update as Update
+from fengine.training.supervised_step import supervised as supervised
 
 __all__ = [
     "Accuracy",

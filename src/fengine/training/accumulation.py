@@ -20,8 +20,8 @@ from typing_extensions import override
 from fengine import Stages, State
 from fengine.core.describe import require_callable
 from fengine.run.place import begin_pass
-from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
-from fengine.training.supervised import ForwardPass, backward, require_trainable, updating
+from fengine.training.preparing import Device, PrepareBatch, non_blocking_for, prepare_batch
+from fengine.training.supervised_step import ForwardPass, backward, require_trainable, updating
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
 User = DefaultTypeVar("User", default=None)

@@ -17,9 +17,9 @@ from typing_extensions import TypeVar as DefaultTypeVar
 
 from fengine.core.describe import require_callable
 from fengine.core.steps import Outputs, with_context
-from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
 from fengine.training.modes import EvaluationMode, is_settled
-from fengine.training.supervised import require_module
+from fengine.training.preparing import Device, PrepareBatch, non_blocking_for, prepare_batch
+from fengine.training.supervised_step import require_module
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
 Inputs = TypeVar("Inputs")

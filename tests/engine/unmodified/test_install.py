@@ -9,8 +9,7 @@ from typing import NoReturn
 
 import pytest
 
-import fengine.engine
-import fengine.engine.__main__
+from fengine.engine.ignite import command_line
 from tests.engine.unmodified.installed import CHECKS
 from tests.engine.unmodified.reporting import reported
 
@@ -32,7 +31,7 @@ for name in sys.argv[1:]:
 
 REFUSED = """
 import importlib.util, sys
-import fengine.engine.as_ignite
+import fengine.engine.ignite.stand_in
 assert "ignite" not in sys.modules
 find = importlib.util.find_spec
 importlib.util.find_spec = lambda name: None if name == "ignite" else find(name)
@@ -174,8 +173,8 @@ def test_the_command_line_is_refused_with_a_reason(
         ([str(script), "-h"], absent, "pytorch-ignite is not installed"),
     ):
         monkeypatch.setattr(sys, "argv", ["fengine.engine", *arguments])
-        monkeypatch.setattr(fengine.engine.__main__, "install", install)
+        monkeypatch.setattr(command_line, "install", install)
         with pytest.raises(SystemExit) as left:
-            fengine.engine.__main__.main()
+            command_line.main()
         assert left.value.code == 2
         assert reason in capsys.readouterr().err

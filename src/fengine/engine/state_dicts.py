@@ -1,4 +1,4 @@
-"""Progress: what an Engine writes down of how far it is, and takes up again.
+"""State dicts: what an Engine writes down of how far it is, and takes up again.
 
 The format is that of the documented package, so that either reads what the other wrote. A dict is
 checked whole before anything of the engine changes.

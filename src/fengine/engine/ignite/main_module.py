@@ -1,7 +1,8 @@
-"""Run a script in the place of the main module; `install` comes first in every process of it.
+"""Run a script in the place of the main module; every process of it calls `install` first.
 
-A process that multiprocessing spawns makes its own main module first, from the name in the spec of
-its parent's. That name is the name of this module, so that a trainer there is one of ours too.
+A process that multiprocessing spawns begins by making its own main module. It takes the name from
+the spec of its parent's main module. That is the name of this module, so that an engine in the new
+process is one of ours too.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from fengine.engine.replacement import install
+from fengine.engine.ignite.replacement import install
 
-_SCRIPT: Final = "FENGINE_SCRIPT"  # how a spawned process knows it
+_NAME: Final = "fengine.engine.ignite.main_module"  # a spawned process imports it under another one
+_SCRIPT: Final = "FENGINE_SCRIPT"  # the variable that tells a spawned process which script it is
 
 
 def run(script: Path, arguments: list[str]) -> None:
@@ -23,7 +25,7 @@ def run(script: Path, arguments: list[str]) -> None:
 
     Args:
         script: a file.
-        arguments: what the script finds in `sys.argv` behind its own name.
+        arguments: what the script finds in `sys.argv` after its own name.
 
     Raises:
         BaseException: whatever the script raised.
@@ -41,7 +43,7 @@ def run(script: Path, arguments: list[str]) -> None:
         sys.path[0] = str(script.resolve().parent)
     os.environ[_SCRIPT] = str(script.absolute())
     main = ModuleType("__main__")
-    main.__spec__ = ModuleSpec("fengine.engine.as_main", None)
+    main.__spec__ = ModuleSpec(_NAME, None)
     main.__package__ = ""
     sys.modules["__main__"] = main
     _execute(main.__dict__)

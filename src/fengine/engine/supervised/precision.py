@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from itertools import chain
-from typing import TypeAlias, final
+from typing import final
 
 import attrs
 import torch
 from torch import nn
 
-Device: TypeAlias = str | torch.device | int | None
+from fengine.engine.supervised.task_parts import Device
 
 
 @final

@@ -10,61 +10,28 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, TypeAlias, final
+from typing import Any, final
 
 import attrs
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fengine.engine.descent import Descent
 from fengine.engine.engine import Engine
-from fengine.engine.precision import Device
+from fengine.engine.supervised.descent import Descent
+from fengine.engine.supervised.task_parts import (
+    Device,
+    EvaluationOutput,
+    LossFunction,
+    ModelFunction,
+    ModelTransform,
+    PrepareBatch,
+    TrainingOutput,
+    call_model,
+    loss_value,
+    unchanged,
+)
 from fengine.training.modes import is_settled
-
-PrepareBatch: TypeAlias = Callable[..., tuple[Any, Any]]
-LossFunction: TypeAlias = Callable[[Any, Any], Tensor]
-TrainingOutput: TypeAlias = Callable[[Any, Any, Any, Tensor], Any]
-EvaluationOutput: TypeAlias = Callable[[Any, Any, Any], Any]
-ModelFunction: TypeAlias = Callable[[nn.Module, Any], Any]
-ModelTransform: TypeAlias = Callable[[Any], Any]
-ProcessFunction: TypeAlias = Callable[[Engine, Any], Any]
-
-
-def call_model(model: nn.Module, x: Any) -> Any:
-    """Give what a model makes of its inputs; what is done unless `model_fn` is given.
-
-    >>> call_model(nn.Identity(), 3)
-    3
-    """
-    return model(x)
-
-
-def unchanged(output: Any) -> Any:
-    """Give the output of a model as it is; what is done unless `model_transform` is given.
-
-    >>> unchanged(3)
-    3
-    """
-    return output
-
-
-def loss_value(x: Any, y: Any, y_pred: Any, loss: Tensor) -> Any:
-    """Give the loss as a number; the output of a trainer unless `output_transform` is given.
-
-    >>> loss_value(None, None, None, torch.tensor(0.5))
-    0.5
-    """
-    return loss.item()
-
-
-def prediction_and_target(x: Any, y: Any, y_pred: Any) -> Any:
-    """Give what metrics take; the output of an evaluator unless `output_transform` is given.
-
-    >>> prediction_and_target(None, "y", "y_pred")
-    ('y_pred', 'y')
-    """
-    return y_pred, y
 
 
 @final

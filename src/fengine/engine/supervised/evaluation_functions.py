@@ -8,20 +8,23 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from fengine.engine.batch import _prepare_batch
-from fengine.engine.packages import require_torch_amp
-from fengine.engine.precision import Autocast, Device
-from fengine.engine.steps import (
-    EvaluationOutput,
+from fengine.engine.supervised.optional_packages import require_torch_amp
+from fengine.engine.supervised.precision import Autocast
+from fengine.engine.supervised.process_functions import (
     EvaluationStep,
+    Within,
+    predictor,
+)
+from fengine.engine.supervised.task_parts import (
+    Device,
+    EvaluationOutput,
     ModelFunction,
     ModelTransform,
     PrepareBatch,
     ProcessFunction,
-    Within,
     call_model,
     prediction_and_target,
-    predictor,
+    split_batch,
     unchanged,
 )
 
@@ -30,7 +33,7 @@ def supervised_evaluation_step(
     model: nn.Module,
     device: Device = None,
     non_blocking: bool = False,
-    prepare_batch: PrepareBatch = _prepare_batch,
+    prepare_batch: PrepareBatch = split_batch,
     output_transform: EvaluationOutput = prediction_and_target,
     *,
     model_transform: ModelTransform = unchanged,
@@ -66,7 +69,7 @@ def supervised_evaluation_step_amp(
     model: nn.Module,
     device: Device = None,
     non_blocking: bool = False,
-    prepare_batch: PrepareBatch = _prepare_batch,
+    prepare_batch: PrepareBatch = split_batch,
     output_transform: EvaluationOutput = prediction_and_target,
     *,
     model_transform: ModelTransform = unchanged,

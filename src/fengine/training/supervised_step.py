@@ -21,8 +21,8 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from fengine import PayloadEvent, Stages, State, stages
 from fengine.core.describe import require_callable
 from fengine.core.steps import fused
-from fengine.training.batches import Device, PrepareBatch, non_blocking_for, prepare_batch
 from fengine.training.modes import TrainingMode
+from fengine.training.preparing import Device, PrepareBatch, non_blocking_for, prepare_batch
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
 User = DefaultTypeVar("User", default=None)

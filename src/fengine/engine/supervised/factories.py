@@ -12,17 +12,17 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from fengine.engine.batch import _prepare_batch
-from fengine.engine.descent import Scaler
 from fengine.engine.deterministic import DeterministicEngine
 from fengine.engine.engine import Engine
-from fengine.engine.evaluation_steps import (
+from fengine.engine.supervised.descent import Scaler
+from fengine.engine.supervised.evaluation_functions import (
     supervised_evaluation_step,
     supervised_evaluation_step_amp,
 )
-from fengine.engine.packages import require_torch_amp, require_xla
-from fengine.engine.precision import Device, device_type, model_device_type
-from fengine.engine.steps import (
+from fengine.engine.supervised.optional_packages import require_torch_amp, require_xla
+from fengine.engine.supervised.precision import device_type, model_device_type
+from fengine.engine.supervised.task_parts import (
+    Device,
     EvaluationOutput,
     LossFunction,
     ModelFunction,
@@ -33,9 +33,10 @@ from fengine.engine.steps import (
     call_model,
     loss_value,
     prediction_and_target,
+    split_batch,
     unchanged,
 )
-from fengine.engine.training_steps import (
+from fengine.engine.supervised.training_functions import (
     supervised_training_step,
     supervised_training_step_amp,
     supervised_training_step_apex,
@@ -65,7 +66,7 @@ def create_supervised_trainer(
     loss_fn: LossFunction,
     device: Device = None,
     non_blocking: bool = False,
-    prepare_batch: PrepareBatch = _prepare_batch,
+    prepare_batch: PrepareBatch = split_batch,
     output_transform: TrainingOutput = loss_value,
     *,
     model_transform: ModelTransform = unchanged,
@@ -137,7 +138,7 @@ def create_supervised_evaluator(
     metrics: Mapping[str, Any] | None = None,
     device: Device = None,
     non_blocking: bool = False,
-    prepare_batch: PrepareBatch = _prepare_batch,
+    prepare_batch: PrepareBatch = split_batch,
     output_transform: EvaluationOutput = prediction_and_target,
     *,
     model_transform: ModelTransform = unchanged,
@@ -253,45 +254,45 @@ def _mode(
     model: nn.Module, device: Device, amp_mode: str | None, scaler: Scaler | bool | None
 ) -> tuple[str | None, Scaler | None]:
     kind = None if device is None else device_type(device)
-    return _check_arg(
-        kind == "xla", kind == "mps", amp_mode, scaler, kind or model_device_type(model)
-    )
+    return mode_and_scaler(kind, amp_mode, scaler, kind or model_device_type(model))
 
 
-def _check_arg(
-    on_tpu: bool,
-    on_mps: bool,
-    amp_mode: str | None,
-    scaler: Scaler | bool | None,
-    scaler_device: str = "cuda",
+def mode_and_scaler(
+    kind: str | None, amp_mode: str | None, scaler: Scaler | bool | None, scaler_kind: str
 ) -> tuple[str | None, Scaler | None]:
-    """Give the mode of a step, "tpu" for an XLA device, and the scaler that it needs, if any.
+    """Return the mode of a process function, "tpu" on an XLA device, and the scaler that it needs.
+
+    Args:
+        kind: the type of the device that was given, if one was.
+        amp_mode: as it was given.
+        scaler: a scaler; True makes one; anything false: there is none.
+        scaler_kind: the type of the device that a scaler is made for.
 
     Raises:
         ImportError: a scaler is to be made, and this torch has none.
         RuntimeError: the device is an XLA device, and torch_xla is not installed.
         ValueError: two arguments contradict each other.
 
-    >>> _check_arg(False, False, "amp", False)
+    >>> mode_and_scaler("cpu", "amp", False, "cpu")
     ('amp', None)
     """
-    if on_tpu:
+    if kind == "xla":
         try:
             require_xla("optimizer_step")
         except ImportError as error:
             raise RuntimeError(str(error)) from error
-    if amp_mode and (on_tpu or on_mps):
+    if amp_mode and kind in ("xla", "mps"):
         raise ValueError(
-            f"amp_mode={amp_mode!r} does not work on a device of type "
-            f"{'xla' if on_tpu else 'mps'!r}; leave it out, or give another device"
+            f"amp_mode={amp_mode!r} does not work on a device of type {kind!r}; leave it out, or "
+            "give another device"
         )
     if scaler and amp_mode != "amp":
         raise ValueError(
             f"scaler={scaler!r} is given, but amp_mode={amp_mode!r}; a scaler is for amp_mode='amp'"
         )
     if scaler is True:
-        scaler = require_torch_amp("GradScaler")(scaler_device)
-    return "tpu" if on_tpu else amp_mode, scaler or None
+        scaler = require_torch_amp("GradScaler")(scaler_kind)
+    return "tpu" if kind == "xla" else amp_mode, scaler or None
 
 
 def _on_device(engine: AnyEngine, model: nn.Module, device: Device) -> AnyEngine:

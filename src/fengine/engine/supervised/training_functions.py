@@ -13,8 +13,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from fengine.engine.batch import _prepare_batch
-from fengine.engine.descent import (
+from fengine.engine.supervised.descent import (
     ApexDescent,
     Descent,
     PlainDescent,
@@ -22,21 +21,25 @@ from fengine.engine.descent import (
     Scaler,
     XlaDescent,
 )
-from fengine.engine.packages import require, require_torch_amp, require_xla
-from fengine.engine.precision import Autocast, Device
-from fengine.engine.steps import (
+from fengine.engine.supervised.optional_packages import require, require_torch_amp, require_xla
+from fengine.engine.supervised.precision import Autocast
+from fengine.engine.supervised.process_functions import (
     ClosureStep,
     ComposedStep,
+    TrainingStep,
+    predictor,
+)
+from fengine.engine.supervised.task_parts import (
+    Device,
     LossFunction,
     ModelFunction,
     ModelTransform,
     PrepareBatch,
     ProcessFunction,
     TrainingOutput,
-    TrainingStep,
     call_model,
     loss_value,
-    predictor,
+    split_batch,
     unchanged,
 )
 
@@ -47,7 +50,7 @@ def supervised_training_step(
     loss_fn: LossFunction,
     device: Device = None,
     non_blocking: bool = False,
-    prepare_batch: PrepareBatch = _prepare_batch,
+    prepare_batch: PrepareBatch = split_batch,
     output_transform: TrainingOutput = loss_value,
     *,
     model_transform: ModelTransform = unchanged,
@@ -105,7 +108,7 @@ def supervised_training_step_amp(
     loss_fn: LossFunction,
     device: Device = None,
     non_blocking: bool = False,
-    prepare_batch: PrepareBatch = _prepare_batch,
+    prepare_batch: PrepareBatch = split_batch,
     output_transform: TrainingOutput = loss_value,
     *,
     model_transform: ModelTransform = unchanged,
@@ -157,7 +160,7 @@ def supervised_training_step_apex(
     loss_fn: LossFunction,
     device: Device = None,
     non_blocking: bool = False,
-    prepare_batch: PrepareBatch = _prepare_batch,
+    prepare_batch: PrepareBatch = split_batch,
     output_transform: TrainingOutput = loss_value,
     *,
     model_transform: ModelTransform = unchanged,
@@ -196,7 +199,7 @@ def supervised_training_step_tpu(
     loss_fn: LossFunction,
     device: Device = None,
     non_blocking: bool = False,
-    prepare_batch: PrepareBatch = _prepare_batch,
+    prepare_batch: PrepareBatch = split_batch,
     output_transform: TrainingOutput = loss_value,
     *,
     model_transform: ModelTransform = unchanged,

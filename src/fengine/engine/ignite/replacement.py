@@ -1,8 +1,7 @@
 """Put `fengine.engine` in the place of `ignite.engine`, for code that imports it from now on.
 
-The handlers and metrics of pytorch-ignite take what they need from its own engine when they are
-imported. Behind `install` they find ours there: one module object under two names, so that a class
-is the same class wherever it is imported from.
+Lives here: `install`, the finder, and the loader that returns a module of ours under another name.
+The modules that stand in are elsewhere; the table below says which one stands for which name.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ import attrs
 from typing_extensions import override
 
 _OURS: Final = {
-    "ignite.engine": "fengine.engine.as_ignite",
-    "ignite.engine.deterministic": "fengine.engine.as_ignite.deterministic",
-    "ignite.engine.engine": "fengine.engine.as_ignite.engine",
+    "ignite.engine": "fengine.engine.ignite.stand_in",
+    "ignite.engine.deterministic": "fengine.engine.ignite.stand_in.positional_deterministic",
+    "ignite.engine.engine": "fengine.engine.ignite.stand_in.positional_engine",
     "ignite.engine.events": "fengine.engine.events",
     "ignite.engine.utils": "fengine.engine.utils",
 }
@@ -73,7 +72,7 @@ def install() -> None:
 @final
 @attrs.frozen
 class _Alias(Loader):
-    """Load a module by giving the one that has another name, as it is."""
+    """Load a module by returning, as it is, the one that has another name."""
 
     name: str
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fengine.engine.as_ignite.engine import Engine
 from fengine.engine.deterministic import DeterministicEngine as DocumentedDeterministicEngine
 from fengine.engine.deterministic import ReproducibleBatchSampler as ReproducibleBatchSampler
 from fengine.engine.deterministic import _get_rng_states as _get_rng_states
@@ -10,6 +9,7 @@ from fengine.engine.deterministic import _repr_rng_state as _repr_rng_state
 from fengine.engine.deterministic import _set_rng_states as _set_rng_states
 from fengine.engine.deterministic import keep_random_state as keep_random_state
 from fengine.engine.deterministic import update_dataloader as update_dataloader
+from fengine.engine.ignite.stand_in.positional_engine import Engine
 
 
 class DeterministicEngine(Engine, DocumentedDeterministicEngine):

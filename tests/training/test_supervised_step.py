@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from fengine import Events, Loop, Stages, State, evaluate, last_state
 from fengine.training import Backprop, ForwardPass, Update, supervised, supervised_evaluation
-from fengine.training.batches import Device
+from fengine.training.preparing import Device
 
 Pair = tuple[Tensor, Tensor]
 Plain = State[Pair, Tensor]
