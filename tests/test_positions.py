@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 from typing_extensions import override
 
-from fengine import Events, Loop, Moment, Snapshot, State, outputs
+from fengine import Enterable, Events, Loop, Moment, Resumable, Snapshot, State, outputs
 from fengine.training import Shuffled
 
 torchdata: Any = importlib.import_module("torchdata.stateful_dataloader")  # without types
@@ -528,3 +528,64 @@ def test_a_loader_that_is_iterated_in_a_way_of_its_own_is_not_entered_in_its_sam
     with pytest.raises(ValueError, match="Twice can only be read again"):
         loop.resume(third, loader)
     assert loop.resume(third, loader, replay=True) == moments[-1].state
+
+
+class Placed:
+    """Data that knows its own place, by the protocol."""
+
+    def __init__(self) -> None:
+        self.done = 0
+
+    def __iter__(self) -> Iterator[int]:
+        while self.done < 4:
+            self.done += 1
+            yield self.done
+        self.done = 0
+
+    def get_state(self) -> dict[str, int]:
+        return {"done": self.done}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        self.done = state.pop("done")  # what it is given is its own
+
+
+@pytest.mark.parametrize("length", [None, 3, 6])
+def test_data_that_knows_its_place_is_asked_and_told(length: int | None) -> None:
+    assert isinstance(Placed(), Resumable)
+    loop: Any = Loop(outputs(lambda batch: batch))
+    data = Placed()
+    kept = []
+    for moment in loop.iterate(data, max_epochs=3, epoch_length=length):
+        kept.append((moment, loop.snapshot(moment.state, data)))
+    for number, (_, snapshot) in enumerate(kept):
+        for _ in range(2):
+            rest = list(loop.iterate(Placed(), after=snapshot))
+            assert rest == [moment for moment, _ in kept[number + 1 :]]
+
+
+def test_data_that_knows_its_place_is_refused_without_it() -> None:
+    loop: Any = Loop(outputs(lambda batch: batch))
+    moments = loop.iterate(Placed(), max_epochs=2)
+    second = next(moment for moment in moments if moment.state.iteration == 2)
+    with pytest.raises(ValueError, match="which asks this data for its place"):
+        loop.resume(second.state, Placed())
+
+
+def test_data_in_a_known_order_begins_where_the_run_stands() -> None:
+    begun: list[int] = []
+
+    class Ordered:
+        def __iter__(self) -> Iterator[int]:
+            return self.iterate_from(0)
+
+        def iterate_from(self, place: int) -> Iterator[int]:
+            begun.append(place)
+            return iter(range(place, 4))
+
+    assert isinstance(Ordered(), Enterable)
+    loop: Any = Loop(outputs(lambda batch: batch))
+    moments = list(loop.iterate(Ordered(), max_epochs=2))
+    third = next(moment for moment in moments if moment.state.drawn == 3)
+    begun.clear()
+    assert loop.resume(third.state, Ordered()) == moments[-1].state
+    assert begun[0] == 3

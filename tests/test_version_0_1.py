@@ -42,7 +42,7 @@ def test_dicts_are_read_and_written_alike(plain: Any) -> None:
 
 
 def test_a_run_goes_on_from_a_dict_and_from_a_pickle() -> None:
-    loop: Loop[int, int, Any] = Loop(outputs(abs))
+    loop: Any = Loop(outputs(abs))
     whole = loop.run(DATA, max_epochs=2, user=("me", 1))
     started, within, before_the_end, ended = read("states")[:4]
     assert [state.event for state in (started, within, before_the_end, ended)] == [

@@ -45,9 +45,9 @@ class Resumable(Protocol[Given]):
 
     - `get_state()` returns a value that stands for this place. Later iteration does not change it,
       and it can be pickled.
-    - After `set_state(value)`, the next iteration begins with batch `k + 1` of that pass. Where the
-      pass has no such batch, it gives none, or begins the next pass.
-    - Iterations after that are whole passes again.
+    - After `set_state(value)`, the next iteration begins with batch `k + 1` of that pass.
+    - Once an iteration has come to its end, the place is the beginning of the next pass.
+    - Iterations after that one are whole passes again.
 
     >>> class Counting:
     ...     done = 0
@@ -93,18 +93,25 @@ class Enterable(Protocol[Given]):
 
 @final
 @attrs.frozen
-class _ByStateDict:
-    """Have data with `state_dict` and `load_state_dict` know its place as `Resumable` does."""
+class ByStateDict:
+    """Have data with `state_dict` and `load_state_dict` know its place as `Resumable` does.
+
+    There is one difference: at the end of a pass such data stands in that pass, and the iteration
+    after `load_state_dict` gives nothing.
+    """
 
     data: Stateful
 
     def __iter__(self) -> Iterator[Any]:
+        """Fail: a run iterates over the data itself."""
         raise AssertionError("a run iterates over the data itself")
 
     def get_state(self) -> Any:
+        """Return what the data says of its state."""
         return self.data.state_dict()
 
     def set_state(self, state: Any) -> None:
+        """Have the data take up a state."""
         self.data.load_state_dict(state)
 
 
@@ -114,7 +121,7 @@ def resumable(data: object) -> Resumable[Any] | None:
         return None
     if isinstance(data, Resumable):
         return data
-    return _ByStateDict(data) if isinstance(data, Stateful) else None
+    return ByStateDict(data) if isinstance(data, Stateful) else None
 
 
 def position_of(data: object, state: State[Batch, Output, User]) -> object:

@@ -24,6 +24,7 @@ from fengine.core.missing import MISSING, Missing
 from fengine.core.table import where_in_run
 from fengine.run.box import Box, Leaked
 from fengine.run.place import (
+    ByStateDict,
     begin_pass,
     entered,
     is_under_way,
@@ -219,12 +220,12 @@ class DataSource(Generic[Item]):
         knowing = resumable(self.data)
         assert knowing is not None, "only such data has a position"
         knowing.set_state(copy.deepcopy(self.position))
-        iterator = iter(self.data)
-        if box._exhausted:
-            # The data takes up its place now, at the end or in the next pass; `restart` begins it.
-            next(iterator, MISSING)
-            iterator = iter(())
-        self._take_from(iterator)
+        if not box._exhausted:
+            self._take_from(iter(self.data))
+            return
+        if isinstance(knowing, ByStateDict):
+            next(iter(self.data), MISSING)  # it takes up its place now, at the end of the pass
+        self._take_from(iter(()))
 
     def _fetch_again(self, box: AnyBox) -> None:
         """Fetch the last batch again: of this pass, or of the one before if this has given none."""
