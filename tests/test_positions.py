@@ -530,7 +530,7 @@ def test_a_loader_that_is_iterated_in_a_way_of_its_own_is_not_entered_in_its_sam
     assert loop.resume(third, loader, replay=True) == moments[-1].state
 
 
-class Placed:
+class Numbered:
     """Data that knows its own place, by the protocol."""
 
     def __init__(self) -> None:
@@ -551,24 +551,24 @@ class Placed:
 
 @pytest.mark.parametrize("length", [None, 3, 6])
 def test_data_that_knows_its_place_is_asked_and_told(length: int | None) -> None:
-    assert isinstance(Placed(), Resumable)
+    assert isinstance(Numbered(), Resumable)
     loop: Any = Loop(outputs(lambda batch: batch))
-    data = Placed()
+    data = Numbered()
     kept = []
     for moment in loop.iterate(data, max_epochs=3, epoch_length=length):
         kept.append((moment, loop.snapshot(moment.state, data)))
     for number, (_, snapshot) in enumerate(kept):
         for _ in range(2):
-            rest = list(loop.iterate(Placed(), after=snapshot))
+            rest = list(loop.iterate(Numbered(), after=snapshot))
             assert rest == [moment for moment, _ in kept[number + 1 :]]
 
 
 def test_data_that_knows_its_place_is_refused_without_it() -> None:
     loop: Any = Loop(outputs(lambda batch: batch))
-    moments = loop.iterate(Placed(), max_epochs=2)
+    moments = loop.iterate(Numbered(), max_epochs=2)
     second = next(moment for moment in moments if moment.state.iteration == 2)
     with pytest.raises(ValueError, match="which asks this data for its place"):
-        loop.resume(second.state, Placed())
+        loop.resume(second.state, Numbered())
 
 
 def test_data_in_a_known_order_begins_where_the_run_stands() -> None:

@@ -31,10 +31,10 @@ from fengine.engine.calling import check_signature
 from fengine.engine.enums import Events
 from fengine.engine.handler_lists import HandlerLists, original
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
-from fengine.engine.state_dicts import read_progress
 from fengine.engine.registrations import single_events
 from fengine.engine.running import Inside, Running, answer, say
 from fengine.engine.state import State, box_of, replace
+from fengine.engine.state_dicts import read_progress
 from fengine.engine.versions import version_of
 from fengine.engine.wishes import Flag
 from fengine.run.driver import keep_state
