@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, final
 
+import attrs
+
 from fengine.core.events import Events as CoreEvents
 from fengine.engine.calling import ENGINE_ONLY, EXCEPTION, ITER_COUNTER, THE_ENGINE, entry
 from fengine.engine.enums import EVENT_OF, EventEnum, core_name, is_event, is_events_list
@@ -21,23 +23,21 @@ _EXTRA = {
 
 
 @final
+@attrs.define(eq=False)
 class Registrations:
     """Hold the events of one engine with their handlers.
 
-    Attributes:
+    Args:
         allowed: each registered event, by itself.
         lists: the handlers of each event.
         fired: how often each event without a counter has been fired.
         last: the event that was fired last, and where the run stood then.
     """
 
-    __slots__ = ("allowed", "fired", "last", "lists")
-
-    def __init__(self) -> None:
-        self.allowed: dict[Any, Any] = {}
-        self.lists = HandlerLists()
-        self.fired: dict[Any, int] = {}
-        self.last: tuple[Any, object] = (None, None)
+    allowed: dict[Any, Any] = attrs.field(factory=dict)
+    lists: HandlerLists = attrs.field(factory=HandlerLists)
+    fired: dict[Any, int] = attrs.field(factory=dict)
+    last: tuple[Any, object] = (None, None)
 
     def register(
         self,

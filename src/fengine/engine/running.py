@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable, Container
 from typing import Any, final
 
+import attrs
+
 from fengine.core.events import AnyEvent
 from fengine.core.events import Events as CoreEvents
 from fengine.core.outcome import Status
@@ -40,42 +42,31 @@ _UNCOUNTED = frozenset(
 
 
 @final
+@attrs.define(eq=False)
 class Inside:
     """Hold what an Engine has beside the documented API, as its attribute `_fengine`.
 
-    Attributes:
+    Args:
+        clock: returns the time in seconds.
         state: the live state.
         registrations: the events and their handlers.
         wishes: what is asked of the engine.
         feed: what it knows of its data.
-        clock: returns the time in seconds.
         is_running: whether a run is under way.
         began: when the run began.
         epoch_began: when the epoch began.
         cuda_rng_states: those that a deterministic engine has loaded, until they are used.
     """
 
-    __slots__ = (
-        "began",
-        "clock",
-        "cuda_rng_states",
-        "epoch_began",
-        "feed",
-        "is_running",
-        "registrations",
-        "state",
-        "wishes",
-    )
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self.state = State()
-        self.registrations = Registrations()
-        self.wishes = Wishes()
-        self.feed = Feed()
-        self.clock = clock
-        self.is_running = False
-        self.began = self.epoch_began = 0.0
-        self.cuda_rng_states: list[Any] | None = None
+    clock: Callable[[], float]
+    state: State = attrs.field(factory=State)
+    registrations: Registrations = attrs.field(factory=Registrations)
+    wishes: Wishes = attrs.field(factory=Wishes)
+    feed: Feed = attrs.field(factory=Feed)
+    is_running: bool = False
+    began: float = 0.0
+    epoch_began: float = 0.0
+    cuda_rng_states: list[Any] | None = None
 
 
 @final

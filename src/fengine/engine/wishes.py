@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final, Literal, TypeAlias, final
 
+import attrs
+
 from fengine.core.requests import Interrupt, Terminate, TerminateEpoch
 from fengine.run.box import Box
 
@@ -26,13 +28,11 @@ _FLAGS: Final[dict[Any, Flag]] = {
 
 
 @final
+@attrs.frozen(eq=False)
 class Wishes:
     """Keep what is asked, in its order, until the run takes it."""
 
-    __slots__ = ("posted",)
-
-    def __init__(self) -> None:
-        self.posted: deque[tuple[str, Any]] = deque()
+    posted: deque[tuple[str, Any]] = attrs.field(factory=deque)
 
     def terminate(self, flag: object) -> None:
         """Ask for the end of the run, or no longer."""
