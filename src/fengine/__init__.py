@@ -34,7 +34,7 @@ from fengine.keep.snapshot import Snapshot
 from fengine.later import importing_later
 from fengine.look.plan import Firing, Plan
 from fengine.loop import Loop, Moment
-from fengine.run.driver import last_state
+from fengine.run.failures import last_state
 from fengine.run.firing import fire
 from fengine.run.place import Enterable, Resumable
 from fengine.run.source import DataExhausted

@@ -40,6 +40,7 @@ from fengine.look.loop_in_words import loop_in_words
 from fengine.look.plan import Plan
 from fengine.run.box import Box
 from fengine.run.driver import drive
+from fengine.run.failures import keep_state
 from fengine.run.place import require_place, resumable
 from fengine.run.script import Step, script
 from fengine.run.source import DataSource, NoData, source_of
@@ -525,10 +526,14 @@ class Loop(Generic[Batch, Output, User]):
         table = self.table.compiled()
         fired = self._fired(box, source, saved, table, lazily=False)
         context = nullcontext() if box.status.has_ended else context_of(self.step, of_moments=False)
-        with context:
-            for _ in fired:
-                pass
-        return box.state
+        try:
+            with context:
+                for _ in fired:
+                    pass
+            return box.state
+        except BaseException as error:
+            keep_state(error, box)
+            raise
 
     def _moments(
         self, box: Box[Batch, Output, User], source: AnySource[Batch], saved: Map[str, object]
@@ -541,9 +546,13 @@ class Loop(Generic[Batch, Output, User]):
     ) -> Moments[Batch, Output, User]:
         context = nullcontext() if box.status.has_ended else context_of(self.step, of_moments=True)
         look = box.look
-        with context, closing(fired):
-            for event in fired:
-                yield Moment(event, look())
+        try:
+            with context, closing(fired):
+                for event in fired:
+                    yield Moment(event, look())
+        except BaseException as error:
+            keep_state(error, box)
+            raise
 
     def _fired(
         self,

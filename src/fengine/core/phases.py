@@ -33,9 +33,10 @@ import attrs
     STOPPED,
     TERMINATED,
     COMPLETED,
-    EXIT,
     PAUSED,
-) = range(17)
+    EXIT,
+    INTERRUPTED,
+) = range(18)
 
 
 @final

@@ -37,7 +37,7 @@ from fengine.engine.state import State, box_of, replace
 from fengine.engine.state_dicts import read_progress
 from fengine.engine.versions import version_of
 from fengine.engine.wishes import Flag
-from fengine.run.driver import keep_state
+from fengine.run.failures import keep_state
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -565,20 +565,21 @@ class Engine:
         say(self, box, "runs with max_epochs=%s, max_iters=%s, epoch_length=%s", None, *said)
         replaced = type(self)._fire_event is not Engine._fire_event or "_fire_event" in vars(self)
         by_hook = replaced or self.logger.isEnabledFor(logging.DEBUG)
-        inside.is_running = True
+        error: BaseException | None = None
         try:
+            inside.is_running = True
             error = Running(self, inside, fires_by_hook=by_hook).run()
+            paused = box.status is Status.INTERRUPTED
+            if not paused:
+                self._dataloader_iter = None
+            if error is not None:
+                raise error
+        except BaseException as failure:
+            keep_state(failure, box)
+            raise
         finally:
             inside.is_running = False
-        paused = box.status is Status.INTERRUPTED
-        if not paused:
-            self._dataloader_iter = None
-        if error is not None:
-            keep_state(error, box.state)
-            try:
-                raise error
-            finally:
-                del error  # its traceback holds this frame
+            error = None  # its traceback holds this frame
         took = inside.clock() - inside.began
         if not paused:
             inside.state.times["COMPLETED"] = took

@@ -26,7 +26,8 @@ from fengine.engine.state import State, box_of
 from fengine.engine.utils import _to_hours_mins_secs
 from fengine.engine.wishes import Wishes
 from fengine.run import obeying
-from fengine.run.driver import pull, say_where
+from fengine.run.driver import pull
+from fengine.run.failures import say_where
 from fengine.run.script import script
 
 _EPOCH_STARTED = CoreEvents.EPOCH_STARTED

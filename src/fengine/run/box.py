@@ -17,6 +17,7 @@ around it. The moves of each iteration are in the script.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Final, Generic, final
 
 from immutables import Map
@@ -39,7 +40,10 @@ class Box(Generic[Batch, Output, User]):
 
     Attributes:
         firing: whether the handlers of the event that the run stands at are still to run.
+        called: whether one of them has been called, where an exception came in between.
         payload: what the event that is being fired hands to its handlers.
+        number: runs are numbered as they begin.
+        answered: how many failures of the run have been answered.
 
     >>> box = Box(State(iteration=7))
     >>> before = box.state
@@ -48,7 +52,7 @@ class Box(Generic[Batch, Output, User]):
     (7, 8)
     """
 
-    __slots__ = ("__dict__", "firing", "payload")
+    __slots__ = ("__dict__", "answered", "called", "firing", "number", "payload")
 
     iteration: int
     epoch: int
@@ -73,8 +77,10 @@ class Box(Generic[Batch, Output, User]):
     _has_data: bool
 
     def __init__(self, state: State[Batch, Output, User]) -> None:
-        self.firing = False
+        self.firing = self.called = False
         self.payload: object = None
+        self.number = next(RUNS)
+        self.answered = 0
         self.state = state
 
     def look(self) -> State[Batch, Output, User]:
@@ -97,10 +103,14 @@ class Box(Generic[Batch, Output, User]):
         """How many batches were drawn from the data since its iteration was last started."""
         return self.batches + self._offset
 
+    def asking(self, **changes: Any) -> Requests:
+        """Return the requests with some of them replaced."""
+        asked = {name: getattr(self.requests, name) for name in _REQUESTS}
+        return shared(Requests(**{**asked, **changes}))
+
     def ask(self, **changes: Any) -> None:
         """Replace some of the requests."""
-        asked = {name: getattr(self.requests, name) for name in _REQUESTS}
-        self.requests = shared(Requests(**{**asked, **changes}))
+        self.requests = self.asking(**changes)
 
     def limit(self, name: str, value: int | None) -> None:
         """Replace one limit, unchecked."""
@@ -135,12 +145,14 @@ class Box(Generic[Batch, Output, User]):
         self.limit("epoch_length", max(self.batches, self.drawn))
 
 
+# Tells a run that began within another one from one that came after it, and nothing else.
+RUNS: Final = itertools.count()
 _REQUESTS: Final = ("terminate", "terminate_epoch", "interrupt", "recovery")
 
 
 @final
 class Raised(Exception):
-    """Carry what a handler raised into the script, whatever its type."""
+    """Carry what the driver met at an event into the script, whatever its type."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error

@@ -11,11 +11,10 @@ from collections.abc import Callable, Generator
 from typing import Any, Final, Protocol, cast
 
 from fengine.core.events import AnyEvent, Events
-from fengine.core.outcome import Failure
-from fengine.core.phases import PHASES
-from fengine.core.state import Batch, Output, State, User
+from fengine.core.state import Batch, Output, User
 from fengine.core.table import Compiled, where_in_run
 from fengine.run.box import Box, Raised
+from fengine.run.failures import note, say_where
 from fengine.run.firing import Dispatcher
 
 Course = Generator[AnyEvent, None, BaseException | None]
@@ -52,7 +51,7 @@ def drive(
         lazily: yield the events.
 
     Raises:
-        BaseException: what ended the run, with notes on where; see `last_state`.
+        BaseException: what ended the run, with notes on where.
     """
     fire = Dispatcher(box, table).fire
 
@@ -63,30 +62,30 @@ def drive(
         if not isinstance(error, Exception) and box.requests.recovery is not None:
             # KeyboardInterrupt and its like leave the run, whatever the handlers answer.
             box.ask(recovery=None)
-            error.add_note(
-                f"{type(error).__name__} always leaves the run, so recover() had no effect"
-            )
+            note(error, f"{type(error).__name__} always leaves the run, so recover() had no effect")
 
+    failure: Raised | None = None
+    error: BaseException | None = None
     try:
         begin()
-        error = yield from pull(course, fire, fire_failure, lazily=lazily)
+        while True:
+            try:
+                error = yield from pull(course, fire, fire_failure, failure, lazily=lazily)
+                break
+            except GeneratorExit:
+                raise
+            except BaseException as stray:  # a signal, between two lines of the driver
+                failure = Raised(stray)
         if error is None:
             source.look_for_more(box)
             return
-        keep_state(error, box.state)
         try:
             if isinstance(error, StopIteration):
                 stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box)}")
-                keep_state(stopped, box.state)
                 raise stopped from error
             raise error
         finally:
-            del error  # its traceback holds this frame
-    except BaseException as interruption:
-        # Ctrl-C can come between any two lines, these here among them.
-        if _STATE not in interruption.__dict__:
-            keep_state(interruption, box.state)
-        raise
+            del error, failure  # their tracebacks hold this frame
     finally:
         course.close()
         source.close()
@@ -96,6 +95,7 @@ def pull(
     course: Course,
     fire: Callable[[AnyEvent], None],
     fire_failure: Callable[[AnyEvent], None],
+    failure: Raised | None = None,
     *,
     lazily: bool,
 ) -> Course:
@@ -107,20 +107,23 @@ def pull(
         course: the script.
         fire: fires an event.
         fire_failure: fires EXCEPTION_RAISED.
+        failure: what the driver has met since it pulled last, to go into the script first.
         lazily: yield the events.
 
     Returns:
         The exception that ends the run, or None.
     """
-    send, failure = course.send, None
+    send = course.send
     while True:
         try:
-            event = send(None) if failure is None else course.throw(failure)
-        except StopIteration as end:
-            return cast("BaseException | None", end.value)
-        finally:
-            failure = None
-        try:
+            try:
+                event = send(None) if failure is None else course.throw(failure)
+            except StopIteration as end:
+                return cast("BaseException | None", end.value)
+            except Raised as unheard:  # the script is at its end already
+                return unheard.error
+            finally:
+                failure = None  # its traceback holds this frame
             if event is _FAILURE:
                 fire_failure(event)
             else:
@@ -130,45 +133,3 @@ def pull(
             continue
         if lazily:
             yield event
-
-
-def say_where(error: BaseException, box: Box[Any, Any, Any]) -> None:
-    """Note on an exception that came from no handler what raised it."""
-    event = box.event
-    if event is None or box.failure is not Failure.ELSEWHERE:
-        return
-    place = PHASES[event.name].then if event.name in PHASES else "the step"
-    note = f"in {place} {where_in_run(box)}"
-    # An exception object may be raised again, there or in another run.
-    if place is not None and note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
-
-
-def keep_state(error: BaseException, state: State[Batch, Output, User]) -> None:
-    """Keep the last complete state with an exception that leaves a run, for `last_state`."""
-    error.__dict__[_STATE] = state
-
-
-def last_state(error: BaseException) -> State[object, object, object]:
-    """Return the last complete state of the run that an exception left.
-
-    It holds the work of every handler of earlier events, and of none of the event that failed.
-    `Loop.resume` goes on there: a failed event fires again, a failed step runs again.
-
-    Raises:
-        LookupError: the exception did not come out of a run.
-
-    >>> from fengine import Loop, outputs
-    >>> try:
-    ...     Loop(outputs(lambda batch: 1 // batch)).run([2, 1, 0])
-    ... except ZeroDivisionError as error:
-    ...     print(last_state(error).iteration)
-    3
-    """
-    state = getattr(error, _STATE, None)
-    if not isinstance(state, State):
-        raise LookupError(f"{error!r} did not come out of a run, so there is no state of one")
-    return state
-
-
-_STATE: Final = "_fengine_last_state"

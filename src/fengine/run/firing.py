@@ -22,6 +22,7 @@ from fengine.core.table import (
     where_in_run,
 )
 from fengine.run.box import Box
+from fengine.run.failures import note_failure
 
 # No firing has this number.
 _UNKNOWN: Final = -1
@@ -86,14 +87,16 @@ class Dispatcher(Generic[Batch, Output, User]):
                         ):
                             raise _refusal(handler, result, event, state)
                         state = result
+            if state is None or state is before:
+                box.firing = False
+            else:
+                box.__dict__, box.firing = state.__dict__.copy(), False
         except BaseException as error:
+            box.called = handler is not None or wanted is not None
             role, called = ("handler", handler) if wanted is None else ("filter", wanted)
-            error.add_note(f"in {role} {describe(called)} of {event!r} {where_in_run(box)}")
+            said = f"in {role} {describe(called)} of {event!r} {where_in_run(box)}"
+            note_failure(error, said, box)
             raise
-        if state is None or state is before:
-            box.firing = False
-        else:
-            box.__dict__, box.firing = state.__dict__.copy(), False
 
 
 def fire(

@@ -19,6 +19,7 @@ from fengine.core.phases import (
     EPOCH_OVER,
     EPOCH_STARTED,
     EXIT,
+    INTERRUPTED,
     ITERATION_COMPLETED,
     ITERATION_STARTED,
     PAUSED,
@@ -119,14 +120,16 @@ def recovered(box: Box[Batch, Output, User]) -> int:
     A request that was refused is taken out too where the run goes on; it would be refused again.
     """
     recovery, at = box.requests.recovery, rank(box)
-    if box.failure is Failure.REFUSED and recovery is not Recovery.END_RUN:
-        box.ask(terminate_epoch=None)
-    box.ask(recovery=None)
-    box.failure = None
+    goes_on = recovery is not Recovery.END_RUN
+    if box.failure is Failure.REFUSED and goes_on:
+        requests = box.asking(recovery=None, terminate_epoch=None)
+    else:
+        requests = box.asking(recovery=None)
+    box.requests, box.failure, box.answered = requests, None, box.answered + 1
     if recovery is Recovery.END_RUN:
         return EXIT
     if box.status is Status.INTERRUPTED:
-        return PAUSED
+        return INTERRUPTED
     if recovery is Recovery.END_EPOCH and is_in_epoch(at):
         return EPOCH_OVER
     if recovery is Recovery.SKIP_BATCH and is_in_iteration(at):

@@ -41,7 +41,9 @@ from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, Terminat
 from fengine.core.state import Batch, Output, State, User, new_object, set_fields
 from fengine.core.steps import Stages, function_of_batch
 from fengine.run import obeying
-from fengine.run.box import Box, Leaked, Raised
+from fengine.run.box import RUNS, Box, Leaked, Raised
+from fengine.run.failures import note
+from fengine.run.place import note_end_of_pass
 from fengine.run.source import Source
 
 Step: TypeAlias = Callable[[State[Batch, Output, User]], State[Batch, Output, User]]
@@ -89,56 +91,81 @@ def script(
     Returns:
         The exception that ends the run, or None.
     """
-    return _Script(box, step, source, heard, finish_iteration).whole()
+    return _Script(box, step, source, heard, finish_iteration, obeying.rank(box)).whole()
 
 
 @final
 @attrs.define(eq=False)
 class _Script(Generic[Batch, Output, User]):
-    """Hold what a script works with; see `script`."""
+    """Hold what a script works with, and where it is; see `script`.
+
+    Args:
+        at: the rank that is done.
+        entering: the event that the run stands at is to be completed before anything else.
+        unanswered: the exception that EXCEPTION_RAISED is to fire for.
+        error: the exception that stays, and ends the run.
+        leaving: the run is over, but for EXITED.
+        recoveries: how many there were without an iteration between, and in which iteration.
+    """
 
     box: Box[Batch, Output, User]
     step: Step[Batch, Output, User]
     source: Source[Batch]
     heard: Container[str]
     finish_iteration: bool
+    at: int
+    entering: bool = True
+    unanswered: BaseException | None = None
+    error: BaseException | None = None
+    leaving: bool = False
+    recoveries: tuple[int, int] = (0, 0)
 
     def whole(self) -> Generator[AnyEvent, None, BaseException | None]:
+        """Go through a run, whatever comes between two lines of it."""
+        self.box.number = next(RUNS)
+        try:
+            while not self.box.status.has_ended:
+                try:
+                    yield from self.parts()
+                    return self.error
+                except GeneratorExit:
+                    raise
+                except BaseException as stray:
+                    self.meet(stray)
+            return self.error
+        finally:
+            self.error = self.unanswered = None  # their tracebacks hold this frame
+
+    def parts(self) -> Firings:
         """Go through a run part by part, with its jumps, its failures and its end."""
-        box = self.box
-        if box.status.has_ended:
-            return None
-        at, entering = obeying.rank(box), True
-        stuck, iteration = 0, box.iteration
-        while True:
-            error: BaseException | None = None
+        while not (self.leaving and not self.box.firing):
             try:
-                if entering:
-                    entering = False
-                    at = yield from self.enter(at)
-                while at < phases.STOPPED:
-                    at = yield from self.beginning(at)
-                    at = yield from self.iterations(at)
-                    at = yield from self.end_of_epoch(at)
-                yield from self.end_of_run(at)
-                break
+                if self.unanswered is not None:
+                    yield from self.fail(self.unanswered)
+                if self.error is None and self.at < phases.EXIT:
+                    if self.entering:
+                        self.entering = False
+                        self.at = yield from self.enter(self.at)
+                    while self.at < phases.STOPPED:
+                        self.at = yield from self.beginning(self.at)
+                        self.at = yield from self.iterations(self.at)
+                        self.at = yield from self.end_of_epoch(self.at)
+                    self.at = yield from self.end_of_run(self.at)
+                yield from self.exit()
             except obeying.Jump as jump:
-                at = jump.to
+                self.at = jump.to
             except GeneratorExit:
                 raise
             except BaseException as failure:
-                error = failure.error if isinstance(failure, Raised | Leaked) else failure
-            if error is not None:
-                stuck = stuck + 1 if box.iteration == iteration else 0
-                iteration = box.iteration
-                at, error = yield from self.fail(error, last=stuck >= _MOST_RECOVERIES)
-                entering = True
-                if error is not None or at == phases.PAUSED:
-                    break
-        try:
-            return (yield from self.exit(at, error))
-        finally:
-            del error  # its traceback holds this frame
+                self.meet(failure)
+
+    def meet(self, failure: BaseException) -> None:
+        """Take note of an exception, which is announced unless the run is ending already."""
+        found = failure.error if isinstance(failure, Raised | Leaked) else failure
+        if self.error is None and not self.leaving:
+            self.unanswered = found
+        else:
+            self.error = _foremost(self.error, found)
 
     def beginning(self, at: int) -> Generator[AnyEvent, None, int]:
         """Begin the run, and an epoch; return the rank that is reached."""
@@ -241,7 +268,8 @@ class _Script(Generic[Batch, Output, User]):
             if at != phases.STOP_ITERATION and source.announced:
                 yield from self.announce(Events.DATALOADER_STOP_ITERATION)
                 self.obey()
-            source.restart(box)
+            if at != phases.STOP_ITERATION or box._exhausted:
+                source.restart(box)
             box._batch = MISSING
             try:
                 batch = source.fetch()
@@ -322,9 +350,10 @@ class _Script(Generic[Batch, Output, User]):
         if at >= phases.STOPPED:
             return at
         if at == phases.EPOCH_CUT:
+            note_end_of_pass(box)
             yield from self.announce(Events.TERMINATE_SINGLE_EPOCH)
             at = phases.EPOCH_TERMINATED
-        if at == phases.EPOCH_TERMINATED:
+        if at == phases.EPOCH_TERMINATED and box._exhausted:
             self.source.restart(box)
         if box.requests.terminate_epoch is TerminateEpoch.SILENT:
             box.event = Events.EPOCH_COMPLETED
@@ -333,8 +362,8 @@ class _Script(Generic[Batch, Output, User]):
         obeying.end_epoch(box, finish_iteration=self.finish_iteration)
         return phases.STARTED
 
-    def end_of_run(self, at: int) -> Firings:
-        """End the run where it is stopped, paused or done."""
+    def end_of_run(self, at: int) -> Generator[AnyEvent, None, int]:
+        """End the run where it is stopped, paused or done; return the rank to leave at."""
         box = self.box
         if at == phases.STOPPED:
             yield from self.announce(Events.TERMINATE)
@@ -344,9 +373,11 @@ class _Script(Generic[Batch, Output, User]):
             if Events.INTERRUPT.name in self.heard:
                 yield Events.INTERRUPT
             obeying.refuse_recovery(box)
-        elif at < phases.COMPLETED and box.requests.terminate is not Terminate.SILENT:
+            return phases.INTERRUPTED
+        if at < phases.COMPLETED and box.requests.terminate is not Terminate.SILENT:
             yield from self.announce(Events.COMPLETED)
             obeying.refuse_recovery(box)
+        return phases.COMPLETED
 
     def obey(self) -> None:
         """Jump to where the requests lead, if there are any."""
@@ -357,10 +388,10 @@ class _Script(Generic[Batch, Output, User]):
         """Complete the event at which the run stands, and return the rank to go on from."""
         box = self.box
         event, status, failure = box.event, box.status, box.failure
-        if at > phases.START:
-            box.status = Status.RUNNING
         if status is Status.INTERRUPTED:
-            box.ask(interrupt=None)
+            box.requests, box.status = box.asking(interrupt=None), Status.RUNNING
+        elif at > phases.START:
+            box.status = Status.RUNNING
         if failure is not None and box.requests.recovery is not None:
             return (yield from self.enter(obeying.recovered(box)))
         emitted = event is not None and event.name not in phases.PHASES
@@ -379,59 +410,60 @@ class _Script(Generic[Batch, Output, User]):
             self.obey()
         return at
 
-    def fail(
-        self, error: BaseException, *, last: bool
-    ) -> Generator[AnyEvent, None, tuple[int, BaseException | None]]:
-        """Fire EXCEPTION_RAISED; return the rank to go on from, or the exception that stays."""
+    def fail(self, error: BaseException) -> Firings:
+        """Fire EXCEPTION_RAISED; find where to go on from, or that the exception stays."""
         box = self.box
-        if box.firing:
-            box.failure, box.firing = Failure.AT_EVENT, False
+        if box.firing or box.failure is Failure.AT_EVENT:
+            kind = Failure.AT_EVENT
         else:
-            refused = isinstance(error, RequestError)
-            box.failure = Failure.REFUSED if refused else Failure.ELSEWHERE
+            kind = Failure.REFUSED if isinstance(error, RequestError) else Failure.ELSEWHERE
+        box.failure, box.firing = kind, False
         box.counts = box.counted(Events.EXCEPTION_RAISED)
         if Events.EXCEPTION_RAISED.name in self.heard:
             box.payload = error
             try:
                 yield Events.EXCEPTION_RAISED
             except Raised as again:
-                return phases.EXIT, _foremost(error, again.error)
+                self.error, self.unanswered = _foremost(error, again.error), None
+                return
             finally:
                 box.payload = None
+        number, iteration = self.recoveries
+        number = number + 1 if iteration == box.iteration else 0
+        self.recoveries = number, box.iteration
         if box.requests.recovery is None:
-            return phases.EXIT, error
-        if last:
-            error.add_note(
-                f"recovered {_MOST_RECOVERIES} times in a row, without an iteration between"
-            )
-            return phases.EXIT, error
-        return obeying.recovered(box), None
+            self.error, self.unanswered = error, None
+        elif number >= _MOST_RECOVERIES:
+            times = f"recovered {_MOST_RECOVERIES} times in a row"
+            note(error, f"{times}, without an iteration between")
+            self.error, self.unanswered = error, None
+        else:
+            self.at, self.entering, self.unanswered = obeying.recovered(box), True, None
 
-    def exit(
-        self, at: int, error: BaseException | None
-    ) -> Generator[AnyEvent, None, BaseException | None]:
+    def exit(self) -> Firings:
         """Say how the run ended, and fire EXITED, which is always the last event."""
-        box = self.box
+        box, error = self.box, self.error
         if error is not None:
             box.status = Status.FAILED
-        elif at == phases.PAUSED:
-            box.status = Status.INTERRUPTED
-            box.ask(interrupt=None)
-        elif at == phases.EXIT or (
+        elif self.at == phases.INTERRUPTED:
+            box.requests, box.status = box.asking(interrupt=None), Status.INTERRUPTED
+        elif self.at == phases.EXIT or (
             box.requests.terminate is not Terminate.LIMIT and Events.TERMINATE.name in box.counts
         ):
             box.status = Status.TERMINATED
         else:
             box.status = Status.COMPLETED
-        if Events.EXITED.name in self.heard:
+        self.leaving, box.firing, box.called = True, Events.EXITED.name in self.heard, False
+        if box.firing:
             box.payload = Outcome(box.status, error)
             try:
                 yield Events.EXITED
             except Raised as raised:
-                return _foremost(error, raised.error)
+                # Handlers run once: where one has been called, the event is done with.
+                box.firing = box.firing and not box.called
+                self.error = _foremost(error, raised.error)
             finally:
                 box.payload = None
-        return error
 
 
 def _called(function: Callable[..., object], value: object) -> object:
@@ -447,7 +479,7 @@ def _foremost(error: BaseException | None, again: BaseException) -> BaseExceptio
     if error is None or again is error:
         return again
     if isinstance(again, Exception) and not isinstance(error, Exception):
-        error.add_note(f"a handler of it raised {again!r}")
+        note(error, f"a handler of it raised {again!r}")
         return error
     if again.__context__ is None:
         again.__context__ = error

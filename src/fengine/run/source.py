@@ -23,6 +23,7 @@ from typing_extensions import override
 from fengine.core.missing import MISSING, Missing
 from fengine.core.table import where_in_run
 from fengine.run.box import Box, Leaked
+from fengine.run.failures import note
 from fengine.run.place import (
     ByStateDict,
     begin_pass,
@@ -142,7 +143,7 @@ class DataSource(Generic[Item]):
                 f"data raised {type(leaked.error).__name__} on the way to its place"
             ) from leaked.error
         except Exception as error:
-            error.add_note(f"on the way of the data to its place {where_in_run(box)}")
+            note(error, f"on the way of the data to its place {where_in_run(box)}")
             raise
         box._batch_due = False
 

@@ -1,0 +1,111 @@
+"""Failures: what a run keeps with an exception that it met: its last state, and notes on where.
+
+The exception is the user's. What is kept with it is a courtesy: an exception that takes no notes
+goes without, a copy or a pickle of it holds no state, and one that is raised again holds what the
+newest run has said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Final, final
+
+from typing_extensions import override
+
+from fengine.core.outcome import Failure
+from fengine.core.phases import PHASES
+from fengine.core.state import State
+from fengine.core.table import where_in_run
+from fengine.run.box import Box
+
+_KEPT: Final = "_fengine"
+
+
+@final
+class Kept:
+    """Hold what runs have kept with an exception; copies and pickles of it hold nothing.
+
+    Attributes:
+        state: the last state of the run that the exception left; None if it has left none.
+        notes: what the runs have noted.
+        failure: the number of the run, and which of its failures that is.
+    """
+
+    __slots__ = ("failure", "notes", "state")
+
+    def __init__(self) -> None:
+        self.state: State[Any, Any, Any] | None = None
+        self.notes: list[str] = []
+        self.failure = (-1, -1)
+
+    @override
+    def __reduce__(self) -> tuple[type[Kept], tuple[()]]:
+        """Return what `copy` and `pickle` make it of."""
+        return Kept, ()
+
+
+def note(error: BaseException, text: str) -> None:
+    """Add a note to an exception, if it takes notes."""
+    with contextlib.suppress(Exception):
+        if text not in getattr(error, "__notes__", ()):
+            error.add_note(text)
+
+
+def note_failure(error: BaseException, text: str, box: Box[Any, Any, Any]) -> None:
+    """Note on an exception what of a run raised it.
+
+    Notes of an earlier failure, whose exception is raised again, are taken away. Those of a run
+    within this one stay.
+    """
+    kept, failure = _kept(error), (box.number, box.answered)
+    if kept.failure != failure and kept.failure[0] <= box.number:
+        with contextlib.suppress(Exception):
+            error.__notes__ = [one for one in error.__notes__ if one not in kept.notes]
+        kept.notes = []
+    kept.failure = failure
+    kept.notes.append(text)
+    note(error, text)
+
+
+def say_where(error: BaseException, box: Box[Any, Any, Any]) -> None:
+    """Note on an exception that came from no handler what raised it."""
+    event = box.event
+    if event is None or box.failure is not Failure.ELSEWHERE:
+        return
+    place = PHASES[event.name].then if event.name in PHASES else "the step"
+    if place is not None:
+        note_failure(error, f"in {place} {where_in_run(box)}", box)
+
+
+def keep_state(error: BaseException, box: Box[Any, Any, Any]) -> None:
+    """Keep the last complete state with an exception that leaves a run, for `last_state`."""
+    _kept(error).state = box.state
+
+
+def last_state(error: BaseException) -> State[object, object, object]:
+    """Return the last complete state of the run that an exception left.
+
+    It holds the work of every handler of earlier events, and of none of the event that failed.
+    `Loop.resume` goes on there: a failed event fires again, a failed step runs again.
+
+    Raises:
+        LookupError: the exception did not come out of a run, or is a copy of one that did.
+
+    >>> from fengine import Loop, outputs
+    >>> try:
+    ...     Loop(outputs(lambda batch: 1 // batch)).run([2, 1, 0])
+    ... except ZeroDivisionError as error:
+    ...     print(last_state(error).iteration)
+    3
+    """
+    kept = error.__dict__.get(_KEPT)
+    if not isinstance(kept, Kept) or kept.state is None:
+        raise LookupError(f"{error!r} did not come out of a run, so there is no state of one")
+    return kept.state
+
+
+def _kept(error: BaseException) -> Kept:
+    kept = error.__dict__.get(_KEPT)
+    if not isinstance(kept, Kept):
+        kept = error.__dict__[_KEPT] = Kept()
+    return kept
