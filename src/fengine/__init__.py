@@ -10,7 +10,7 @@ from fengine.core.events import Event, Events, EventSet, PayloadEvent
 from fengine.core.filters import Filter, after, before, every, once, where
 from fengine.core.handlers import Handler, PayloadHandler, compose, focus, tap, when
 from fengine.core.limits import Limits
-from fengine.core.outcome import Outcome, Status
+from fengine.core.outcome import Failure, Outcome, Status
 from fengine.core.registration import Registration
 from fengine.core.registry import EventRegistry
 from fengine.core.requests import (
@@ -92,6 +92,7 @@ __all__ = [
     "EventRegistry",
     "EventSet",
     "Events",
+    "Failure",
     "Filter",
     "Firing",
     "Handler",

@@ -26,7 +26,13 @@ from fengine.core.events import (
     PayloadEvent,
 )
 from fengine.core.handlers import Handler, PayloadHandler
-from fengine.core.limits import LimitArguments, Limits, require_limits
+from fengine.core.limits import (
+    EndArguments,
+    LimitArguments,
+    Limits,
+    require_limits,
+)
+from fengine.core.limits import require_names as require_names_of_limits
 from fengine.core.registration import Others, registrations
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.semantics import DOCUMENTED, Semantics
@@ -263,15 +269,20 @@ class Loop(Generic[Batch, Output, User]):
         return loop_in_words(self.step, self.registry, self.table)
 
     def plan(
-        self, *, batches: int | None = None, **limits: Unpack[LimitArguments]
+        self,
+        *,
+        epoch_length: int,
+        batches: int | None = None,
+        **ends: Unpack[EndArguments],
     ) -> Plan[Batch, Output, User]:
         """Say which events a run fires and which handlers it calls, without running anything.
 
         The run is one over data of `epoch_length` batches, of which no handler asks anything.
 
         Args:
+            epoch_length: number of batches in an epoch.
             batches: how many batches the data gives in all, if it gives each once.
-            **limits: as for `run`; `epoch_length` is needed.
+            **ends: `max_epochs` or `max_iters`, as for `run`.
 
         Raises:
             TypeError: a limit or `batches` is not an int.
@@ -283,9 +294,9 @@ class Loop(Generic[Batch, Output, User]):
         >>> [(firing.epoch, firing.iteration) for firing in plan if firing.handlers]
         [(1, 3), (2, 6)]
         """
-        checked = require_limits(limits)
-        if checked.epoch_length is None:
+        if epoch_length is None:
             raise TypeError("a plan needs epoch_length=, the number of batches in an epoch")
+        checked = require_limits({**ends, "epoch_length": epoch_length})
         if batches is not None and (type(batches) is not int or batches < 0):
             kind = ValueError if type(batches) is int else TypeError
             raise kind(f"batches={batches!r} is not the number of batches that data gives, from 0")
@@ -406,6 +417,7 @@ class Loop(Generic[Batch, Output, User]):
                 )
             box, source = _begun(data, user, require_limits(limits))
             return self._moments(box, source, Map())
+        require_names_of_limits(limits)
         if user is not None or any(limit is not None for limit in limits.values()):
             raise TypeError(
                 "after= holds the user's record and the limits already, so user=, max_epochs=, "
@@ -449,17 +461,21 @@ class Loop(Generic[Batch, Output, User]):
         True
         """
         box, source, saved = self._going_on(after, data, replay=replay)
-        del after  # the caller alone decides how long it lives
-        return self._finish(box, source, saved)
+        state = after.state if isinstance(after, Snapshot) else after
+        if not state.status.has_ended:
+            del after, state  # the caller alone decides how long they live
+            return self._finish(box, source, saved)
+        self._finish(box, source, saved)
+        return state
 
     def snapshot(
         self, state: State[Batch, Output, User], data: Iterable[Batch] | None = None
     ) -> Snapshot[Batch, Output, User]:
         """Take a snapshot of a run that stands at a state, to go on from later.
 
-        It holds the state, copies of what `external` names, and the place of data that has
-        `state_dict` and `load_state_dict`, such as torchdata's StatefulDataLoader. What is not
-        named, such as a random generator, is not in it.
+        It holds the state, copies of what `external` names, and the place of data that knows it:
+        see `Resumable`; torchdata's StatefulDataLoader does too. What is not named, such as a
+        random generator, is not in it.
 
         Args:
             state: where the run stands now.

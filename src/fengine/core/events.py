@@ -4,8 +4,7 @@ An event is a frozen value, equal by structure; `Events` names those of the loop
 with criteria returns a filtered one, `|` joins several into an `EventSet`; neither changes its
 operands. A `PayloadEvent[P]` hands its handlers a `P` beside the state.
 
-Does not live here: their order (`phases`), which events a loop knows (`registry`), and when they
-fire (`run.script`).
+Does not live here: their order (`phases`), and which events a loop knows (`registry`).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from fengine.core.filters import (
     where,
 )
 from fengine.core.outcome import Outcome
-from fengine.core.phases import PHASES, Fires
+from fengine.core.phases import PHASES, Fires, rank_of
 
 P = TypeVar("P")
 
@@ -281,6 +280,15 @@ _ALL: Final[tuple[AnyEvent, ...]] = tuple(
 )
 
 BUILT_IN: Final[Map[str, AnyEvent]] = Map({event.name: event for event in _ALL})
+
+
+def rank_at(event: AnyEvent | None) -> int:
+    """Return the rank of the event that a run stands at; see `rank_of`.
+
+    >>> rank_at(Events.STARTED) == rank_at(None)
+    False
+    """
+    return rank_of(None if event is None else event.name)
 
 
 def criteria(

@@ -8,11 +8,16 @@ from typing import TypedDict, final
 import attrs
 
 
-class LimitArguments(TypedDict, total=False):
-    """Name the limits as users give them to `run`, `iterate` and `plan`."""
+class EndArguments(TypedDict, total=False):
+    """Name the ends of a run as users give them: a number of epochs, or of iterations."""
 
     max_epochs: int | None
     max_iters: int | None
+
+
+class LimitArguments(EndArguments, total=False):
+    """Name the limits of a run as users give them."""
+
     epoch_length: int | None
 
 
@@ -106,10 +111,7 @@ def require_limits(given: LimitArguments) -> Limits:
     >>> require_limits({"epoch_length": 5})
     Limits(max_epochs=1, max_iters=None, epoch_length=5)
     """
-    for name in given:
-        if name not in LimitArguments.__annotations__:
-            known = ", ".join(f"{one}=" for one in LimitArguments.__annotations__)
-            raise TypeError(f"there is no argument {name}=; a run takes {known} as its limits")
+    require_names(given)
     epochs, iterations = given.get("max_epochs"), given.get("max_iters")
     if epochs is not None and iterations is not None:
         raise ValueError(
@@ -118,3 +120,17 @@ def require_limits(given: LimitArguments) -> Limits:
     if epochs is None and iterations is None:
         epochs = 1
     return Limits(epochs, iterations, given.get("epoch_length"))
+
+
+def require_names(given: LimitArguments) -> None:
+    """Refuse limits of other names than there are.
+
+    Raises:
+        TypeError: there is one.
+    """
+    known = [*EndArguments.__annotations__, "epoch_length"]
+    for name in given:
+        if name not in known:
+            raise TypeError(
+                f"there is no argument {name}=; the limits of a run are {', '.join(known)}"
+            )

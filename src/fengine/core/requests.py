@@ -1,7 +1,7 @@
 """Requests: what a handler may ask of the loop, as values in the state.
 
 Terminate, terminate_epoch and interrupt are independent; each says how its ending is announced.
-A recovery answers an exception. `run.obeying` decides which of several is obeyed first.
+A recovery answers an exception. Which of several is obeyed first is decided where a run is.
 """
 
 from __future__ import annotations

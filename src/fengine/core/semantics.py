@@ -1,6 +1,6 @@
 """Semantics: when a requested stop acts, which is where two versions of the engine API differ.
 
-What else differs between them is the Engine's: see `fengine.engine`.
+What else differs between them is for the adapter to say.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """State: everything a run knows between two events, as one frozen record.
 
 Here is the record, and what a user may do with it. Nothing here changes its argument. What the loop
-does to a run is in the room `run`, where the same fields are registers that are written in place.
+does to a run is not here: there the same fields are registers, which are written in place.
 
 A state keeps its fields in its `__dict__`, so that a picture of a run is one copy of a dict.
 """
@@ -17,11 +17,11 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
 from fengine.core.equality import same
-from fengine.core.events import AnyEvent, Events
+from fengine.core.events import AnyEvent, Events, rank_at
 from fengine.core.limits import Limits
 from fengine.core.missing import MISSING, Missing
 from fengine.core.outcome import Failure, Status
-from fengine.core.phases import GET_BATCH_COMPLETED, has_batch_to_come, rank_of
+from fengine.core.phases import GET_BATCH_COMPLETED, has_batch_to_come
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.requests import (
     NO_REQUESTS,
@@ -114,7 +114,7 @@ class State(Generic[Batch, Output, User]):
     status: Status = Status.READY
     attributes: Map[str, int] = attrs.field(default=_NO_NUMBERS, converter=_frozen_counts)
     failure: Failure | None = None
-    passes: int = 0
+    passes: int = attrs.field(default=0, validator=_count)
     # The loop's own notes. The counts at the start of the epoch:
     _counts_before: Map[str, int] = attrs.field(default=_NO_NUMBERS, alias="counts_before")
     # What to add to `batches` for the number of batches drawn in this pass over the data:
@@ -302,7 +302,7 @@ class State(Generic[Batch, Output, User]):
             )
         limits = attrs.evolve(self.limits, max_epochs=max_epochs, max_iters=max_iters)
         state = _before_end(self)
-        rank = rank_of(None if state.event is None else state.event.name)
+        rank = rank_at(state.event)
         next_one = has_batch_to_come(rank) or rank == GET_BATCH_COMPLETED
         for name, limit, reached in (
             ("max_epochs", limits.max_epochs, state.epoch),

@@ -4,8 +4,8 @@ A step is `State -> State`. `outputs` lifts a function of the batch. `stages` ch
 of which takes the value of the one before, with events between them. Both compare, hash and pickle
 where their functions do.
 
-What only the steps of `fengine.training` need is at the end, and is no method: contexts of a run,
-and a function that does in one call what stages do.
+The functions at the end are for who makes steps that trainings use, and no part of the public API:
+contexts of a run, and a function that does in one call what stages do.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 A table holds registrations in their order. Compiled, it holds the handlers of each event in groups,
 for whoever fires it. The number of a firing, which filters ask for, is told here too.
 
-Does not live here: when an event fires (`run.script`), and firing (`run.firing`).
+Does not live here: when an event fires, and calling its handlers.
 """
 
 from __future__ import annotations

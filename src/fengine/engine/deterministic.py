@@ -31,7 +31,7 @@ from fengine.engine.random_states import (
 )
 from fengine.engine.random_states import keep_random_state as keep_random_state
 from fengine.engine.reproducible_batches import ReproducibleBatchSampler as ReproducibleBatchSampler
-from fengine.engine.reproducible_batches import begin_pass, reproducible
+from fengine.engine.reproducible_batches import begin_reproducible_pass, reproducible
 from fengine.engine.reproducible_batches import update_dataloader as update_dataloader
 from fengine.engine.state import State, box_of
 
@@ -194,7 +194,7 @@ class DeterministicEngine(Engine):
         begun_at = iteration - seen
         self._setup_seed(iteration=begun_at)
         if isinstance(getattr(data, "batch_sampler", None), ReproducibleBatchSampler):
-            return begin_pass(data, seen, first=begun_at == 0)
+            return begin_reproducible_pass(data, seen, first=begun_at == 0)
         if seen:
             self.logger.info("Iterate over the data up to iteration %d to resume there", iteration)
         batches: Iterator[Any] = iter(data)

@@ -567,19 +567,21 @@ class Engine:
         by_hook = replaced or self.logger.isEnabledFor(logging.DEBUG)
         error: BaseException | None = None
         try:
-            inside.is_running = True
-            error = Running(self, inside, fires_by_hook=by_hook).run()
-            paused = box.status is Status.INTERRUPTED
-            if not paused:
-                self._dataloader_iter = None
-            if error is not None:
-                raise error
+            try:
+                inside.is_running = True
+                error = Running(self, inside, fires_by_hook=by_hook).run()
+                paused = box.status is Status.INTERRUPTED
+                if not paused:
+                    self._dataloader_iter = None
+                if error is not None:
+                    raise error
+            finally:
+                inside.is_running = False
+                error = None  # its traceback holds this frame
         except BaseException as failure:
+            inside.is_running = False  # a signal may have come before the same line above
             keep_state(failure, box)
             raise
-        finally:
-            inside.is_running = False
-            error = None  # its traceback holds this frame
         took = inside.clock() - inside.began
         if not paused:
             inside.state.times["COMPLETED"] = took

@@ -139,7 +139,9 @@ def reproducible(data: Any) -> Any:
     return update_dataloader(data, ReproducibleBatchSampler(data.batch_sampler))
 
 
-def begin_pass(dataloader: AnyDataLoader, iteration: int, *, first: bool) -> Iterator[Any]:
+def begin_reproducible_pass(
+    dataloader: AnyDataLoader, iteration: int, *, first: bool
+) -> Iterator[Any]:
     """Iterate over a reproducible DataLoader from an iteration on, with the indices drawn now.
 
     What is drawn, and in which order, is what an uninterrupted run draws for that pass.
@@ -150,7 +152,7 @@ def begin_pass(dataloader: AnyDataLoader, iteration: int, *, first: bool) -> Ite
         first: whether it is the first pass of a run.
 
     >>> loader = reproducible(DataLoader(range(6), batch_size=2, collate_fn=list))
-    >>> list(begin_pass(loader, 2, first=True)), list(loader)
+    >>> list(begin_reproducible_pass(loader, 2, first=True)), list(loader)
     ([[4, 5]], [[0, 1], [2, 3], [4, 5]])
     """
     sampler = dataloader.batch_sampler

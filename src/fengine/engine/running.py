@@ -12,7 +12,7 @@ from typing import Any, final
 
 import attrs
 
-from fengine.core.events import AnyEvent
+from fengine.core.events import AnyEvent, rank_at
 from fengine.core.events import Events as CoreEvents
 from fengine.core.outcome import Status
 from fengine.core.phases import PHASES, Fires, is_in_iteration
@@ -25,7 +25,6 @@ from fengine.engine.registrations import Registrations, call
 from fengine.engine.state import State, box_of
 from fengine.engine.utils import _to_hours_mins_secs
 from fengine.engine.wishes import Wishes
-from fengine.run import obeying
 from fengine.run.driver import pull
 from fengine.run.failures import say_where
 from fengine.run.script import script
@@ -139,7 +138,12 @@ class Running:
             times["COMPLETED"] = inside.clock() - inside.began
         if event is _CUT:
             self._engine._fire_event(EVENT_OF[event.name], iter_counter=box.batches)
-        elif self._by_hook or self._lists[event.name] or event.name not in _UNCOUNTED:
+        elif (
+            self._by_hook
+            or self._lists[event.name]
+            or event.name not in _UNCOUNTED
+            or "_fire_event" in vars(self._engine)  # set since the run began
+        ):
             self._engine._fire_event(EVENT_OF[event.name])
         else:
             inside.registrations.last = EVENT_OF[event.name], (box.event, box.batches)
@@ -162,7 +166,7 @@ def answer(engine: Any, inside: Inside, error: Any) -> None:
     failure = CoreEvents.EXCEPTION_RAISED.name
     if not inside.registrations.lists.by_name[failure]:
         return
-    ends_epoch = is_in_iteration(obeying.rank(box)) and isinstance(error, Exception)
+    ends_epoch = is_in_iteration(rank_at(box.event)) and isinstance(error, Exception)
     try:
         engine._fire_event(EVENT_OF[failure], error)
     finally:

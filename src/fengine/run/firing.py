@@ -36,12 +36,19 @@ class Dispatcher(Generic[Batch, Output, User]):
     Args:
         box: the run.
         table: the handlers, as `Table.compiled` returns them.
+        shown: what the first handler sees, if that is not a new picture of the run; then what the
+            last one has left.
     """
 
-    __slots__ = ("_box", "_table")
+    __slots__ = ("_box", "_table", "shown")
 
-    def __init__(self, box: Box[Batch, Output, User], table: Compiled[Batch, Output, User]) -> None:
-        self._box, self._table = box, table
+    def __init__(
+        self,
+        box: Box[Batch, Output, User],
+        table: Compiled[Batch, Output, User],
+        shown: State[Batch, Output, User] | None = None,
+    ) -> None:
+        self._box, self._table, self.shown = box, table, shown
 
     def fire(self, event: AnyEvent) -> None:
         """Run the handlers of an event whose filters hold, in their order.
@@ -52,16 +59,15 @@ class Dispatcher(Generic[Batch, Output, User]):
             BaseException: whatever a handler raised, with a note that says which one and where.
         """
         box = self._box
-        before: State[Batch, Output, User] | None = None
-        state = before
+        state = before = self.shown
         wanted: Filter | None = None
         handler: AnyHandler[Batch, Output, User] | None = None
         number = in_epoch = _UNKNOWN
         try:
             carries, groups = self._table.get(event.name, _NOBODY)
             for filter, numbers, handlers in groups:
+                wanted = filter
                 if filter is not None:
-                    wanted = filter
                     if number == _UNKNOWN or event.attr not in COUNTED_BY_THE_LOOP:
                         place = box if state is None else state
                         number, in_epoch = count(event, place), count_in_epoch(event, place)
@@ -91,6 +97,8 @@ class Dispatcher(Generic[Batch, Output, User]):
                 box.firing = False
             else:
                 box.__dict__, box.firing = state.__dict__.copy(), False
+                if before is self.shown:
+                    self.shown = state
         except BaseException as error:
             box.called = handler is not None or wanted is not None
             role, called = ("handler", handler) if wanted is None else ("filter", wanted)
@@ -126,12 +134,12 @@ def fire(
     >>> fire(table, Events.STARTED, State()).requests.terminate
     <Terminate.ANNOUNCED: 'announced'>
     """
-    if event.name not in table:
-        return state
     box = Box(state)
     box.payload = payload
-    Dispatcher(box, table).fire(event)
-    return box.state
+    dispatcher = Dispatcher(box, table, shown=state)
+    dispatcher.fire(event)
+    assert dispatcher.shown is not None
+    return dispatcher.shown
 
 
 def _refusal(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import final
 
-from fengine.core.events import Events
+from fengine.core.events import Events, rank_at
 from fengine.core.outcome import Failure, Status
 from fengine.core.phases import (
     EPOCH_COMPLETED,
@@ -27,7 +27,6 @@ from fengine.core.phases import (
     STOPPED,
     is_in_epoch,
     is_in_iteration,
-    rank_of,
 )
 from fengine.core.requests import NO_REQUESTS, Recovery, RequestError
 from fengine.core.state import Batch, Output, User
@@ -43,11 +42,6 @@ class Jump(Exception):
         super().__init__(to)
 
 
-def rank(box: Box[Batch, Output, User]) -> int:
-    """Return the rank of the event that a run stands at."""
-    return rank_of(None if box.event is None else box.event.name)
-
-
 def obey(box: Box[Batch, Output, User], *, finish_iteration: bool, no_batch: bool = False) -> None:
     """Jump to where the requests lead: a terminate, else a terminate_epoch, else an interrupt.
 
@@ -60,7 +54,7 @@ def obey(box: Box[Batch, Output, User], *, finish_iteration: bool, no_batch: boo
         Jump: something is to be obeyed here.
         RequestError: a request makes no sense here.
     """
-    requests, at = box.requests, rank(box)
+    requests, at = box.requests, rank_at(box.event)
     waits = finish_iteration and not no_batch and EPOCH_STARTED <= at <= ITERATION_STARTED
     refuse_recovery(box)
     if requests.terminate is not None and not waits:
@@ -79,7 +73,7 @@ def obey(box: Box[Batch, Output, User], *, finish_iteration: bool, no_batch: boo
 
 def was_asked_since(box: Box[Batch, Output, User], *, finish_iteration: bool) -> bool:
     """Tell whether a stop that was asked for since the run was paused acts before anything else."""
-    requests, at = box.requests, rank(box)
+    requests, at = box.requests, rank_at(box.event)
     if at in (STARTED, EPOCH_COMPLETED):
         return requests.terminate is not None
     stops = requests.terminate is not None or requests.terminate_epoch is not None
@@ -119,7 +113,7 @@ def recovered(box: Box[Batch, Output, User]) -> int:
 
     A request that was refused is taken out too where the run goes on; it would be refused again.
     """
-    recovery, at = box.requests.recovery, rank(box)
+    recovery, at = box.requests.recovery, rank_at(box.event)
     goes_on = recovery is not Recovery.END_RUN
     if box.failure is Failure.REFUSED and goes_on:
         requests = box.asking(recovery=None, terminate_epoch=None)

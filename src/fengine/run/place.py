@@ -13,7 +13,7 @@ process too, enters its data at that place:
   has to ask for that.
 
 A state that is written without its batch, before the step is done with it, has that batch fetched
-again. This file and `source` are all that knows of passes and of batches fetched again.
+again. How passes are begun, and batches fetched again, is in this file and in `source`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from typing import Any, Final, Protocol, TypeVar, final, runtime_checkable
 import attrs
 from typing_extensions import TypeIs
 
+from fengine.core.events import rank_at
 from fengine.core.missing import MISSING
-from fengine.core.phases import GET_BATCH_STARTED, has_step_to_come, rank_of
+from fengine.core.phases import GET_BATCH_STARTED, has_step_to_come
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.stateful import Stateful
 from fengine.run.box import Box, Leaked
@@ -119,9 +120,9 @@ def resumable(data: object) -> Resumable[Any] | None:
     """Return what knows the place in some data; None if nothing does."""
     if isinstance(data, type):
         return None
-    if isinstance(data, Resumable):
-        return data
-    return ByStateDict(data) if isinstance(data, Stateful) else None
+    if isinstance(data, Stateful):
+        return ByStateDict(data)
+    return data if isinstance(data, Resumable) and not _iterates_by_index(data) else None
 
 
 def position_of(data: object, state: State[Batch, Output, User]) -> object:
@@ -134,7 +135,7 @@ def position_of(data: object, state: State[Batch, Output, User]) -> object:
 
 def is_under_way(state: State[Batch, Output, User]) -> bool:
     """Tell whether iteration over the data has begun where a state stands."""
-    return bool(state.drawn or state.passes) or _rank(state) == GET_BATCH_STARTED
+    return bool(state.drawn or state.passes) or rank_at(state.event) == GET_BATCH_STARTED
 
 
 def without_batch(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
@@ -177,7 +178,7 @@ def require_place(
     if state.status.has_ended:
         return
     passing = isinstance(data, Iterator) or position is not None
-    if state._batch_due and passing and has_step_to_come(_rank(state)):
+    if state._batch_due and passing and has_step_to_come(rank_at(state.event)):
         raise ValueError(
             f"the state stands at {state.event!r}, before the step, and was written without its "
             "batch, which this data is past; write it: to_dict(batch=...), or stop at another event"
@@ -258,10 +259,9 @@ _BY_INDEX: Final = (list.__iter__, tuple.__iter__, range.__iter__, Sequence.__it
 
 
 def _is_indexed(data: Iterable[Item] | object) -> TypeIs[Sequence[Item]]:
-    """Tell whether iterating over data gives what its indices do."""
-    by_index = isinstance(data, Sequence) and type(data).__iter__ in _BY_INDEX
-    return by_index and resumable(data) is None
+    """Tell whether iterating over data gives what its indices do, and nothing else says how."""
+    return _iterates_by_index(data) and resumable(data) is None
 
 
-def _rank(state: State[Batch, Output, User]) -> int:
-    return rank_of(None if state.event is None else state.event.name)
+def _iterates_by_index(data: object) -> bool:
+    return isinstance(data, Sequence) and type(data).__iter__ in _BY_INDEX

@@ -33,7 +33,7 @@ import attrs
 
 from fengine.core import phases
 from fengine.core.describe import describe
-from fengine.core.events import AnyEvent, Event, Events, PayloadEvent
+from fengine.core.events import AnyEvent, Event, Events, PayloadEvent, rank_at
 from fengine.core.handlers import moved
 from fengine.core.missing import MISSING, Missing
 from fengine.core.outcome import Failure, Outcome, Status
@@ -91,7 +91,7 @@ def script(
     Returns:
         The exception that ends the run, or None.
     """
-    return _Script(box, step, source, heard, finish_iteration, obeying.rank(box)).whole()
+    return _Script(box, step, source, heard, finish_iteration, rank_at(box.event)).whole()
 
 
 @final
@@ -207,7 +207,7 @@ class _Script(Generic[Batch, Output, User]):
                 except GeneratorExit as error:
                     raise Leaked(error) from None
                 if batch is MISSING:
-                    batch = yield from self.fetch_again(at)
+                    batch = yield from self.next_pass(at)
                     if batch is MISSING:
                         return _EPOCH_OVER
                 box._batch, box.batches, box.event, box.firing, box._output = (
@@ -256,11 +256,13 @@ class _Script(Generic[Batch, Output, User]):
                 return phases.STOPPED
         return at
 
-    def fetch_again(self, at: int) -> Generator[AnyEvent, None, Batch | Missing]:
+    def next_pass(self, at: int) -> Generator[AnyEvent, None, Batch | Missing]:
         """Go on where the data gave no batch: start it again, unless the epoch was one pass."""
         box, source = self.box, self.source
-        if box.drawn and at != phases.STOP_ITERATION:
-            source.end_pass(box)
+        if at != phases.STOP_ITERATION:
+            if box.drawn:
+                source.end_pass(box)
+            note_end_of_pass(box)
         known = box.limits.epoch_length is not None
         if known or box.batches < box.drawn:
             if not known:
@@ -365,6 +367,8 @@ class _Script(Generic[Batch, Output, User]):
     def end_of_run(self, at: int) -> Generator[AnyEvent, None, int]:
         """End the run where it is stopped, paused or done; return the rank to leave at."""
         box = self.box
+        if at >= phases.EXIT:
+            return at
         if at == phases.STOPPED:
             yield from self.announce(Events.TERMINATE)
             obeying.refuse_recovery(box)
@@ -460,7 +464,8 @@ class _Script(Generic[Batch, Output, User]):
                 yield Events.EXITED
             except Raised as raised:
                 # Handlers run once: where one has been called, the event is done with.
-                box.firing = box.firing and not box.called
+                if box.called:
+                    box.firing = False
                 self.error = _foremost(error, raised.error)
             finally:
                 box.payload = None

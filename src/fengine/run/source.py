@@ -29,7 +29,6 @@ from fengine.run.place import (
     begin_pass,
     entered,
     is_under_way,
-    note_end_of_pass,
     note_restart,
     resumable,
 )
@@ -57,7 +56,7 @@ class Source(Protocol[Fetched]):
         """Return the next batch, or MISSING at the end of the data."""
 
     def end_pass(self, box: AnyBox) -> None:
-        """Take note that the data has no batch after those that were drawn."""
+        """Look at a pass that has come to its end."""
 
     def restart(self, box: AnyBox) -> None:
         """Start iteration over the data again."""
@@ -135,7 +134,7 @@ class DataSource(Generic[Item]):
             if self.position is not None:
                 self._take_position(box)
             elif box._batch_due and not isinstance(self.data, Iterator):
-                self._fetch_again(box)
+                self._fetch_due_batch(box)
             elif is_under_way(box.state):
                 self._begin(box.drawn, box.passes)
         except Leaked as leaked:
@@ -156,7 +155,6 @@ class DataSource(Generic[Item]):
         """Report data that has fewer batches than it said."""
         if self.length is not None and box.drawn < self.length:
             self._report(f"it gave {box.drawn}")
-        note_end_of_pass(box)
 
     def restart(self, box: AnyBox) -> None:
         """Start iteration over the data again."""
@@ -228,7 +226,7 @@ class DataSource(Generic[Item]):
             next(iter(self.data), MISSING)  # it takes up its place now, at the end of the pass
         self._take_from(iter(()))
 
-    def _fetch_again(self, box: AnyBox) -> None:
+    def _fetch_due_batch(self, box: AnyBox) -> None:
         """Fetch the last batch again: of this pass, or of the one before if this has given none."""
         drawn, number = box.drawn, box.passes
         if drawn:

@@ -24,13 +24,14 @@ from fengine.core.events import (
     EventSet,
     FilteredPayloadEvent,
     PayloadEvent,
+    rank_at,
 )
 from fengine.core.filters import Filter, Span, after, before, every, once, where
 from fengine.core.handlers import Handler, compose, when
 from fengine.core.limits import Limits
 from fengine.core.missing import MISSING
 from fengine.core.outcome import Status
-from fengine.core.phases import PHASES, has_batch_to_come, has_step_to_come, rank_of
+from fengine.core.phases import PHASES, has_batch_to_come, has_step_to_come
 from fengine.core.requests import Interrupt, Requests, Terminate, TerminateEpoch
 from fengine.core.state import State
 from fengine.testing.program import Ask
@@ -95,7 +96,7 @@ def _states(
 ) -> State[Any, Any, Any]:
     limited = draw(_LIMITS)
     event = draw(_EVENTS)
-    rank = rank_of(None if event is None else event.name)
+    rank = rank_at(event)
     counted = event is not None and event.attr == "iteration"
     iteration = draw(st.integers(int(counted), limited.max_iters or 20))
     in_epoch = iteration > 0 or phases.STARTED < rank < phases.STOPPED
