@@ -44,7 +44,7 @@ def is_settled(model: nn.Module, training: bool) -> bool:
         if own.get("training") is not training or "train" in own:
             return False
         if kind not in plain:
-            if not _is_plain(kind):
+            if kind.train is not _TRAIN or kind.__setattr__ is not _SET:  # not `_is_plain`, faster
                 return False
             plain.add(kind)
         if own["_modules"]:
