@@ -112,7 +112,7 @@ class Modes:
 @final
 @attrs.frozen
 class EvaluationMode:
-    """Make contexts with a model in evaluation mode, and behind them each module as it was.
+    """Make contexts with a model in evaluation mode, and each module as it was after them.
 
     >>> model = nn.Dropout(0.5)
     >>> with EvaluationMode(model)():
@@ -144,7 +144,7 @@ class EvaluationMode:
 @final
 @attrs.frozen
 class TrainingMode:
-    """Make contexts with a model in training mode, and behind them each module as it was.
+    """Make contexts with a model in training mode, and each module as it was after them.
 
     A model that is in training mode already keeps the modes of its parts, and one that is being
     evaluated gets those back that they had before.

@@ -46,8 +46,8 @@ class Autocast:
 class PredictInPrecision:
     """Predict in mixed precision.
 
-    >>> autocast = Autocast(nn.Identity(), "cpu", None)
-    >>> PredictInPrecision(torch.is_autocast_enabled, autocast)("cpu"), torch.is_autocast_enabled("cpu")
+    >>> predict = torch.is_autocast_enabled
+    >>> PredictInPrecision(predict, Autocast(nn.Identity(), "cpu", None))("cpu"), predict("cpu")
     (True, False)
     """
 
