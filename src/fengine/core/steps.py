@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Final, Generic, TypeAlias, TypeVar, cast, final, overload
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
 from typing_extensions import override
@@ -41,9 +41,9 @@ class Outputs(Generic[Batch, Output]):
     function: Callable[[Batch], Output]
     _context: Context | None = None
 
-    def __setstate__(self, fields: dict[str, object]) -> None:
+    def __setstate__(self, kept: Any) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
-        _set_fields(self, fields)
+        _set_fields(self, kept)
 
     @override
     def __repr__(self) -> str:
@@ -65,7 +65,8 @@ class Outputs(Generic[Batch, Output]):
 _FIELDS_OF_0_1: Final = {"phase": "_context", "phases": "_contexts", "fused": "_fused"}
 
 
-def _set_fields(step: object, fields: dict[str, object]) -> None:
+def _set_fields(step: object, kept: Any) -> None:
+    fields: dict[str, object] = kept[1] if isinstance(kept, tuple) else kept
     for name, value in fields.items():
         object.__setattr__(step, _FIELDS_OF_0_1.get(name, name), value)
 
@@ -104,9 +105,9 @@ class Stages(Generic[Batch, Output, Value, User]):
     _contexts: tuple[Context, ...] = ()
     _fused: Callable[[Batch], Output] | None = None
 
-    def __setstate__(self, fields: dict[str, object]) -> None:
+    def __setstate__(self, kept: Any) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
-        _set_fields(self, fields)
+        _set_fields(self, kept)
 
     @override
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """Gradient accumulation: one update of the weights for a window of several batches.
 
 A window is the batch of an iteration. So it is part of the state, an epoch or a run can only end
-behind a whole update, and the last window of the data is merely shorter. What each batch counts for
+after a whole update, and the last window of the data is merely shorter. What each batch counts for
 is known before the first of them goes backward, so the gradients are those of one large batch.
 """
 
@@ -20,8 +20,14 @@ from typing_extensions import override
 from fengine import Stages, State
 from fengine.core.describe import require_callable
 from fengine.run.place import begin_pass
+from fengine.training.going_backward import go_backward
 from fengine.training.preparing import Device, PrepareBatch, non_blocking_for, prepare_batch
-from fengine.training.supervised_step import ForwardPass, backward, require_trainable, updating
+from fengine.training.supervised_step import (
+    ForwardPass,
+    Training,
+    in_stages,
+    require_trainable,
+)
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
 User = DefaultTypeVar("User", default=None)
@@ -134,24 +140,20 @@ def count_samples(batch: object) -> int:
 @final
 @attrs.frozen
 class _ForwardWindow(Generic[Batch]):
-    model: nn.Module
-    optimizer: Optimizer
-    loss_fn: Callable[..., Tensor]
-    prepare_batch: Callable[..., tuple[object, object]]
-    device: Device | None
-    non_blocking: bool | None
+    training: Training[Batch]
     weight: Callable[[Batch], float]
 
     def __call__(self, state: State[tuple[Batch, ...], Tensor, User]) -> ForwardPass:
         """Go forward and backward with each batch, and leave backward of the last to a stage."""
         *earlier, (last, part) = self._parts(state.batch)
-        if not self.model.training:
-            self.model.train()
-        self.optimizer.zero_grad()
-        losses = [backward(self._forward(batch, part)).loss.detach() for batch, part in earlier]
-        forward = self._forward(last, part)
+        model = self.training.model
+        if not model.training:
+            model.train()
+        self.training.optimizer.zero_grad()
+        losses = [self._backward(batch, part) for batch, part in earlier]
+        x, y, y_pred, loss = self.training.forward(last, False)
         # Its value is the loss of the window, and its graph that of the last batch.
-        return forward._replace(loss=sum(losses, start=forward.loss))
+        return ForwardPass(x, y, y_pred, sum(losses, start=loss * part))
 
     def _parts(self, window: tuple[Batch, ...]) -> list[tuple[Batch, float]]:
         """Give the batches that count, each with the part of the window that it is."""
@@ -165,10 +167,11 @@ class _ForwardWindow(Generic[Batch]):
         # The mean over nothing is not a number, and would remain so with the part 0.
         return [(batch, w / total) for batch, w in zip(window, weights, strict=True) if w]
 
-    def _forward(self, batch: Batch, part: float) -> ForwardPass:
-        x, y = self.prepare_batch(batch, self.device, self.non_blocking)
-        y_pred = self.model(x)
-        return ForwardPass(x, y, y_pred, self.loss_fn(y_pred, y) * part)
+    def _backward(self, batch: Batch, part: float) -> Tensor:
+        """Add the gradients of a batch, and return its part of the loss of the window."""
+        loss = self.training.forward(batch, False)[3] * part
+        go_backward(loss)
+        return loss.detach()
 
 
 @overload
@@ -245,7 +248,5 @@ def supervised_accumulation(
     if device is not None:
         model.to(device)
     chosen = non_blocking_for(prepare_batch, non_blocking)
-    forward: _ForwardWindow[Batch] = _ForwardWindow(
-        model, optimizer, loss_fn, prepare_batch, device, chosen, weight
-    )
-    return updating(forward, model, optimizer)
+    training = Training[Batch](model, optimizer, loss_fn, prepare_batch, device, chosen)
+    return in_stages(_ForwardWindow(training, weight), training)

@@ -1,17 +1,18 @@
 """The supervised training step: forward, backward and update, with events between them.
 
-The step is made of stages, so that what looks at the loss before backward, clips gradients behind
-it, or follows the weights is a handler of an event and never a rewrite of the step. The loss stays
-on its device: nothing here waits for one.
+The step is made of stages, with events between them. So what looks at the loss before backward,
+clips gradients after it, or follows the weights is a handler of an event, and never a rewrite of
+the step. The loss stays on its device: nothing here waits for one.
 
-A stage is a frozen record that works on the model and optimizer it was given; those are trained in
-place, and no state holds them.
+What an iteration does is written once, in `Training`. The stages do it one after the other, the
+fused form in one call, and `accumulation` for each batch of a window. The model and the optimizer
+are trained in place, and no state holds them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, Generic, NamedTuple, TypeVar, final, overload
+from typing import Any, Final, Generic, NamedTuple, TypeVar, final, overload
 
 import attrs
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from fengine import PayloadEvent, Stages, State, stages
 from fengine.core.describe import require_callable
 from fengine.core.steps import fused
+from fengine.training.going_backward import go_backward
 from fengine.training.modes import TrainingMode
 from fengine.training.preparing import Device, PrepareBatch, non_blocking_for, prepare_batch
 
@@ -73,7 +75,7 @@ class Backprop:
 
 @final
 class Update:
-    """Name the point behind the update of the weights; the payload is the detached loss.
+    """Name the point after the update of the weights; the payload is the detached loss.
 
     It is the place for what follows the weights step by step, such as their moving average, before
     any handler of ITERATION_COMPLETED. Filters number it by the iteration.
@@ -85,9 +87,14 @@ class Update:
     COMPLETED: Final[PayloadEvent[Tensor]] = PayloadEvent("update_completed", attr="iteration")
 
 
+@final
 @attrs.frozen
-class _Parts(Generic[Batch]):
-    """Hold what a training is made of."""
+class Training(Generic[Batch]):
+    """Hold what a training is made of, and do the parts of an iteration, once for all forms of it.
+
+    Called with a batch, it is the fused form. The parts are methods, since Python calls a method
+    faster than a record that is callable.
+    """
 
     model: nn.Module
     optimizer: Optimizer
@@ -96,26 +103,19 @@ class _Parts(Generic[Batch]):
     device: Device | None
     non_blocking: bool | None
 
-
-@final
-@attrs.frozen
-class _Forward(_Parts[Batch]):
-    def __call__(self, state: State[Batch, Tensor, User]) -> ForwardPass:
-        x, y = self.prepare_batch(state.batch, self.device, self.non_blocking)
-        model = self.model
-        if not model.training:  # someone else has switched it since the run began
-            model.train()
-        self.optimizer.zero_grad()
-        y_pred = model(x)
-        return ForwardPass(x, y, y_pred, self.loss_fn(y_pred, y))
-
-
-@final
-@attrs.frozen
-class _Fused(_Parts[Batch]):
-    """Do all that the stages do in one call, which costs least."""
-
     def __call__(self, batch: Batch) -> Tensor:
+        """Do all that the stages do in one call, which costs least."""
+        loss = self.forward(batch, True)[3]
+        go_backward(loss)
+        return self.update(loss)
+
+    def forward(self, batch: Batch, begins: bool) -> tuple[object, object, object, Tensor]:
+        """Go forward with a batch, and return the fields of its `ForwardPass`.
+
+        Args:
+            batch: as the data gave it.
+            begins: be in training mode and without gradients before the model is called.
+        """
         pair: object = batch
         if (
             self.device is None
@@ -123,41 +123,49 @@ class _Fused(_Parts[Batch]):
             and type(pair) is tuple
             and len(pair) == 2
         ):
-            x, y = pair
+            x, y = pair  # what `prepare_batch` would return, at less cost
         else:
             x, y = self.prepare_batch(batch, self.device, self.non_blocking)
-        model, optimizer = self.model, self.optimizer
-        if not model.training:
-            model.train()
-        optimizer.zero_grad()
-        loss = self.loss_fn(model(x), y)
-        try:
-            loss.backward()  # type: ignore[no-untyped-call]  # so it is in torch
-        except Exception as error:
-            _explain(error, loss)
-            raise
-        optimizer.step()
+        model = self.model
+        if begins:
+            if not model.training:  # someone else has switched it since the run began
+                model.train()
+            self.optimizer.zero_grad()
+        y_pred = model(x)
+        return x, y, y_pred, self.loss_fn(y_pred, y)
+
+    def update(self, loss: Tensor) -> Tensor:
+        """Update the weights, and return the loss without its graph."""
+        self.optimizer.step()
         return loss.detach()
 
 
+@final
+@attrs.frozen
+class _Forward(Generic[Batch]):
+    """Go forward with a batch: the first stage of the step."""
+
+    training: Training[Batch]
+
+    def __call__(self, state: State[Batch, Tensor, User]) -> ForwardPass:
+        return ForwardPass(*self.training.forward(state.batch, True))
+
+
 def backward(forward: ForwardPass) -> ForwardPass:
-    """Add the gradients of a loss to those that are there; an error says why there are none."""
-    try:
-        forward.loss.backward()  # type: ignore[no-untyped-call]  # so it is in torch
-    except Exception as error:
-        _explain(error, forward.loss)
-        raise
+    """Go backward from the loss: the second stage of a step."""
+    go_backward(forward.loss)
     return forward
 
 
 @final
 @attrs.frozen
-class _Update:
-    optimizer: Optimizer
+class _Update(Generic[Batch]):
+    """Update the weights: the last stage of a step."""
+
+    training: Training[Batch] = attrs.field(repr=False)  # the first stage shows it
 
     def __call__(self, forward: ForwardPass) -> Tensor:
-        self.optimizer.step()
-        return forward.loss.detach()
+        return self.training.update(forward.loss)
 
 
 @overload
@@ -233,16 +241,13 @@ def supervised(
     if device is not None:
         model.to(device)
     chosen = non_blocking_for(prepare_batch, non_blocking)
-    parts = model, optimizer, loss_fn, prepare_batch, device, chosen
-    forward, all_in_one = _Forward[Batch](*parts), _Fused[Batch](*parts)
-    step: Stages[Batch, Tensor, Tensor, User] = updating(forward, model, optimizer)
-    return fused(step, all_in_one)
+    training = Training[Batch](model, optimizer, loss_fn, prepare_batch, device, chosen)
+    step: Stages[Batch, Tensor, Tensor, User] = in_stages(_Forward(training), training)
+    return fused(step, training)
 
 
-def updating(
-    forward: Callable[[State[Batch, Tensor, User]], ForwardPass],
-    model: nn.Module,
-    optimizer: Optimizer,
+def in_stages(
+    forward: Callable[[State[Batch, Tensor, User]], ForwardPass], training: Training[Any]
 ) -> Stages[Batch, Tensor, Tensor, User]:
     """Make a training step of its first stage: go backward and update, with the events between."""
     begun: Stages[Batch, Tensor, ForwardPass, User] = stages(forward)
@@ -250,9 +255,9 @@ def updating(
         begun.emit(Backprop.STARTED)
         .then(backward)
         .emit(Backprop.COMPLETED)
-        .then(_Update(optimizer))
+        .then(_Update(training))
         .emit(Update.COMPLETED)
-        .within(TrainingMode(model))
+        .within(TrainingMode(training.model))
     )
 
 
@@ -274,24 +279,3 @@ def require_module(model: object) -> None:
     if not isinstance(model, nn.Module):
         what = f"the class {model.__name__}" if isinstance(model, type) else f"{model!r}"
         raise TypeError(f"model is {what}; give an instance of torch.nn.Module")
-
-
-def _explain(error: Exception, loss: object) -> None:
-    if (reason := _no_backward(loss)) is not None:
-        error.add_note(reason)
-
-
-def _no_backward(loss: object) -> str | None:
-    if not isinstance(loss, Tensor):
-        return f"loss_fn returned {loss!r} of type {type(loss).__name__}; it returns a tensor"
-    if loss.numel() != 1:
-        return (
-            f"loss_fn returned a tensor of shape {tuple(loss.shape)}; backward begins at one "
-            "number, so give the mean or the sum"
-        )
-    if not loss.requires_grad:
-        return (
-            "the loss does not depend on a parameter that requires a gradient; look for a frozen "
-            "model, a detach() or no_grad() in the model or in loss_fn"
-        )
-    return None

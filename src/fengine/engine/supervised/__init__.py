@@ -5,8 +5,8 @@ from the parts of a task, and makes engines from such functions:
 
 - `factories` makes whole engines, `create_supervised_trainer` and `create_supervised_evaluator`.
 - `training_functions` and `evaluation_functions` make the function for one way of computing.
-- `process_functions` holds what these functions do, written once.
-- `descent` and `precision` are the parts that a way of computing chooses.
+- `process_functions` holds what these functions do with a batch, and in which order.
+- `forward`, `descent` and `precision` have the parts among which a way of computing chooses.
 - `task_parts` has the types of what a user may replace, and what is used otherwise.
 - `optional_packages` imports what may be absent, or says how to get it.
 

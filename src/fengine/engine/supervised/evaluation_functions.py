@@ -8,13 +8,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from fengine.engine.supervised.forward import predictor
 from fengine.engine.supervised.optional_packages import require_torch_amp
-from fengine.engine.supervised.precision import Autocast
-from fengine.engine.supervised.process_functions import (
-    EvaluationStep,
-    Within,
-    predictor,
-)
+from fengine.engine.supervised.precision import Autocast, PredictInPrecision
+from fengine.engine.supervised.process_functions import EvaluationFunction
 from fengine.engine.supervised.task_parts import (
     Device,
     EvaluationOutput,
@@ -48,10 +45,10 @@ def supervised_evaluation_step(
         model: the model to evaluate, without gradients.
         device: where batches are moved to; None: they stay where they are.
         non_blocking: let a copy from pinned memory to a GPU go on in the background.
-        prepare_batch: called with the batch, `device=` and `non_blocking=`; gives (x, y).
+        prepare_batch: called with the batch, `device=` and `non_blocking=`; returns (x, y).
         output_transform: called with x, y and y_pred; what it returns is `state.output`.
-        model_transform: makes y_pred of what the model gives.
-        model_fn: called with the model and x; gives what the model gives.
+        model_transform: makes y_pred of the output of the model.
+        model_fn: called with the model and x; returns the output of the model.
 
     Returns:
         A function of the engine and the batch.
@@ -62,7 +59,7 @@ def supervised_evaluation_step(
     (tensor([1.]), tensor([0.]))
     """
     predict = predictor(model, model_fn, model_transform)
-    return EvaluationStep(model, device, non_blocking, prepare_batch, output_transform, predict)
+    return EvaluationFunction(model, device, non_blocking, prepare_batch, output_transform, predict)
 
 
 def supervised_evaluation_step_amp(
@@ -96,5 +93,5 @@ def supervised_evaluation_step_amp(
     """
     require_torch_amp("autocast")
     precision = Autocast(model, device, amp_dtype)
-    predict = Within(predictor(model, model_fn, model_transform), precision)
-    return EvaluationStep(model, device, non_blocking, prepare_batch, output_transform, predict)
+    predict = PredictInPrecision(predictor(model, model_fn, model_transform), precision)
+    return EvaluationFunction(model, device, non_blocking, prepare_batch, output_transform, predict)

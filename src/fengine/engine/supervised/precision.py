@@ -1,10 +1,11 @@
-"""Mixed precision: the context in which a model computes, on whatever kind of device it is."""
+"""Mixed precision: the context in which a model computes, on whatever type of device it is."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from itertools import chain
-from typing import final
+from typing import Any, final
 
 import attrs
 import torch
@@ -19,7 +20,7 @@ class Autocast:
     """Make the contexts in which a model computes in a narrower dtype.
 
     Args:
-        model: where it is decides on the kind of device, each time anew, unless one is given.
+        model: unless a device is given, where the model is decides on the type, at each context.
         device: the device, or None.
         dtype: what to compute in, such as `torch.bfloat16`; None: what torch uses on such a device.
 
@@ -38,6 +39,25 @@ class Autocast:
         if self.device is None:
             return torch.amp.autocast(model_device_type(self.model), self.dtype)
         return torch.amp.autocast(device_type(self.device), self.dtype)
+
+
+@final
+@attrs.frozen(eq=False)
+class PredictInPrecision:
+    """Predict in mixed precision.
+
+    >>> predict = torch.is_autocast_enabled
+    >>> PredictInPrecision(predict, Autocast(nn.Identity(), "cpu", None))("cpu"), predict("cpu")
+    (True, False)
+    """
+
+    predict: Callable[[Any], Any]
+    precision: Autocast
+
+    def __call__(self, x: Any) -> Any:
+        """Predict."""
+        with self.precision():
+            return self.predict(x)
 
 
 def device_type(device: str | torch.device | int) -> str:

@@ -1,13 +1,13 @@
 """The process functions of supervised trainers: plain, in mixed precision, and on XLA devices.
 
-Each is a frozen record. The order of the parameters is that of the documented factory; what is
+Each function here chooses the parts of one way of computing; what is done with a batch is in
+`process_functions`. The order of the parameters is that of the documented factory, and what is
 newer is keyword-only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+import inspect
 
 import torch
 from torch import nn
@@ -21,13 +21,21 @@ from fengine.engine.supervised.descent import (
     Scaler,
     XlaDescent,
 )
+from fengine.engine.supervised.forward import (
+    Forward,
+    ForwardInPart,
+    ForwardInPrecision,
+    PlainForward,
+    predictor,
+)
 from fengine.engine.supervised.optional_packages import require, require_torch_amp, require_xla
 from fengine.engine.supervised.precision import Autocast
 from fengine.engine.supervised.process_functions import (
-    ClosureStep,
-    ComposedStep,
-    TrainingStep,
-    predictor,
+    AccumulatingFunction,
+    ClosureFunction,
+    TrainingFunction,
+    WholeLoss,
+    without_graph,
 )
 from fengine.engine.supervised.task_parts import (
     Device,
@@ -70,14 +78,14 @@ def supervised_training_step(
         loss_fn: called with the prediction and the target.
         device: where batches are moved to; None: they stay where they are.
         non_blocking: let a copy from pinned memory to a GPU go on in the background.
-        prepare_batch: called with the batch, `device=` and `non_blocking=`; gives (x, y).
+        prepare_batch: called with the batch, `device=` and `non_blocking=`; returns (x, y).
         output_transform: called with x, y, y_pred and the loss, which is detached; what it returns
             is `state.output`.
-        model_transform: makes y_pred of what the model gives.
+        model_transform: makes y_pred of the output of the model.
         gradient_accumulation_steps: the weights are updated where the iteration is a multiple of
             it, by the gradients since, each of `loss / gradient_accumulation_steps`. What is left
             at the end of a run is not used; `fengine.training.supervised_accumulation` uses it.
-        model_fn: called with the model and x; gives what the model gives.
+        model_fn: called with the model and x; returns the output of the model.
 
     Returns:
         A function of the engine and the batch.
@@ -93,13 +101,9 @@ def supervised_training_step(
     >>> Engine(step).run([(torch.ones(1, 1), torch.ones(1, 1))]).iteration
     1
     """
-    predict = predictor(model, model_fn, model_transform)
-    task = TrainingStep(
-        model, optimizer, loss_fn, device, non_blocking, prepare_batch, output_transform, predict
-    )
-    if gradient_accumulation_steps != 1:
-        return _composed(task, nullcontext, PlainDescent(optimizer), gradient_accumulation_steps)
-    return ClosureStep(task) if task.needs_closure() else task
+    task = model, optimizer, loss_fn, device, non_blocking, prepare_batch, output_transform
+    options = model_transform, model_fn, gradient_accumulation_steps
+    return _made_of(*task, *options)
 
 
 def supervised_training_step_amp(
@@ -145,13 +149,11 @@ def supervised_training_step_amp(
     torch.bfloat16
     """
     require_torch_amp("autocast")
-    predict = predictor(model, model_fn, model_transform)
-    task = TrainingStep(
-        model, optimizer, loss_fn, device, non_blocking, prepare_batch, output_transform, predict
-    )
-    descent = PlainDescent(optimizer) if scaler is None else ScaledDescent(optimizer, scaler)
+    task = model, optimizer, loss_fn, device, non_blocking, prepare_batch, output_transform
+    options = model_transform, model_fn, gradient_accumulation_steps
+    descent = None if scaler is None else ScaledDescent(optimizer, scaler)
     precision = Autocast(model, device, amp_dtype)
-    return _composed(task, precision, descent, gradient_accumulation_steps)
+    return _made_of(*task, *options, descent=descent, precision=precision)
 
 
 def supervised_training_step_apex(
@@ -185,12 +187,9 @@ def supervised_training_step_apex(
     """
     remedy = "install it from https://github.com/NVIDIA/apex, or use amp_mode='amp'"
     scale_loss = require("apex.amp", "scale_loss", "amp_mode='apex'", remedy)
-    predict = predictor(model, model_fn, model_transform)
-    task = TrainingStep(
-        model, optimizer, loss_fn, device, non_blocking, prepare_batch, output_transform, predict
-    )
-    descent = ApexDescent(optimizer, scale_loss)
-    return _composed(task, nullcontext, descent, gradient_accumulation_steps)
+    task = model, optimizer, loss_fn, device, non_blocking, prepare_batch, output_transform
+    options = model_transform, model_fn, gradient_accumulation_steps
+    return _made_of(*task, *options, descent=ApexDescent(optimizer, scale_loss))
 
 
 def supervised_training_step_tpu(
@@ -222,29 +221,59 @@ def supervised_training_step_tpu(
     ModuleNotFoundError: an XLA device needs torch_xla.core.xla_model.optimizer_step, ...
     """
     optimizer_step = require_xla("optimizer_step")
-    predict = predictor(model, model_fn, model_transform)
-    task = TrainingStep(
-        model, optimizer, loss_fn, device, non_blocking, prepare_batch, output_transform, predict
+    task = model, optimizer, loss_fn, device, non_blocking, prepare_batch, output_transform
+    options = model_transform, model_fn, gradient_accumulation_steps
+    return _made_of(*task, *options, descent=XlaDescent(optimizer, optimizer_step))
+
+
+def _made_of(
+    model: nn.Module,
+    optimizer: Optimizer,
+    loss_fn: LossFunction,
+    device: Device,
+    non_blocking: bool,
+    prepare_batch: PrepareBatch,
+    output_transform: TrainingOutput,
+    model_transform: ModelTransform,
+    model_fn: ModelFunction,
+    window: int,
+    *,
+    descent: Descent | None = None,
+    precision: Autocast | None = None,
+) -> ProcessFunction:
+    """Put the parts of a task together, plainly where no descent and no precision is chosen."""
+    if window <= 0:
+        raise ValueError(
+            f"gradient_accumulation_steps={window} is not positive; 1 updates the weights in each "
+            "iteration"
+        )
+    needs_closure = _needs_closure(optimizer)
+    if needs_closure and (window != 1 or descent is not None or precision is not None):
+        raise ValueError(
+            f"{type(optimizer).__name__}.step requires a closure, which goes forward and backward "
+            "itself; that fits plain training alone, without gradient accumulation, amp_mode and "
+            "XLA"
+        )
+    forward: Forward = PlainForward(predictor(model, model_fn, model_transform), loss_fn)
+    if precision is not None:
+        forward = ForwardInPrecision(forward, precision)
+    output = without_graph(output_transform)
+    if window > 1:
+        forward, output = ForwardInPart(forward, window), WholeLoss(output, window)
+    chosen = PlainDescent(optimizer) if descent is None else descent
+    train = TrainingFunction(
+        model, optimizer, device, non_blocking, prepare_batch, forward, chosen, output
     )
-    descent = XlaDescent(optimizer, optimizer_step)
-    return _composed(task, nullcontext, descent, gradient_accumulation_steps)
+    if needs_closure:
+        return ClosureFunction(train)
+    return AccumulatingFunction(train, window) if window > 1 else train
 
 
-def _composed(
-    task: TrainingStep,
-    precision: Callable[[], AbstractContextManager[object]],
-    descent: Descent,
-    gradient_accumulation_steps: int,
-) -> ComposedStep:
-    if gradient_accumulation_steps <= 0:
-        raise ValueError(
-            f"gradient_accumulation_steps={gradient_accumulation_steps} is not positive; 1 updates "
-            "the weights in each iteration"
-        )
-    if task.needs_closure():
-        raise ValueError(
-            f"{type(task.optimizer).__name__}.step requires a closure, which goes forward and "
-            "backward itself; that fits plain training alone, without gradient accumulation, "
-            "amp_mode and XLA"
-        )
-    return ComposedStep(task, precision, descent, gradient_accumulation_steps)
+def _needs_closure(optimizer: Optimizer) -> bool:
+    """Tell whether an optimizer evaluates the model itself, as LBFGS does."""
+    try:
+        parameters = inspect.signature(optimizer.step).parameters
+    except ValueError:
+        return False
+    closure = parameters.get("closure")
+    return closure is not None and closure.default is closure.empty
