@@ -10,7 +10,7 @@ import importlib.util
 import inspect
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -33,6 +33,19 @@ MAY_IMPORT = {
     "testing": {"core", "runtime", FACADE, "engine", "testing"},
 }
 MAY_IMPORT["examples"] = {*MAY_IMPORT, "examples"}
+
+# The rooms within `engine`, and from which of them a file of each may import; "" has the Engine.
+# The package itself names what others import later, and its `__main__` is a command.
+WITHIN_ENGINE = {
+    "": {""},
+    "supervised": {"", "supervised"},
+    "ignite": {"", "supervised", "ignite"},
+}
+ENTRIES = {"fengine.engine", "fengine.engine.__main__"}
+
+# Names that several files have: of packages and commands, of the documented modules, and of the
+# state and the table of handlers, of which the core and the Engine have one each.
+SHARED_NAMES = {"__init__", "__main__", "events", "state", "table"}
 
 # All that the core may import from outside: nothing here does I/O, reads a clock or draws a number.
 PURE = {
@@ -136,6 +149,30 @@ def test_imports_go_towards_the_core() -> None:
         if is_ours(target) and room(target) not in MAY_IMPORT[room(module)]
     ]
     assert not wrong
+
+
+def room_within_engine(module: str) -> str:
+    """Name the room within `engine` of one of its modules."""
+    name = (*module.split("."), "")[2]
+    return name if name in WITHIN_ENGINE else ""
+
+
+def test_the_engine_does_not_import_what_is_made_of_it() -> None:
+    wrong = [
+        f"{module} imports {target}"
+        for module in in_rooms("engine")
+        for target in imports(module)
+        if module not in ENTRIES
+        and is_ours(target)
+        and room(target) == "engine"
+        and room_within_engine(target) not in WITHIN_ENGINE[room_within_engine(module)]
+    ]
+    assert not wrong
+
+
+def test_a_name_of_a_file_stands_for_one_thing() -> None:
+    names = Counter(path.stem for path in MODULES.values())
+    assert {name for name, times in names.items() if times > 1} <= SHARED_NAMES
 
 
 def test_core_has_no_import_cycle() -> None:
