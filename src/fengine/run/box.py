@@ -3,13 +3,14 @@
 A register has the name of a State's field. The script and the Engine's live state write registers
 in place, one by one. Whoever else looks at a run gets `state`, a picture of all registers: a State,
 which is frozen, and which nothing changes afterwards. Setting `state` writes all registers at once.
+Beside the registers, which are in the `__dict__` of the box, a box has a few marks of its own.
 
 Rules of this file and of all that write registers:
 - Registers that only make sense together are written in one statement. Between two statements an
   exception may come, from a signal for instance, and whoever goes on finds a whole run.
 - What is let go of is written last, since letting go may run code of the user's, which looks.
-- Nobody holds a batch, an output or a picture in a local variable while other code runs: the box
-  alone decides how long they live.
+- The box alone decides how long a batch and an output live. Whoever takes a picture drops it before
+  the next batch is fetched.
 
 Here are the moves that happen at most once an epoch, and what passes between the script and those
 around it. The moves of each iteration are in the script.

@@ -1,8 +1,8 @@
-"""The driver: it pulls the script, and fires what the script names.
+"""The driver: it pulls the script, and has what the script names fired.
 
-This is the one place where the handlers of a Loop run. What a handler raises goes into the script
-at the event where it happened. A driver that is dropped closes its script and its source, and
-reports no failure.
+What firing raises goes into the script at the event where it happened. So does a signal between two
+lines of the driver. A driver that is dropped closes its script and its source, and reports no
+failure.
 """
 
 from __future__ import annotations

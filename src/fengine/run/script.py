@@ -5,7 +5,7 @@ each event that somebody listens to, and obeys what the handlers have asked for.
 generator fires the events; not pulling is a pause.
 
 Rule 1. All that decides the order of a run is in this file; where requests lead is in `obeying`.
-Rule 2. Every part of a run has one shape:
+Rule 2. Every event that a run goes through has one shape:
 
     if at < THE_RANK_OF_THE_EVENT:
         write the registers that change, the event among them

@@ -58,7 +58,7 @@ class _Windows(Generic[Item]):
 @final
 @attrs.frozen(eq=False)
 class _ListOfWindows(Sequence[tuple[Item, ...]]):
-    """Give the windows of a list at any place, so that a run can go on there."""
+    """Return the windows of a list at any place, so that a run can go on there."""
 
     data: Sequence[Item]
     size: int
@@ -87,13 +87,13 @@ def _cut(items: Iterator[Item], size: int) -> Iterator[tuple[Item, ...]]:
 
 
 def windows(data: Iterable[Item], size: int) -> Iterable[tuple[Item, ...]]:
-    """Give the batches of some data in tuples of `size`, the last of which may be shorter.
+    """Return the batches of some data in tuples of `size`, the last of which may be shorter.
 
     Laws: joined, the tuples are the data; there are ceil(len(data) / size) of them.
 
     Args:
-        data: what can be iterated again, such as a list or a DataLoader, gives what can be, too; an
-            iterator gives each batch once.
+        data: of what can be iterated again, such as a list or a DataLoader, so can be the result;
+            an iterator yields each batch once.
         size: number of batches in a tuple.
 
     Raises:
@@ -117,7 +117,7 @@ def windows(data: Iterable[Item], size: int) -> Iterable[tuple[Item, ...]]:
 
 
 def count_samples(batch: object) -> int:
-    """Give the number of rows of the targets in a pair of inputs and targets.
+    """Return the number of rows of the targets in a pair of inputs and targets.
 
     Raises:
         TypeError: `batch` is no pair, or its targets are not one tensor with rows.
@@ -156,7 +156,7 @@ class _ForwardWindow(Generic[Batch]):
         return ForwardPass(x, y, y_pred, sum(losses, start=loss * part))
 
     def _parts(self, window: tuple[Batch, ...]) -> list[tuple[Batch, float]]:
-        """Give the batches that count, each with the part of the window that it is."""
+        """Return the batches that count, each with the part of the window that it is."""
         weights = [self.weight(batch) for batch in window]
         total = sum(weights)
         if not (total > 0 and all(weight >= 0 for weight in weights)):

@@ -54,7 +54,7 @@ def prepare_batch(
 
 
 def moved(nest: Nested, device: Device, non_blocking: bool | None = None) -> Nested:
-    """Give a nest of tensors with every tensor on a device.
+    """Return a nest of tensors with every tensor on a device.
 
     Laws: mappings, named tuples and other sequences keep their type, keys and order; numbers,
     strings and None stay; the nest itself is not changed.
@@ -80,7 +80,7 @@ def moved(nest: Nested, device: Device, non_blocking: bool | None = None) -> Nes
 def non_blocking_for(
     function: Callable[..., tuple[object, object]], non_blocking: bool | None
 ) -> bool | None:
-    """Give what a function that prepares batches is handed as `non_blocking`.
+    """Return what a function that prepares batches is handed as `non_blocking`.
 
     Only `prepare_batch` decides for itself; a function of the user's takes a bool.
 

@@ -87,17 +87,17 @@ def create_supervised_trainer(
         device: where to run; applies to both the model and the batches. An XLA device is stepped
             by `torch_xla`.
         non_blocking: let a copy from pinned memory to a GPU go on in the background.
-        prepare_batch: called with the batch, `device=` and `non_blocking=`; gives (x, y).
+        prepare_batch: called with the batch, `device=` and `non_blocking=`; returns (x, y).
         output_transform: called with x, y, y_pred and the loss, which is detached; what it returns
             is `engine.state.output`, by default the value of the loss.
-        model_transform: makes y_pred of what the model gives.
+        model_transform: makes y_pred of the output of the model.
         deterministic: make a `DeterministicEngine`.
         amp_mode: "amp" for mixed precision by torch, "apex" by apex, or None.
         scaler: a `torch.amp.GradScaler` for `amp_mode="amp"`; True makes one for the device. It is
             `engine.state.scaler`, whose `state_dict()` is saved beside that of the optimizer.
         gradient_accumulation_steps: the weights are updated where the iteration is a multiple of
             it; see `supervised_training_step`.
-        model_fn: called with the model and x; gives what the model gives.
+        model_fn: called with the model and x; returns the output of the model.
         amp_dtype: what `amp_mode="amp"` computes in, such as `torch.bfloat16`; None: what torch
             uses on the device.
 
@@ -154,12 +154,12 @@ def create_supervised_evaluator(
             `engine.state.metrics`.
         device: where to run; applies to both the model and the batches.
         non_blocking: let a copy from pinned memory to a GPU go on in the background.
-        prepare_batch: called with the batch, `device=` and `non_blocking=`; gives (x, y).
+        prepare_batch: called with the batch, `device=` and `non_blocking=`; returns (x, y).
         output_transform: called with x, y and y_pred; what it returns is `engine.state.output`, by
             default (y_pred, y), which is what metrics expect.
-        model_transform: makes y_pred of what the model gives.
+        model_transform: makes y_pred of the output of the model.
         amp_mode: "amp" for mixed precision by torch, or None.
-        model_fn: called with the model and x; gives what the model gives.
+        model_fn: called with the model and x; returns the output of the model.
         amp_dtype: as for `create_supervised_trainer`.
 
     Returns:

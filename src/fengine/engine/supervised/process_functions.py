@@ -55,7 +55,7 @@ class TrainingFunction:
         if not is_settled(self.model, True):
             self.model.train()
         if self.device is None and self.prepare_batch is split_batch:
-            x, y = batch  # as it would; not to call it pays for a call of the parts below
+            x, y = batch  # what `split_batch` would return, at less cost
         else:
             x, y = self.prepare_batch(batch, device=self.device, non_blocking=self.non_blocking)
         y_pred, loss = self.forward.compute(x, y)
