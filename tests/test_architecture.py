@@ -42,8 +42,8 @@ ROOMS = (
     "examples",
 )
 
-# The imports that go outwards, each made when it is first needed: states are written and read by the
-# room that does so, and packages offer names of outer rooms.
+# The imports that go outwards, each made when it is first needed: states are written and read by
+# the room that does so, and packages offer names of outer rooms.
 OUTWARDS = {
     ("fengine.core.state", "fengine.keep.plain_data"),
     ("fengine", "fengine.handlers.evaluate"),
@@ -177,7 +177,6 @@ def test_imports_go_towards_the_core() -> None:
     assert not wrong
 
 
-<<<<<<< HEAD
 def test_what_is_imported_outwards_is_imported_later() -> None:
     at_once = [
         f"{module}: {ast.unparse(node)}"
@@ -199,34 +198,6 @@ def test_imports_have_no_cycle() -> None:
         for module in MODULES
         if module not in (FACADE, "fengine.engine")
     }
-=======
-def room_within_engine(module: str) -> str:
-    """Name the room within `engine` of one of its modules."""
-    name = (*module.split("."), "")[2]
-    return name if name in WITHIN_ENGINE else ""
-
-
-def test_the_engine_does_not_import_what_is_made_of_it() -> None:
-    wrong = [
-        f"{module} imports {target}"
-        for module in in_rooms("engine")
-        for target in imports(module)
-        if module not in ENTRIES
-        and is_ours(target)
-        and room(target) == "engine"
-        and room_within_engine(target) not in WITHIN_ENGINE[room_within_engine(module)]
-    ]
-    assert not wrong
-
-
-def test_a_name_of_a_file_stands_for_one_thing() -> None:
-    names = Counter(path.stem for path in MODULES.values())
-    assert {name for name, times in names.items() if times > 1} <= SHARED_NAMES
-
-
-def test_core_has_no_import_cycle() -> None:
-    graph = {module: set(imports(module)) - {module} for module in in_rooms("core")}
->>>>>>> supervised
     TopologicalSorter(graph).prepare()  # a CycleError names the modules of the cycle
 
 
