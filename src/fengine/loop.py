@@ -8,7 +8,7 @@ is restored.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import closing, nullcontext
+from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar, cast, final, overload
 
@@ -38,7 +38,7 @@ from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.stateful import Stateful
-from fengine.core.steps import Stages, context_of
+from fengine.core.steps import Stages, contexts_of
 from fengine.core.table import Compiled, Table
 from fengine.keep.external import identities, joined, named, require_names, restoring
 from fengine.keep.snapshot import Snapshot, is_within_step, taken
@@ -541,13 +541,15 @@ class Loop(Generic[Batch, Output, User]):
     ) -> State[Batch, Output, User]:
         table = self.table.compiled()
         fired = self._fired(box, source, saved, table, lazily=False)
-        context = nullcontext() if box.status.has_ended else context_of(self.step, of_moments=False)
+        entered = ExitStack()
         try:
-            with context:
+            with entered:
+                self._enter_contexts(entered, box, of_moments=False)
                 for _ in fired:
                     pass
             return box.state
         except BaseException as error:
+            entered.close()  # whatever a signal has kept from being left
             keep_state(error, box)
             raise
 
@@ -560,15 +562,24 @@ class Loop(Generic[Batch, Output, User]):
     def _pulled(
         self, fired: Generator[AnyEvent, None, None], box: Box[Batch, Output, User]
     ) -> Moments[Batch, Output, User]:
-        context = nullcontext() if box.status.has_ended else context_of(self.step, of_moments=True)
-        look = box.look
+        entered, look = ExitStack(), box.look
         try:
-            with context, closing(fired):
+            with entered:
+                self._enter_contexts(entered, box, of_moments=True)
+                entered.enter_context(closing(fired))
                 for event in fired:
                     yield Moment(event, look())
         except BaseException as error:
+            entered.close()  # whatever a signal has kept from being left
             keep_state(error, box)
             raise
+
+    def _enter_contexts(
+        self, entered: ExitStack, box: Box[Batch, Output, User], *, of_moments: bool
+    ) -> None:
+        if not box.status.has_ended:
+            for context in contexts_of(self.step, of_moments=of_moments):
+                entered.enter_context(context())
 
     def _fired(
         self,

@@ -11,7 +11,7 @@ contexts of a run, and a function that does in one call what stages do.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
@@ -167,20 +167,14 @@ class Stages(Generic[Batch, Output, Value, User]):
         require_callable(context, "context", or_class=True)
         return attrs.evolve(self, contexts=(context, *self._contexts))
 
-    @contextmanager
-    def _entered(self) -> Iterator[None]:
-        """Be in the contexts, the one that was added last outside the others."""
-        with ExitStack() as entered:
-            for context in self._contexts:
-                entered.enter_context(context())
-            yield
-
     def __call__(
         self: Stages[Fed, Made, Made, Kept], state: State[Fed, Made, Kept]
     ) -> State[Fed, Made, Kept]:
         """Give the state with the value of the last stage as its output."""
         value: object = state
-        with self._entered():
+        with ExitStack() as entered:
+            for context in self._contexts:
+                entered.enter_context(context())
             for part in self.parts:
                 if not isinstance(part, Event | PayloadEvent):
                     value = part(value)
@@ -214,18 +208,18 @@ def with_context(step: Outputs[Batch, Output], context: Context) -> Outputs[Batc
     return attrs.evolve(step, context=context)
 
 
-def context_of(step: object, *, of_moments: bool) -> AbstractContextManager[object]:
-    """Return the context that a run of a step is in.
+def contexts_of(step: object, *, of_moments: bool) -> tuple[Context, ...]:
+    """Return what makes the contexts that a run of a step is in, the outermost first.
 
     Args:
         step: the step.
         of_moments: whether the run returns moments, between which others may run.
     """
     if isinstance(step, Stages):
-        return step._entered()
+        return step._contexts
     if isinstance(step, Outputs) and step._context is not None and not of_moments:
-        return step._context()
-    return nullcontext()
+        return (step._context,)
+    return ()
 
 
 def fused(

@@ -131,14 +131,16 @@ class EvaluationMode:
         if True not in modes.training:
             yield
             return
-        modes.switch(False)
-        is_outermost = _EVALUATED.setdefault(id(self.model), modes) is modes
         try:
-            yield
-        finally:
-            if is_outermost:
-                del _EVALUATED[id(self.model)]
-            modes.put_back()
+            try:
+                _EVALUATED.setdefault(id(self.model), modes)
+                modes.switch(False)
+                yield
+            finally:
+                _put_back(self.model, modes)
+        except BaseException:  # which may be a signal that came while they were put back
+            _put_back(self.model, modes)
+            raise
 
 
 @final
@@ -168,18 +170,28 @@ class TrainingMode:
             return
         modes = Modes.of(self.model)
         before = _EVALUATED.get(id(self.model))
-        if before is not None and before.training[0]:
-            before.put_back()
-        else:
-            modes.switch(True)
         try:
-            yield
-        finally:
+            try:
+                if before is not None and before.training[0]:
+                    before.put_back()
+                else:
+                    modes.switch(True)
+                yield
+            finally:
+                modes.put_back()
+        except BaseException:  # which may be a signal that came while they were put back
             modes.put_back()
+            raise
 
 
 # How each model that is within an EvaluationMode was before.
 _EVALUATED: Final[dict[int, Modes]] = {}
+
+
+def _put_back(model: nn.Module, modes: Modes) -> None:
+    modes.put_back()
+    if _EVALUATED.get(id(model)) is modes:
+        del _EVALUATED[id(model)]
 
 
 def _ask(model: nn.Module, training: bool) -> None:

@@ -128,9 +128,14 @@ class EvaluationFunction:
         """Evaluate a batch."""
         if not is_settled(self.model, False):
             self.model.eval()
-        with torch.set_grad_enabled(False):  # at half the cost of no_grad
-            x, y = self.prepare_batch(batch, device=self.device, non_blocking=self.non_blocking)
-            return self.output_transform(x, y, self.predict(x))
+        enabled = torch.is_grad_enabled()
+        try:
+            with torch.set_grad_enabled(False):  # at half the cost of no_grad
+                x, y = self.prepare_batch(batch, device=self.device, non_blocking=self.non_blocking)
+                return self.output_transform(x, y, self.predict(x))
+        except BaseException:  # which may be a signal, right before the block was left
+            torch.set_grad_enabled(enabled)
+            raise
 
 
 @final
