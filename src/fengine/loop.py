@@ -501,7 +501,9 @@ class Loop(Generic[Batch, Output, User]):
             raise ValueError(
                 f"the state stands at {state.event!r}, within the step, which has changed external "
                 f"{sorted(self.external)} and is done again where a run goes on; take the snapshot "
-                "at an event before the step or after it"
+                "at an event before the step or after it. To stop on Ctrl-C where it can be taken, "
+                "have a signal handler set a flag, and a handler of ITERATION_COMPLETED return "
+                "state.interrupt() where it is set"
             )
         return taken(self.external, state, data)
 
@@ -539,8 +541,7 @@ class Loop(Generic[Batch, Output, User]):
     def _finish(
         self, box: Box[Batch, Output, User], source: AnySource[Batch], saved: Map[str, object]
     ) -> State[Batch, Output, User]:
-        table = self.table.compiled()
-        fired = self._fired(box, source, saved, table, lazily=False)
+        fired = self._fired(box, source, saved, self.table.compiled(), None)
         entered = ExitStack()
         try:
             with entered:
@@ -556,19 +557,22 @@ class Loop(Generic[Batch, Output, User]):
     def _moments(
         self, box: Box[Batch, Output, User], source: AnySource[Batch], saved: Map[str, object]
     ) -> Moments[Batch, Output, User]:
-        fired = self._fired(box, source, saved, self.table.compiled(), lazily=True)
-        return self._pulled(fired, box)
+        look = box.look
+
+        def show(event: AnyEvent) -> Moment[Batch, Output, User]:
+            return Moment(event, look())
+
+        return self._pulled(self._fired(box, source, saved, self.table.compiled(), show), box)
 
     def _pulled(
-        self, fired: Generator[AnyEvent, None, None], box: Box[Batch, Output, User]
+        self, fired: Moments[Batch, Output, User], box: Box[Batch, Output, User]
     ) -> Moments[Batch, Output, User]:
-        entered, look = ExitStack(), box.look
+        entered = ExitStack()
         try:
             with entered:
                 self._enter_contexts(entered, box, of_moments=True)
                 entered.enter_context(closing(fired))
-                for event in fired:
-                    yield Moment(event, look())
+                yield from fired
         except BaseException as error:
             entered.close()  # whatever a signal has kept from being left
             keep_state(error, box)
@@ -587,16 +591,15 @@ class Loop(Generic[Batch, Output, User]):
         source: AnySource[Batch],
         saved: Map[str, object],
         table: Compiled[Batch, Output, User],
-        *,
-        lazily: bool,
-    ) -> Generator[AnyEvent, None, None]:
-        """Return the events of a run as they fire; nothing runs before the first is asked for."""
+        show: Callable[[AnyEvent], Moment[Batch, Output, User]] | None,
+    ) -> Moments[Batch, Output, User]:
+        """Return what is shown of events as they fire; nothing runs before it is asked for."""
         if self.step is None:
             raise ValueError(
                 "this loop has handlers only, and no step to run; join it with a loop that has "
                 "one: Loop(outputs(function)) | loop"
             )
-        heard = {event.name for event in self.registry.events} if lazily else {*table, _FAILURE}
+        heard = {event.name for event in self.registry.events} if show else {*table, _FAILURE}
         course = script(
             box,
             self.step,
@@ -605,7 +608,7 @@ class Loop(Generic[Batch, Output, User]):
             finish_iteration=self.semantics.finish_iteration,
         )
         begin = partial(self._enter, box, source, saved)
-        return drive(course, box, table, source, begin, lazily=lazily)
+        return drive(course, box, table, source, begin, show)
 
     def _enter(
         self, box: Box[Batch, Output, User], source: AnySource[Batch], saved: Map[str, object]

@@ -7,7 +7,7 @@ and a failure is answered as the Engine API has it. Nothing here decides what co
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Generator
 from typing import Any, final
 
 import attrs
@@ -97,7 +97,9 @@ class Running:
             heard,
             finish_iteration=self._engine.semantics.finish_iteration,
         )
-        pulled = pull(course, self.fire, self.fire_failure, lazily=False)
+        pulled: Generator[None, None, BaseException | None] = pull(
+            course, self.fire, self.fire_failure
+        )
         while True:
             try:
                 next(pulled)

@@ -2,13 +2,15 @@
 
 What firing raises goes into the script at the event where it happened. So does a signal between two
 lines of the driver. A driver that is dropped closes its script and its source, and reports no
-failure.
+failure. Neither does one in a process that did not begin the run: there an exception only leaves.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Generator
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 from fengine.core.events import AnyEvent, Events
 from fengine.core.state import Batch, Output, User
@@ -17,7 +19,8 @@ from fengine.run.box import Box, Raised
 from fengine.run.failures import note, say_where
 from fengine.run.firing import Dispatcher
 
-Course = Generator[AnyEvent, None, BaseException | None]
+Shown = TypeVar("Shown")
+Course: TypeAlias = Generator[AnyEvent, None, BaseException | None]
 _FAILURE: Final = Events.EXCEPTION_RAISED
 
 
@@ -37,10 +40,11 @@ def drive(
     table: Compiled[Batch, Output, User],
     source: Ending,
     begin: Callable[[], None],
-    *,
-    lazily: bool,
-) -> Generator[AnyEvent, None, None]:
-    """Fire the events of a script; yield each after its handlers if the run is lazy.
+    show: Callable[[AnyEvent], Shown] | None = None,
+) -> Generator[Shown, None, None]:
+    """Fire the events of a script; yield what is shown of each after its handlers.
+
+    What is thrown into it where it waits is taken for what the handlers of that event raised.
 
     Args:
         course: the script.
@@ -48,7 +52,7 @@ def drive(
         table: the handlers.
         source: what the script fetches batches from.
         begin: called before anything else.
-        lazily: yield the events.
+        show: makes what is yielded of an event; None to yield nothing.
 
     Raises:
         BaseException: what ended the run, with notes on where.
@@ -66,29 +70,36 @@ def drive(
 
     failure: Raised | None = None
     error: BaseException | None = None
+    process = os.getpid()
     try:
         begin()
         while True:
             try:
-                error = yield from pull(course, fire, fire_failure, failure, lazily=lazily)
+                error = yield from pull(course, fire, fire_failure, failure, show)
                 break
             except GeneratorExit:
                 raise
             except BaseException as stray:  # a signal, between two lines of the driver
+                if os.getpid() != process:
+                    raise
                 failure = Raised(stray)
         if error is None:
             source.look_for_more(box)
-            return
-        try:
-            if isinstance(error, StopIteration):
-                stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box)}")
-                raise stopped from error
-            raise error
-        finally:
-            del error, failure  # their tracebacks hold this frame
-    finally:
-        course.close()
-        source.close()
+        else:
+            try:
+                if isinstance(error, StopIteration):
+                    stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box)}")
+                    raise stopped from error
+                raise error
+            finally:
+                del error, failure  # their tracebacks hold this frame
+    except BaseException:
+        with contextlib.suppress(Exception):  # it is the exception above that leaves
+            course.close()
+            source.close()
+        raise
+    course.close()
+    source.close()
 
 
 def pull(
@@ -96,24 +107,24 @@ def pull(
     fire: Callable[[AnyEvent], None],
     fire_failure: Callable[[AnyEvent], None],
     failure: Raised | None = None,
-    *,
-    lazily: bool,
-) -> Course:
-    """Pull a script to its end: fire each event, then yield it if the run is lazy.
+    show: Callable[[AnyEvent], Shown] | None = None,
+) -> Generator[Shown, None, BaseException | None]:
+    """Pull a script to its end: fire each event, then yield what is shown of it.
 
-    What firing raises goes into the script at that event; the script decides what it means.
+    What firing raises goes into the script at that event; the script decides what it means. In a
+    process that was forked meanwhile it leaves at once: the handlers of the end are its parent's.
 
     Args:
         course: the script.
         fire: fires an event.
         fire_failure: fires EXCEPTION_RAISED.
         failure: what the driver has met since it pulled last, to go into the script first.
-        lazily: yield the events.
+        show: makes what is yielded of an event; None to yield nothing.
 
     Returns:
         The exception that ends the run, or None.
     """
-    send = course.send
+    send, process = course.send, os.getpid()
     while True:
         try:
             try:
@@ -129,7 +140,9 @@ def pull(
             else:
                 fire(event)
         except BaseException as error:
+            if os.getpid() != process:
+                raise
             failure = Raised(error)
             continue
-        if lazily:
-            yield event
+        if show is not None:
+            yield show(event)

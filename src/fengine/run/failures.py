@@ -25,15 +25,19 @@ _KEPT: Final = "_fengine"
 class Kept:
     """Hold what runs have kept with an exception; copies and pickles of it hold nothing.
 
+    Args:
+        owner: the `id` of the exception, which a copy of it that shares this does not have.
+
     Attributes:
         state: the last state of the run that the exception left; None if it has left none.
         notes: what the runs have noted.
         failure: the number of the run, and which of its failures that is.
     """
 
-    __slots__ = ("failure", "notes", "state")
+    __slots__ = ("failure", "notes", "owner", "state")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: int | None = None) -> None:
+        self.owner = owner
         self.state: State[Any, Any, Any] | None = None
         self.notes: list[str] = []
         self.failure = (-1, -1)
@@ -49,6 +53,21 @@ def note(error: BaseException, text: str) -> None:
     with contextlib.suppress(Exception):
         if text not in getattr(error, "__notes__", ()):
             error.add_note(text)
+
+
+def interrupt_of_workers(error: BaseException) -> BaseException:
+    """Return the KeyboardInterrupt behind a complaint that its workers are gone.
+
+    Ctrl-C reaches the workers of a DataLoader, too. Where the DataLoader sees them go before the
+    KeyboardInterrupt has left it, it raises a RuntimeError instead. Any other exception is
+    returned as it is.
+    """
+    if type(error) is RuntimeError and str(error).startswith("DataLoader worker"):
+        behind = error.__context__
+        while behind is not None and not isinstance(behind, KeyboardInterrupt):
+            behind = behind.__context__
+        return error if behind is None else behind
+    return error
 
 
 def note_failure(error: BaseException, text: str, box: Box[Any, Any, Any]) -> None:
@@ -98,14 +117,16 @@ def last_state(error: BaseException) -> State[object, object, object]:
     ...     print(last_state(error).iteration)
     3
     """
-    kept = error.__dict__.get(_KEPT)
-    if not isinstance(kept, Kept) or kept.state is None:
-        raise LookupError(f"{error!r} did not come out of a run, so there is no state of one")
+    kept = _kept(error)
+    if kept.state is None:
+        raise LookupError(
+            f"{error!r} did not come out of a run, or is a copy of what did, so it has no state"
+        )
     return kept.state
 
 
 def _kept(error: BaseException) -> Kept:
     kept = error.__dict__.get(_KEPT)
-    if not isinstance(kept, Kept):
-        kept = error.__dict__[_KEPT] = Kept()
+    if not isinstance(kept, Kept) or kept.owner != id(error):
+        kept = error.__dict__[_KEPT] = Kept(id(error))
     return kept

@@ -42,7 +42,7 @@ from fengine.core.state import Batch, Output, State, User, new_object, set_field
 from fengine.core.steps import Stages, function_of_batch
 from fengine.run import obeying
 from fengine.run.box import RUNS, Box, Leaked, Raised
-from fengine.run.failures import note
+from fengine.run.failures import interrupt_of_workers, note
 from fengine.run.place import note_end_of_pass
 from fengine.run.source import Source
 
@@ -161,7 +161,9 @@ class _Script(Generic[Batch, Output, User]):
 
     def meet(self, failure: BaseException) -> None:
         """Take note of an exception, which is announced unless the run is ending already."""
-        found = failure.error if isinstance(failure, Raised | Leaked) else failure
+        found = interrupt_of_workers(
+            failure.error if isinstance(failure, Raised | Leaked) else failure
+        )
         if self.error is None and not self.leaving:
             self.unanswered = found
         else:

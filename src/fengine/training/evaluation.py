@@ -53,16 +53,16 @@ class _Predict(Generic[Batch, Predicted, Targets]):
 
     def __call__(self, batch: Batch) -> Prediction[Predicted, Targets]:
         x, y = self.prepare_batch(batch, self.device, self.non_blocking)
-        if is_settled(self.model, False):
-            enabled = torch.is_grad_enabled()
-            try:
+        enabled = torch.is_grad_enabled()
+        try:
+            if is_settled(self.model, False):
                 with torch.set_grad_enabled(False):  # at half the cost of no_grad
                     return Prediction(self.model(x), y)
-            except BaseException:  # which may be a signal, right before the block was left
-                torch.set_grad_enabled(enabled)
-                raise
-        with EvaluationMode(self.model)(), torch.no_grad():
-            return Prediction(self.model(x), y)
+            with EvaluationMode(self.model)(), torch.no_grad():
+                return Prediction(self.model(x), y)
+        except BaseException:  # which may be a signal, right before a block was left
+            torch.set_grad_enabled(enabled)
+            raise
 
 
 @overload
