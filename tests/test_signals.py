@@ -11,7 +11,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -81,6 +81,12 @@ def batch_of(state: Run) -> int:
     return state.batch
 
 
+def firing(state: Run) -> Generator[tuple[Event, Run], Run, Run]:
+    for part in range(3):
+        state = yield MIDDLE, state.evolve(output=part)
+    return state.evolve(output=2 * state.batch)
+
+
 MIDDLE = Event("middle")
 STEPS: dict[str, Loop[int, int, Kept]] = {
     "of the batch": Loop[int, int, Kept](outputs(double)).on(Events.ITERATION_COMPLETED, keep),
@@ -92,6 +98,7 @@ STEPS: dict[str, Loop[int, int, Kept]] = {
     "of stages": Loop[int, int, Kept](
         stages(batch_of).emit(MIDDLE).then(double)
     ).on(MIDDLE, keep),
+    "that fires": Loop[int, int, Kept](firing).register(MIDDLE).on(MIDDLE, keep),
 }  # fmt: skip
 LIMITS: list[Limits] = [{"max_epochs": 2}, {"max_iters": 5}]
 

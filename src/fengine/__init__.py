@@ -35,7 +35,6 @@ from fengine.later import importing_later
 from fengine.look.plan import Firing, Plan
 from fengine.loop import Loop, Moment
 from fengine.run.failures import last_state
-from fengine.run.firing import fire
 from fengine.run.place import Enterable, Resumable
 from fengine.run.source import DataExhausted
 
@@ -128,7 +127,6 @@ __all__ = [
     "diff",
     "evaluate",
     "every",
-    "fire",
     "first_difference",
     "focus",
     "last_state",

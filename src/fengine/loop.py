@@ -16,7 +16,7 @@ import attrs
 from immutables import Map
 from typing_extensions import Unpack, override
 
-from fengine.core.describe import describe, require_callable
+from fengine.core.describe import describe, is_generator_function, require_callable
 from fengine.core.events import (
     AnyEvent,
     Event,
@@ -128,7 +128,7 @@ class Loop(Generic[Batch, Output, User]):
     @step.validator
     def _check_step(self, field: object, step: object) -> None:
         if step is not None:
-            require_callable(step, "a step", "state")
+            require_callable(step, "a step", "state", or_generator=True)
 
     @semantics.validator
     def _check_semantics(self, field: object, semantics: Semantics) -> None:
@@ -526,6 +526,12 @@ class Loop(Generic[Batch, Output, User]):
                 "never end; take it from a run, or give it limits: State(..., "
                 "limits=Limits(max_epochs=1))"
             )
+        if self.external and is_generator_function(self.step) and is_within_step(state):
+            raise ValueError(
+                f"the state stands at {state.event!r}, within the step, which has changed external "
+                f"{sorted(self.external)} and would do so again; go on from an event before the "
+                "step or after it"
+            )
         if data is None and state._has_data:
             raise TypeError(
                 "data is None, but the state to go on from is that of a run over data; give the "
@@ -606,6 +612,7 @@ class Loop(Generic[Batch, Output, User]):
             cast("DataSource[Batch]", source),  # without data, Batch is None; no type can say so
             heard,
             finish_iteration=self.semantics.finish_iteration,
+            own=self.registry,
         )
         begin = partial(self._enter, box, source, saved)
         return drive(course, box, table, source, begin, show)

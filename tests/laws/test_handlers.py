@@ -23,7 +23,6 @@ from fengine import (
     Table,
     compose,
     every,
-    fire,
     focus,
     outputs,
     tap,
@@ -36,6 +35,7 @@ from fengine.core.registration import members
 from fengine.core.state import with_output, with_requests
 from fengine.core.table import count, count_in_epoch
 from fengine.run.box import Box
+from fengine.run.firing import fire
 from fengine.run.obeying import recovered
 from fengine.run.place import note_end_of_pass, note_restart, without_batch
 from fengine.testing import filtered, handlers, own_events, requests, states

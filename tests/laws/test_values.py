@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from immutables import Map
 
-from fengine import Event, Events, Filter, Loop, State, evaluate, fire, outputs, stages, tap, where
+from fengine import Event, Events, Filter, Loop, State, evaluate, outputs, stages, tap, where
 from fengine.core.equality import same
 from fengine.core.requests import NO_REQUESTS
+from fengine.run.firing import fire
 from fengine.testing import Program, filters, programs, states
 
 

@@ -27,11 +27,18 @@ def describe(function: object) -> str:
     return f"{name} ({file}:{code.co_firstlineno})"
 
 
-def require_callable(function: object, role: str, *given: str, or_class: bool = False) -> None:
+def require_callable(
+    function: object,
+    role: str,
+    *given: str,
+    or_class: bool = False,
+    or_generator: bool = False,
+) -> None:
     """Refuse a callable that cannot take the positional arguments named in `given`.
 
     A callable without a readable signature, such as some builtins, is let through: it can only be
-    judged by calling it. A class is let through where any value will do, by `or_class`.
+    judged by calling it. A class is let through where any value will do, by `or_class`;
+    a generator function where it is gone through, by `or_generator`.
 
     Raises:
         TypeError: `function` is not callable, is a coroutine or generator function, or its
@@ -42,7 +49,7 @@ def require_callable(function: object, role: str, *given: str, or_class: bool = 
         raise TypeError(f"{wanted}, so it must be callable, not {_typed(function)}")
     if isinstance(function, type) and not or_class:
         raise TypeError(f"{wanted}; {function.__qualname__} is a class: give an instance of it")
-    if _runs_later(function):
+    if _runs_later(function) and not (or_generator and is_generator_function(function)):
         raise TypeError(
             f"{wanted} and must return at once, but {describe(function)} is an async or generator "
             "function: calling it runs nothing. Remove 'async', or 'yield'"
@@ -59,15 +66,28 @@ def require_callable(function: object, role: str, *given: str, or_class: bool = 
         ) from None
 
 
+def is_generator_function(function: object) -> bool:
+    """Tell whether calling a function returns a generator.
+
+    >>> is_generator_function(len)
+    False
+    """
+    return callable(function) and inspect.isgeneratorfunction(_code_of(function))
+
+
 def _runs_later(function: Callable[..., object]) -> bool:
-    while isinstance(function, functools.partial):
-        function = function.func
-    code = function if inspect.isroutine(function) else type(function).__call__
+    code = _code_of(function)
     return (
         inspect.iscoroutinefunction(code)
         or inspect.isgeneratorfunction(code)
         or inspect.isasyncgenfunction(code)
     )
+
+
+def _code_of(function: Callable[..., object]) -> object:
+    while isinstance(function, functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) else type(function).__call__
 
 
 def _typed(value: object) -> str:

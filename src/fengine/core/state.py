@@ -119,6 +119,8 @@ class State(Generic[Batch, Output, User]):
     _counts_before: Map[str, int] = attrs.field(default=_NO_NUMBERS, alias="counts_before")
     # What to add to `batches` for the number of batches drawn in this pass over the data:
     _offset: int = attrs.field(default=0, alias="offset")
+    # How many events the step has fired so far, in the iteration that the state stands in:
+    _fired: int = attrs.field(default=0, alias="fired")
     # How many batches were drawn in the pass before:
     _drawn_before: int = attrs.field(default=0, alias="drawn_before")
     # Whether this pass has come to its end, and the next one has not begun:

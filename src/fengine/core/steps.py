@@ -239,7 +239,7 @@ def fused(
 
 
 def function_of_batch(
-    step: Callable[[State[Batch, Output, User]], State[Batch, Output, User]],
+    step: Callable[[State[Batch, Output, User]], object],
     heard: Container[str],
     event: AnyEvent | None,
 ) -> Callable[[Batch], Output] | None:

@@ -77,6 +77,7 @@ _NOTES: Final = {
     "counts_before": "_counts_before",
     "offset": "_offset",
     "passes": "passes",
+    "fired": "_fired",
     "drawn_before": "_drawn_before",
     "exhausted": "_exhausted",
     "batch_due": "_batch_due",
@@ -184,8 +185,12 @@ _REQUESTS: Final = record(
 )
 
 
+# What version 0.1 did not write.
+_NEWER: Final = {"fired": 0}
+
+
 def _ledger(events: EventRegistry) -> Reader:
-    return record(
+    read_notes = record(
         SimpleNamespace,
         status=one_of(Status),
         attributes=map_of(integer()),
@@ -197,6 +202,10 @@ def _ledger(events: EventRegistry) -> Reader:
         batch_due=flag,
         failure=optional(one_of(Failure)),
         has_data=flag,
+        fired=integer(0),
+    )
+    return lambda value, path: read_notes(
+        {**_NEWER, **value} if isinstance(value, Mapping) else value, path
     )
 
 

@@ -2,18 +2,20 @@
 
 The script of the loop says the events; the step is left out, the data is counted only, and no
 handler is called. So a plan knows nothing of what handlers will ask for, and where a filter looks
-at the state it says that only the run can tell.
+at the state it says that only the run can tell. So it does of the events that a generator fires:
+each is planned once in an iteration, and whom it calls is unsure.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, Generic, TypeVar, cast, final
 
 import attrs
 from typing_extensions import override
 
+from fengine.core.describe import is_generator_function
 from fengine.core.events import AnyEvent, Event, PayloadEvent
 from fengine.core.filters import decided
 from fengine.core.handlers import AnyHandler
@@ -85,7 +87,7 @@ class Plan(Generic[Batch, Output, User]):
             sure: list[AnyHandler[Batch, Output, User]] = []
             perhaps: list[AnyHandler[Batch, Output, User]] = []
             for registration in listening.get(event.name, ()):
-                verdict = _verdict(registration, event, state)
+                verdict = self._verdict(registration, event, state)
                 if verdict is not False:
                     (sure if verdict else perhaps).append(registration.handler)
             yield Firing(event, state.epoch, state.iteration, tuple(sure), tuple(perhaps))
@@ -109,7 +111,7 @@ class Plan(Generic[Batch, Output, User]):
         }
         for event, state in self._course():
             for place, registration in enumerate(listening.get(event.name, ())):
-                if _verdict(registration, event, state) is not False:
+                if self._verdict(registration, event, state) is not False:
                     silent.pop((event.name, place), None)
             if not silent:
                 break
@@ -139,16 +141,19 @@ class Plan(Generic[Batch, Output, User]):
         for event, state in self._course():
             fired[event] += 1
             for place, registration in enumerate(listening.get(event.name, ())):
-                verdict = _verdict(registration, event, state)
+                verdict = self._verdict(registration, event, state)
                 calls[event.name, place] += verdict is not False
                 if verdict is None:
                     unsure.add((event.name, place))
         lines = []
         for event, number in fired.items():
-            lines.append(f"{event!r:34}{number:>9}")
+            unknown = self._is_fired_by_generator(event)
+            lines.append(f"{event!r:34}{'any' if unknown else number:>9}")
             for place, one in enumerate(listening.get(event.name, ())):
                 bound = "at most " if (event.name, place) in unsure else ""
-                lines.append(f"  {registration_in_words(one)}: {bound}{calls[event.name, place]}")
+                called = "as often as its filter holds" if unknown and one.filter else "any"
+                said = called if unknown else f"{bound}{calls[event.name, place]}"
+                lines.append(f"  {registration_in_words(one)}: {said}")
         lines += [
             f"never called: {registration_in_words(one)}, at {one.event!r}" for one in self.never()
         ]
@@ -164,11 +169,41 @@ class Plan(Generic[Batch, Output, User]):
         """Go through the script; give each event with the state that it stands at."""
         box: Box[Batch, Output, User] = Box(State(limits=self.limits))
         source: _Counted[Batch] = _Counted(self.limits.epoch_length or 1, self.batches)
-        step = cast("Step[Batch, Output, User]", _without_functions(self.step))
+        step = cast("Step[Batch, Output, User]", self._without_functions())
         waits = self.semantics.finish_iteration
         for event in script(box, step, source, _EVERYTHING, finish_iteration=waits):
             box.firing = False
             yield event, box.state
+
+    def _verdict(
+        self,
+        registration: Registration[Batch, Output, User],
+        event: AnyEvent,
+        state: State[Batch, Output, User],
+    ) -> bool | None:
+        """Tell whether a firing calls a handler; None where only the run can tell."""
+        if self._is_fired_by_generator(event):
+            return None
+        if registration.filter is None:
+            return True
+        if event.attr is not None and event.name not in PHASES:
+            return decided(registration.filter, None, None)
+        return decided(registration.filter, count(event, state), count_in_epoch(event, state))
+
+    def _is_fired_by_generator(self, event: AnyEvent) -> bool:
+        return event.name not in PHASES and is_generator_function(self.step)
+
+    def _without_functions(self) -> object:
+        """Keep the events of the step, and nothing that it does."""
+        parts: Iterable[object] = ()
+        if isinstance(self.step, Stages):
+            parts = self.step.parts
+        elif is_generator_function(self.step):
+            heard = (one.event for one in self.table.registrations)
+            own = dict.fromkeys(event for event in heard if event.name not in PHASES)
+            parts = (_nothing, *own)
+        events = tuple(one if isinstance(one, Event | PayloadEvent) else _nothing for one in parts)
+        return Stages(events) if events else outputs(_nothing)
 
 
 @final
@@ -223,30 +258,8 @@ class _Counted(Generic[Item]):
         raise DataExhausted(box.iteration, None)
 
 
-def _verdict(
-    registration: Registration[Batch, Output, User],
-    event: AnyEvent,
-    state: State[Batch, Output, User],
-) -> bool | None:
-    """Tell whether a firing calls a handler; None where only the run can tell."""
-    if registration.filter is None:
-        return True
-    if event.attr is not None and event.name not in PHASES:
-        return decided(registration.filter, None, None)
-    return decided(registration.filter, count(event, state), count_in_epoch(event, state))
-
-
 def _is_unforeseen(event: AnyEvent) -> bool:
     return event.name in PHASES and PHASES[event.name].fires is Fires.ON_REQUEST
-
-
-def _without_functions(step: Step[Batch, Output, User] | None) -> object:
-    """Keep the events of a step, and nothing that it does."""
-    if not isinstance(step, Stages):
-        return outputs(_nothing)
-    return Stages(
-        tuple(part if isinstance(part, Event | PayloadEvent) else _nothing for part in step.parts)
-    )
 
 
 def _nothing(value: object) -> None:

@@ -72,6 +72,7 @@ class Box(Generic[Batch, Output, User]):
     passes: int
     _counts_before: Map[str, int]
     _offset: int
+    _fired: int
     _drawn_before: int
     _exhausted: bool
     _batch_due: bool

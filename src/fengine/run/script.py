@@ -46,7 +46,15 @@ from fengine.run.failures import interrupt_of_workers, note
 from fengine.run.place import note_end_of_pass
 from fengine.run.source import Source
 
-Step: TypeAlias = Callable[[State[Batch, Output, User]], State[Batch, Output, User]]
+FiringStep: TypeAlias = Generator[
+    tuple[Event, State[Batch, Output, User]],
+    State[Batch, Output, User],
+    State[Batch, Output, User],
+]
+Step: TypeAlias = Callable[
+    [State[Batch, Output, User]],
+    State[Batch, Output, User] | FiringStep[Batch, Output, User],
+]
 Firings: TypeAlias = Generator[AnyEvent, None, None]
 
 # So many recoveries in a row, without an iteration between, are no way on.
@@ -74,6 +82,7 @@ def script(
     heard: Container[str],
     *,
     finish_iteration: bool,
+    own: Container[object] = (),
 ) -> Generator[AnyEvent, None, BaseException | None]:
     """Say what comes next in a run, until its end.
 
@@ -84,6 +93,7 @@ def script(
         heard: the names of the events to yield. It may change while the run is under way; for
             events between stages that counts from the next epoch on.
         finish_iteration: a requested stop waits for the end of the iteration; see `Semantics`.
+        own: the events that a step may fire.
 
     Yields:
         Each event that is heard, with the run standing at it in the box.
@@ -91,7 +101,7 @@ def script(
     Returns:
         The exception that ends the run, or None.
     """
-    return _Script(box, step, source, heard, finish_iteration, rank_at(box.event)).whole()
+    return _Script(box, step, source, heard, finish_iteration, own, rank_at(box.event)).whole()
 
 
 @final
@@ -113,6 +123,7 @@ class _Script(Generic[Batch, Output, User]):
     source: Source[Batch]
     heard: Container[str]
     finish_iteration: bool
+    own: Container[object]
     at: int
     entering: bool = True
     unanswered: BaseException | None = None
@@ -245,7 +256,9 @@ class _Script(Generic[Batch, Output, User]):
                 elif stages is not None:
                     yield from self.stages(stages)
                 else:
-                    self.plain_step()
+                    firings = self.plain_step()
+                    if firings is not None:
+                        yield from self.fire_of_step(firings)
                 if box.firing:
                     yield _DONE
                 if box.requests is not NO_REQUESTS:
@@ -318,8 +331,12 @@ class _Script(Generic[Batch, Output, User]):
         output = cast("Output", value)
         box.event, box.firing, box._output = _DONE, _DONE.name in heard, output
 
-    def plain_step(self) -> None:
-        """Call a step that takes the state, and stand at ITERATION_COMPLETED with its result."""
+    def plain_step(self) -> FiringStep[Batch, Output, User] | None:
+        """Call a step that takes the state; stand at ITERATION_COMPLETED with what it returns.
+
+        Returns:
+            The generator that the step is, of which nothing has run yet, or None.
+        """
         box = self.box
         picture: State[Batch, Output, User] = new_object(State)
         set_fields(picture, box.__dict__.copy())
@@ -327,20 +344,105 @@ class _Script(Generic[Batch, Output, User]):
             result = self.step(picture)
         except (StopIteration, GeneratorExit) as error:
             raise Leaked(error) from None
-        if type(result) is not State:
+        if type(result) is not State and isinstance(result, Generator):
+            return result
+        self.take(result, _DONE)
+        return None
+
+    def take(self, made: object, event: AnyEvent, number: int = 0) -> None:
+        """Stand at an event with the state that a step has made.
+
+        Args:
+            made: the state.
+            event: ITERATION_COMPLETED, or an event that the step fires.
+            number: of those that the step fires in this iteration, which one that is.
+        """
+        box = self.box
+        if type(made) is not State:
             raise TypeError(
-                f"step {describe(self.step)} returned {type(result).__name__}; a step returns a "
+                f"step {describe(self.step)} returned {type(made).__name__}; a step returns a "
                 "State. For a function of the batch write Loop(outputs(function))"
             )
         if (
-            result.iteration != box.iteration
-            or result.epoch != box.epoch
-            or result.batches != box.batches
+            made.iteration != box.iteration
+            or made.epoch != box.epoch
+            or made.batches != box.batches
         ):
-            raise ValueError(f"step {describe(self.step)} {moved(box.state, result)}")
-        registers = result.__dict__.copy()
-        registers["event"] = _DONE
-        box.__dict__, box.firing = registers, _DONE.name in self.heard
+            raise ValueError(f"step {describe(self.step)} {moved(box.state, made)}")
+        registers = made.__dict__.copy()
+        registers["event"], registers["_fired"] = event, number
+        if number and event.attr is None:
+            registers["counts"] = box.counted(event)
+        box.__dict__, box.firing = registers, event.name in self.heard
+
+    def fire_of_step(self, step: FiringStep[Batch, Output, User]) -> Firings:
+        """Run a step that fires events; a run that resumes within it is silent up to there."""
+        box = self.box
+        stands_at = box.event
+        silent = 0 if stands_at is _BEGUN else box._fired
+        number = 0
+        answer: State[Batch, Output, User] | None = None
+        made: object = None
+        try:
+            while True:
+                try:
+                    asked = next(step) if answer is None else step.send(answer)
+                except StopIteration as end:
+                    made = end.value
+                    break
+                except GeneratorExit as error:
+                    raise Leaked(error) from None
+                event, answer = self.asked(asked)
+                number += 1
+                if number > silent:
+                    self.require_newest(answer, number)
+                    self.take(answer, event, number)
+                elif number == silent:
+                    if event != stands_at:
+                        raise ValueError(self.is_impure(number, event))
+                    if box.failure is Failure.AT_EVENT:
+                        box.failure, box.firing = None, event.name in self.heard
+                if box.firing:
+                    yield event
+                if number >= silent:
+                    answer = box.state
+        finally:
+            step.close()
+        if number < silent:
+            raise ValueError(self.is_impure(number + 1, None))
+        self.require_newest(made, number + 1)
+        self.take(made, _DONE)
+
+    def asked(self, asked: object) -> tuple[Event, State[Batch, Output, User]]:
+        """Take what a step yields apart, or refuse it."""
+        match asked:
+            case (Event() as event, State() as state) if event.name not in phases.PHASES:
+                if event in self.own:
+                    return event, state
+                raise ValueError(
+                    f"step {describe(self.step)} fires {event!r}, which the loop does not know; "
+                    "register it: loop.register(event)"
+                )
+        raise TypeError(
+            f"step {describe(self.step)} yields {asked!r}; to fire an event of your own, write "
+            "state = yield event, state"
+        )
+
+    def require_newest(self, made: object, number: int) -> None:
+        """Refuse a state from before the last firing, whose handlers would be forgotten."""
+        if isinstance(made, State) and made._fired != number - 1:
+            raise ValueError(
+                f"step {describe(self.step)} goes on with a state from before its last event, "
+                "which forgets what the handlers did; write state = yield event, state"
+            )
+
+    def is_impure(self, number: int, event: Event | None) -> str:
+        """Say that a step does something else than before."""
+        return (
+            f"step {describe(self.step)} fires {event!r} as event {number} of the iteration; when "
+            f"the run got to {self.box.event!r} it was another one. A run goes on within a step "
+            "only if the step does the same again; go on from an event before it or after it"
+        )
 
     def announce(self, event: Event) -> Firings:
         """Stand at an event, and fire it if it is heard."""

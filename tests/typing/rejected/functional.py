@@ -14,7 +14,6 @@ from fengine import (
     compose,
     evaluate,
     every,
-    fire,
     focus,
     outputs,
     stages,
@@ -200,5 +199,4 @@ loop.on(Events.STARTED, focus("loss", on_number))  # error: arg-type
 loop.on(Events.STARTED, tap(of_another_user))  # error: arg-type
 evaluate(loop, batches=[1])  # error: arg-type
 evaluate(loop, batches=["a"], user=Best())  # error: misc
-fire({}, Events.STARTED, keep_best)  # error: arg-type
 END_RUN.value = "end"  # error: misc
