@@ -87,6 +87,12 @@ def test_iterate_shows_each_firing() -> None:
     assert [one.state.counts["chunk"] for one in moments if one.event is CHUNK] == [1, 2, 3, 4, 5]
 
 
+def test_a_loop_in_words_has_the_events_where_they_fire() -> None:
+    loop = KEEPING.on(Events.ITERATION_COMPLETED, keep).on(Events.ITERATION_STARTED, keep)
+    events = [line.strip() for line in str(loop).splitlines() if line.startswith("  ")][::2]
+    assert events == ["Events.ITERATION_STARTED", "Event('chunk')", "Events.ITERATION_COMPLETED"]
+
+
 def test_a_plan_says_that_the_step_decides() -> None:
     plan = KEEPING.on(CHUNK(every=3), partial(keep)).plan(epoch_length=2)
     firing = next(one for one in plan if one.event is CHUNK)

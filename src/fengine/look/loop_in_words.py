@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fengine.core.describe import describe
+from fengine.core.describe import describe, is_generator_function
 from fengine.core.events import AnyEvent, Events
 from fengine.core.registration import Registration
 from fengine.core.registry import EventRegistry
@@ -43,7 +43,9 @@ def registration_in_words(registration: Registration[Any, Any, Any]) -> str:
 def in_order(registry: EventRegistry, step: Step[Batch, Output, User] | None) -> Iterator[AnyEvent]:
     """Return the events of a loop in the order of a run: those of the step within the iteration."""
     own = [event for event in registry.events if event not in Events.all()]
-    emitted = list(step.events) if isinstance(step, Stages) else []
+    emitted = own if is_generator_function(step) else []
+    if isinstance(step, Stages):
+        emitted = list(step.events)
     for event in Events.all():
         yield event
         if event is Events.ITERATION_STARTED:
