@@ -7,12 +7,12 @@ once, when all handlers have run: so a run whose handler fails stands where it s
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, final
+from typing import Final, Generic, final
 
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent
 from fengine.core.filters import Filter
-from fengine.core.handlers import AnyHandler, kind_of, moved
+from fengine.core.handlers import AnyHandler, accepted, kind_of
 from fengine.core.state import Batch, Output, State, User, new_object, set_fields
 from fengine.core.table import (
     COUNTED_BY_THE_LOOP,
@@ -55,7 +55,8 @@ class Dispatcher(Generic[Batch, Output, User]):
 
         Raises:
             TypeError: a handler returned something else than a state.
-            ValueError: a handler returned a state that stands elsewhere in the run.
+            ValueError: a handler returned a state that stands elsewhere in the run, or in another
+                run.
             BaseException: whatever a handler raised, with a note that says which one and where.
         """
         box = self._box
@@ -90,8 +91,9 @@ class Dispatcher(Generic[Batch, Output, User]):
                             or result.epoch != state.epoch
                             or result.batches != state.batches
                             or (result.event is not state.event and result.event != state.event)
+                            or result._run is not state._run
                         ):
-                            raise _refusal(handler, result, event, state)
+                            result = _accepted(handler, result, event, state)
                         state = result
             if state is None or state is before:
                 box.firing = False
@@ -126,7 +128,7 @@ def fire(
 
     Raises:
         TypeError: a handler returned something else than a state.
-        ValueError: a handler returned a state that stands elsewhere in the run.
+        ValueError: a handler returned a state that stands elsewhere in the run, or in another run.
         BaseException: whatever a handler raised, with a note that says which one and where.
 
     >>> from fengine import Events, Registration, Table
@@ -142,14 +144,14 @@ def fire(
     return dispatcher.shown
 
 
-def _refusal(
-    handler: object, result: object, event: AnyEvent, state: State[Any, Any, Any]
-) -> Exception:
-    """Return the error that says what is wrong with what a handler returned."""
-    if isinstance(result, State):
-        return ValueError(f"handler {describe(handler)} {moved(state, result)}")
+def _accepted(
+    handler: object, result: object, event: AnyEvent, state: State[Batch, Output, User]
+) -> State[Batch, Output, User]:
+    """Return what a handler returned as a state of this run, or say what is wrong with it."""
+    if type(result) is State:
+        return accepted(state, result, f"handler {describe(handler)}")
     hint = " Did you forget 'return state'?" if result is None else ""
-    return TypeError(
+    raise TypeError(
         f"handler {describe(handler)} returned {kind_of(result)} from {event!r} "
         f"{where_in_run(state)}; a handler returns a State.{hint}"
     )

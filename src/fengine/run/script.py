@@ -34,7 +34,7 @@ import attrs
 from fengine.core import phases
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent, Event, Events, PayloadEvent, rank_at
-from fengine.core.handlers import moved
+from fengine.core.handlers import accepted
 from fengine.core.missing import MISSING, Missing
 from fengine.core.outcome import Failure, Outcome, Status
 from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, TerminateEpoch
@@ -122,7 +122,7 @@ class _Script(Generic[Batch, Output, User]):
 
     def whole(self) -> Generator[AnyEvent, None, BaseException | None]:
         """Go through a run, whatever comes between two lines of it."""
-        self.box.number = next(RUNS)
+        self.box.number = self.box._run = next(RUNS)
         try:
             while not self.box.status.has_ended:
                 try:
@@ -334,8 +334,10 @@ class _Script(Generic[Batch, Output, User]):
             result.iteration != box.iteration
             or result.epoch != box.epoch
             or result.batches != box.batches
+            or result._run is not box._run
         ):
-            raise ValueError(f"step {describe(self.step)} {moved(box.state, result)}")
+            owner = f"step {describe(self.step)}"
+            result = accepted(box.state, result, owner, ("iteration", "epoch", "batches"))
         registers = result.__dict__.copy()
         registers["event"] = _DONE
         box.__dict__, box.firing = registers, _DONE.name in self.heard
