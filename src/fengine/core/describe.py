@@ -42,7 +42,7 @@ def require_callable(function: object, role: str, *given: str, or_class: bool = 
         raise TypeError(f"{wanted}, so it must be callable, not {_typed(function)}")
     if isinstance(function, type) and not or_class:
         raise TypeError(f"{wanted}; {function.__qualname__} is a class: give an instance of it")
-    if _runs_later(function):
+    if runs_later(function):
         raise TypeError(
             f"{wanted} and must return at once, but {describe(function)} is an async or generator "
             "function: calling it runs nothing. Remove 'async', or 'yield'"
@@ -59,7 +59,8 @@ def require_callable(function: object, role: str, *given: str, or_class: bool = 
         ) from None
 
 
-def _runs_later(function: Callable[..., object]) -> bool:
+def runs_later(function: Callable[..., object]) -> bool:
+    """Tell whether a call would only make something that nobody runs: a coroutine, a generator."""
     while isinstance(function, functools.partial):
         function = function.func
     code = function if inspect.isroutine(function) else type(function).__call__
