@@ -24,6 +24,7 @@ from fengine.core.events import (
     EventSet,
     FilteredPayloadEvent,
     PayloadEvent,
+    take_up,
 )
 from fengine.core.handlers import Handler, PayloadHandler
 from fengine.core.limits import (
@@ -68,6 +69,10 @@ class Moment(Generic[Batch, Output, User]):
 
     event: AnyEvent
     state: State[Batch, Output, User]
+
+    def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        take_up(self, kept)
 
 
 Moments: TypeAlias = Generator[Moment[Batch, Output, User], None, None]

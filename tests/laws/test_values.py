@@ -20,8 +20,8 @@ from immutables import Map
 from fengine import Event, Events, Filter, Loop, State, evaluate, outputs, stages, tap, where
 from fengine.core.equality import same
 from fengine.core.requests import NO_REQUESTS
-from fengine.run.firing import fire
 from fengine.testing import Program, filters, programs, states
+from tests.firing import fire
 
 
 @attrs.frozen

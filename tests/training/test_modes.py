@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from typing import cast
 from unittest.mock import MagicMock
 
 import pytest
@@ -13,7 +14,16 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from typing_extensions import override
 
-from fengine.training.modes import EvaluationMode, Modes, TrainingMode, is_settled
+from fengine import Loop
+from fengine.engine import create_supervised_evaluator, create_supervised_trainer
+from fengine.training import supervised, supervised_evaluation
+from fengine.training.modes import (
+    EvaluationMode,
+    Modes,
+    TrainingMode,
+    is_settled,
+    put_into_mode,
+)
 
 
 def tree(shape: list[int]) -> nn.Module:
@@ -254,3 +264,55 @@ def test_a_root_with_its_own_eval_is_asked_each_time() -> None:
     set_mode(model, False)
     set_mode(model, False)
     assert model.asked == 2
+
+
+class Holding(nn.Module):
+    """Hold a part, and be held by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+        self.part = nn.Dropout(0.5)
+        self.part.holder = self
+
+
+def diamond(depth: int) -> nn.Module:
+    shared: nn.Module = nn.Linear(1, 1)
+    for _ in range(depth):
+        shared = nn.Sequential(nn.ModuleDict({"left": shared, "right": shared}))
+    return shared
+
+
+@pytest.mark.parametrize("model", [Holding(), diamond(200)], ids=["parent", "diamond"])
+def test_a_module_is_visited_once(model: nn.Module) -> None:
+    modules = set(model.modules())
+    assert is_settled(model, True)
+    modes = Modes.of(model)
+    assert set(modes.modules) == modules
+    assert len(modes.modules) == len(modules)
+    put_into_mode(model, False)
+    assert not any(module.training for module in modules)
+    assert is_settled(model, False)
+    modes.put_back()
+    assert all(module.training for module in modules)
+
+
+class Reading(Holding):
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        return cast("Tensor", self.layer(self.part(x)))
+
+
+def test_a_model_that_holds_itself_is_trained_and_evaluated() -> None:
+    model = Reading()
+    sgd = torch.optim.SGD(model.layer.parameters(), 0.1)
+    data = [(torch.ones(2, 1), torch.zeros(2, 1))] * 2
+    with EvaluationMode(model)():
+        Loop(supervised(model, sgd, nn.functional.mse_loss)).run(data)
+    Loop(supervised_evaluation(model)).run(data)
+    trainer = create_supervised_trainer(model, sgd, nn.functional.mse_loss)
+    evaluator = create_supervised_evaluator(model)
+    evaluator.run(data)
+    assert not model.part.training
+    trainer.run(data)
+    assert model.part.training

@@ -49,7 +49,7 @@ def require_callable(
         raise TypeError(f"{wanted}, so it must be callable, not {_typed(function)}")
     if isinstance(function, type) and not or_class:
         raise TypeError(f"{wanted}; {function.__qualname__} is a class: give an instance of it")
-    if _runs_later(function) and not (or_generator and is_generator_function(function)):
+    if runs_later(function) and not (or_generator and is_generator_function(function)):
         raise TypeError(
             f"{wanted} and must return at once, but {describe(function)} is an async or generator "
             "function: calling it runs nothing. Remove 'async', or 'yield'"
@@ -75,7 +75,8 @@ def is_generator_function(function: object) -> bool:
     return callable(function) and inspect.isgeneratorfunction(_code_of(function))
 
 
-def _runs_later(function: Callable[..., object]) -> bool:
+def runs_later(function: Callable[..., object]) -> bool:
+    """Tell whether a call would only make something that nobody runs: a coroutine, a generator."""
     code = _code_of(function)
     return (
         inspect.iscoroutinefunction(code)

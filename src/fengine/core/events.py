@@ -116,6 +116,11 @@ class Event:
     def __repr__(self) -> str:
         return _show(self)
 
+    @override
+    def __reduce__(self) -> Any:
+        """Have copies and pickles of a built-in event be that one object, as `is` asks."""
+        return _reduced(self)
+
 
 @final
 @attrs.frozen(repr=False, init=False)
@@ -162,6 +167,11 @@ class PayloadEvent(Generic[P]):
     def __repr__(self) -> str:
         return _show(self)
 
+    @override
+    def __reduce__(self) -> Any:
+        """Have copies and pickles of a built-in event be that one object, as `is` asks."""
+        return _reduced(self)
+
 
 # Whatever its payload; a handler that takes another one is refused where it is added.
 AnyEvent: TypeAlias = Event | PayloadEvent[Any]
@@ -175,6 +185,10 @@ class FilteredPayloadEvent(Generic[P]):
     event: PayloadEvent[P]
     filter: Filter
 
+    def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        take_up(self, kept)
+
     @override
     def __repr__(self) -> str:
         return f"{self.event}({self.filter})"
@@ -185,6 +199,10 @@ class FilteredPayloadEvent(Generic[P]):
 class _Member:
     event: Event
     filter: Filter | None = None
+
+    def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        take_up(self, kept)
 
 
 @final
@@ -242,6 +260,9 @@ def _built_in_with_payload(name: str) -> PayloadEvent[Any]:
 class Events:
     """Name the events of every run, in the order in which a run can reach them.
 
+    Each is one object for ever, also in what is pickled or copied: `moment.event is Events.STARTED`
+    is true in every process. Events of your own are compared by `==`.
+
     The number that a filter sees is the epoch at the epoch events, the iteration at the iteration
     events, and the iteration that the batch is for at the batch events; STARTED, COMPLETED and
     EXITED are always firing 1 of their run; the others are counted.
@@ -280,6 +301,39 @@ _ALL: Final[tuple[AnyEvent, ...]] = tuple(
 )
 
 BUILT_IN: Final[Map[str, AnyEvent]] = Map({event.name: event for event in _ALL})
+
+
+def the_one(event: AnyEvent) -> AnyEvent:
+    """Return the built-in event that an event equals; the event itself if it equals none."""
+    built_in = BUILT_IN.get(event.name)
+    return built_in if built_in is not None and built_in == event else event
+
+
+def take_up(record: object, kept: Any) -> None:
+    """Set the fields of a record to what `copy` and `pickle` kept of it.
+
+    Version 0.1 kept copies of the built-in events; here they become those events again.
+    """
+    fields: dict[str, Any] = kept[1] if isinstance(kept, tuple) else kept
+    for name, value in fields.items():
+        object.__setattr__(record, name, _with_the_one(value))
+
+
+def _with_the_one(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_with_the_one, value)) if type(value) is tuple else value
+    return the_one(value) if isinstance(value, Event | PayloadEvent) else value
+
+
+def _reduced(event: AnyEvent) -> tuple[Callable[..., AnyEvent], tuple[str | None, ...]]:
+    """Return what `copy` and `pickle` make an event of."""
+    if BUILT_IN.get(event.name) == event:
+        return _built_in_named, (event.name,)
+    return type(event), (event.name, event.attr)
+
+
+def _built_in_named(name: str) -> AnyEvent:
+    return BUILT_IN[name]
 
 
 def rank_at(event: AnyEvent | None) -> int:

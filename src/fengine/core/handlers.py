@@ -12,14 +12,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
-from typing import Generic, TypeAlias, TypeVar, cast, final
+from typing import Any, Generic, TypeAlias, TypeVar, cast, final
 
 import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
 from fengine.core.describe import describe, require_callable
-from fengine.core.state import Batch, Output, State, User
+from fengine.core.state import Batch, Output, State, User, of_run
 
 P = DefaultTypeVar("P", default=object)
 Part = TypeVar("Part")
@@ -50,18 +50,36 @@ class Compose(Generic[Batch, Output, User]):
 @final
 @attrs.frozen(repr=False)
 class When(Generic[Batch, Output, User]):
-    """Call a handler where a predicate holds; made by `when`."""
+    """Call a handler where all predicates hold, each asked after those before it; made by `when`.
 
-    predicate: Callable[[State[Batch, Output, User]], bool]
+    It is flat, since one in another could not be nested deeper than Python calls functions.
+    """
+
+    predicates: tuple[Callable[[State[Batch, Output, User]], bool], ...]
     handler: Handler[Batch, Output, User]
+
+    def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        fields: dict[str, Any] = kept[1] if isinstance(kept, tuple) else kept
+        predicates, handler = fields.get("predicates"), fields["handler"]
+        if predicates is None:
+            predicates = (fields["predicate"],)
+            if isinstance(handler, When):
+                predicates, handler = predicates + handler.predicates, handler.handler
+        object.__setattr__(self, "predicates", predicates)
+        object.__setattr__(self, "handler", handler)
 
     @override
     def __repr__(self) -> str:
-        return f"when({describe(self.predicate)}, {describe(self.handler)})"
+        opened = "".join(f"when({describe(predicate)}, " for predicate in self.predicates)
+        return f"{opened}{describe(self.handler)}{')' * len(self.predicates)}"
 
     def __call__(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
         """Give the state as the handler leaves it, or as it is."""
-        return _stated(self.handler, self.handler(state)) if self.predicate(state) else state
+        for predicate in self.predicates:
+            if not predicate(state):
+                return state
+        return _stated(self.handler, self.handler(state))
 
 
 @final
@@ -137,6 +155,8 @@ def when(
 ) -> Handler[Batch, Output, User]:
     """Make a handler that acts only where a predicate of the state holds.
 
+    Law: `when(p, when(q, h))` does what `h` does where `p` holds, and then `q` does.
+
     Raises:
         TypeError: either is not a function of one state.
 
@@ -146,7 +166,9 @@ def when(
     """
     require_callable(predicate, "a predicate", "state")
     require_callable(handler, "a handler", "state")
-    return When(predicate, handler)
+    if isinstance(handler, When):
+        return When((predicate, *handler.predicates), handler.handler)
+    return When((predicate,), handler)
 
 
 def tap(effect: Callable[[State[Batch, Output, User]], object]) -> Handler[Batch, Output, User]:
@@ -221,17 +243,46 @@ def _replaced(record: object, field: str, value: object) -> object:
     return renewed
 
 
-def moved(before: State[Batch, Output, User], after: State[Batch, Output, User]) -> str:
-    """Say which counters of the loop's somebody has changed in a state."""
+def accepted(
+    before: State[Batch, Output, User],
+    after: State[Batch, Output, User],
+    owner: str,
+    place: tuple[str, ...] = ("iteration", "epoch", "batches", "event"),
+) -> State[Batch, Output, User]:
+    """Return the state that somebody has made of another one, as a state of the same run.
+
+    Args:
+        before: the state that was given.
+        after: the state that came back.
+        owner: who returned it, in words.
+        place: the fields in which both are to be at one place.
+
+    Raises:
+        ValueError: it stands elsewhere in the run, or in another run, or has other limits.
+    """
     changes = [
         f"{name} from {getattr(before, name)} to {getattr(after, name)}"
-        for name in ("iteration", "epoch", "batches", "event")
+        for name in place
         if getattr(before, name) != getattr(after, name)
     ]
-    return (
-        f"returned a State of another place in the run: {', '.join(changes)}. Only the loop moves "
-        "a run; return the state that was given, with evolve() for what changes in it"
-    )
+    if changes:
+        raise ValueError(
+            f"{owner} returned a State of another place in the run: {', '.join(changes)}. Only the "
+            "loop moves a run; return the state that was given, with evolve() for what changes in "
+            "it"
+        )
+    if after._run is not None and after._run != before._run:
+        raise ValueError(
+            f"{owner} returned a State of another run, at the same place; return the state that "
+            "was given, with evolve() for what changes in it"
+        )
+    if after.limits != before.limits:
+        raise ValueError(
+            f"{owner} returned a State with other limits: {after.limits} instead of "
+            f"{before.limits}. A run keeps the limits that it began with; ask for its end with "
+            "terminate(), or go on from where it ended: loop.resume(state.with_limits(...), data)"
+        )
+    return after if after._run == before._run else of_run(after, before._run)
 
 
 def kind_of(result: object) -> str:

@@ -14,6 +14,7 @@ from fengine.core.events import (
     EventSet,
     FilteredPayloadEvent,
     PayloadEvent,
+    take_up,
 )
 from fengine.core.filters import Filter
 from fengine.core.handlers import AnyHandler
@@ -46,6 +47,10 @@ class Registration(Generic[Batch, Output, User]):
     handler: AnyHandler[Batch, Output, User]
     runs_before: tuple[AnyHandler[Batch, Output, User], ...] = ()
     runs_after: tuple[AnyHandler[Batch, Output, User], ...] = ()
+
+    def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        take_up(self, kept)
 
     def is_alike(self, other: Registration[Any, Any, Any]) -> bool:
         """Tell whether another one calls the same handler at the same firings."""

@@ -6,12 +6,12 @@ for one event, so that a name clash is an error at registration and never a sile
 
 from __future__ import annotations
 
-from typing import Final, final
+from typing import Any, Final, final
 
 import attrs
 from immutables import Map
 
-from fengine.core.events import AnyEvent, Event, Events, PayloadEvent
+from fengine.core.events import AnyEvent, Event, Events, PayloadEvent, take_up
 
 
 @final
@@ -30,6 +30,10 @@ class EventRegistry:
     """
 
     events: tuple[AnyEvent, ...] = attrs.field(eq=frozenset)
+
+    def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        take_up(self, kept)
 
     def __contains__(self, event: object) -> bool:
         """Tell whether the very event is registered."""

@@ -9,7 +9,7 @@ A state keeps its fields in its `__dict__`, so that a picture of a run is one co
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Generic, TypeVar, cast, final
+from typing import Any, Final, Generic, SupportsFloat, TypeVar, cast, final
 
 import attrs
 from immutables import Map
@@ -17,8 +17,9 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
 from fengine.core.equality import same
-from fengine.core.events import AnyEvent, Events, rank_at
+from fengine.core.events import AnyEvent, Events, rank_at, the_one
 from fengine.core.limits import Limits
+from fengine.core.metrics import frozen_metrics, metric
 from fengine.core.missing import MISSING, Missing
 from fengine.core.outcome import Failure, Status
 from fengine.core.phases import GET_BATCH_COMPLETED, has_batch_to_come
@@ -53,10 +54,6 @@ def _count(owner: object, field: attrs.Attribute[int], value: object) -> None:
         raise ValueError(f"{field.name}={value} is negative; it counts from 0")
 
 
-def _frozen_metrics(metrics: Mapping[str, float]) -> Map[str, float]:
-    return metrics if isinstance(metrics, Map) else Map(metrics)
-
-
 def _frozen_counts(counts: Mapping[str, int]) -> Map[str, int]:
     return counts if isinstance(counts, Map) else Map(counts)
 
@@ -89,7 +86,7 @@ class State(Generic[Batch, Output, User]):
     The other fields are the loop's own notes, and no part of what you can count on.
 
     Raises:
-        TypeError: a counter is not an int.
+        TypeError: a counter is not an int, or a metric is not one number.
         ValueError: a counter is negative.
 
     >>> before = State(epoch=2, iteration=7, output=0.25)
@@ -108,7 +105,7 @@ class State(Generic[Batch, Output, User]):
     _output: Output | Missing = attrs.field(default=MISSING, alias="output")
     requests: Requests = attrs.field(default=NO_REQUESTS, converter=shared)
     user: User = cast("User", None)
-    metrics: Map[str, float] = attrs.field(default=_NO_METRICS, converter=_frozen_metrics)
+    metrics: Map[str, float] = attrs.field(default=_NO_METRICS, converter=frozen_metrics)
     limits: Limits = _NO_LIMITS
     counts: Map[str, int] = attrs.field(default=_NO_NUMBERS, converter=_frozen_counts)
     status: Status = Status.READY
@@ -129,6 +126,9 @@ class State(Generic[Batch, Output, User]):
     _batch_due: bool = attrs.field(default=False, alias="batch_due")
     # Whether the batches come from data, and not from `epoch_length` alone:
     _has_data: bool = attrs.field(default=True, alias="has_data")
+    # Which run of this process the state was made in. What makes a state of new fields, such as
+    # attrs.evolve, leaves it out.
+    _run: int | None = attrs.field(default=None, init=False, eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         # A dict that shares no keys with other states is copied five times as fast.
@@ -177,7 +177,7 @@ class State(Generic[Batch, Output, User]):
         user: User | Missing = MISSING,
         output: Output | Missing = MISSING,
         batch: Batch | Missing = MISSING,
-        metrics: Mapping[str, float] | Missing = MISSING,
+        metrics: Mapping[str, SupportsFloat] | Missing = MISSING,
     ) -> State[Batch, Output, User]:
         """Give this state with some of the user's fields replaced.
 
@@ -188,6 +188,9 @@ class State(Generic[Batch, Output, User]):
             output: the output of the step.
             batch: the batch, for instance augmented.
             metrics: all named results; for one of them see `with_metric`.
+
+        Raises:
+            TypeError: a metric is not one number.
 
         >>> State(user="old").evolve(user="new").user
         'new'
@@ -200,18 +203,25 @@ class State(Generic[Batch, Output, User]):
         if batch is not MISSING:
             fields["_batch"] = batch
         if metrics is not MISSING:
-            fields["metrics"] = Map(metrics)
+            fields["metrics"] = frozen_metrics(metrics)
         evolved: State[Batch, Output, User] = new_object(State)
         set_fields(evolved, fields)
         return evolved
 
-    def with_metric(self, name: str, value: float) -> State[Batch, Output, User]:
+    def with_metric(self, name: str, value: SupportsFloat) -> State[Batch, Output, User]:
         """Give this state with one named result set.
+
+        Args:
+            name: what the result is called.
+            value: one number, which is kept as a float; an array or a tensor of one element is one.
+
+        Raises:
+            TypeError: `value` is something else, such as a bool, None or several numbers.
 
         >>> State().with_metric("accuracy", 0.97).metrics["accuracy"]
         0.97
         """
-        return self.evolve(metrics=self.metrics.set(name, value))
+        return _replaced(self, "metrics", self.metrics.set(name, metric(name, value)))
 
     def with_attribute(self, name: str, value: int) -> State[Batch, Output, User]:
         """Give this state with the counter of a mapped event set; only the user sets these.
@@ -378,12 +388,22 @@ class State(Generic[Batch, Output, User]):
 
         return State(**read(plain, events, user=user, output=output, batch=batch))
 
+    @override
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what `copy` and `pickle` keep: all but the run that the state was made in."""
+        fields = self.__dict__.copy()
+        del fields["_run"]
+        return fields
+
     def __setstate__(self, fields: dict[str, Any]) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
         fields = dict(fields.items())
         notes = fields.pop("ledger", None)
         if notes is not None:
             fields |= notes.fields()
+        if fields["event"] is not None:
+            fields["event"] = the_one(fields["event"])  # version 0.1 kept a copy of it
+        fields["_run"] = None
         set_fields(self, fields)
 
     @override
@@ -396,7 +416,7 @@ class State(Generic[Batch, Output, User]):
     __hash__ = None  # type: ignore[assignment]  # a state holds batches, which have no hash
 
 
-_FIELDS: Final = tuple(field.name for field in attrs.fields(State))
+_FIELDS: Final = tuple(field.name for field in attrs.fields(State) if field.eq)
 # A state that is made of all its fields, unchecked: `state = new_object(State)`, and then
 # `set_fields(state, fields)`. The dict is the state's own from then on.
 new_object: Final = object.__new__
@@ -408,6 +428,11 @@ def state_of(fields: dict[str, Any]) -> State[Any, Any, Any]:
     state: State[Any, Any, Any] = new_object(State)
     set_fields(state, fields)
     return state
+
+
+def of_run(state: State[Batch, Output, User], run: int | None) -> State[Batch, Output, User]:
+    """Return a state as one that was made in a run."""
+    return _replaced(state, "_run", run)
 
 
 def _replaced(

@@ -16,6 +16,8 @@ from typing import Any, Final, final
 import attrs
 from typing_extensions import override
 
+from fengine.core.describe import describe, runs_later
+
 
 @final
 class _TheEngine:
@@ -106,6 +108,19 @@ def check_signature(function: Callable[..., Any], role: str, *args: Any, **kwarg
         ) from None
 
 
+def require_at_once(function: Callable[..., Any], role: str) -> None:
+    """Refuse a function that a call would not run.
+
+    Raises:
+        TypeError: `function` is an async or generator function, or a partial of one.
+    """
+    if runs_later(function):
+        raise TypeError(
+            f"{role} {describe(function)!r} is an async or generator function: calling it would "
+            "run nothing. Remove 'async', or 'yield'"
+        )
+
+
 def entry(
     handler: Callable[..., Any],
     extra: EventArguments | None,
@@ -121,11 +136,7 @@ def entry(
     """
     if not callable(handler):
         raise TypeError(f"handler={handler!r} of type {type(handler).__name__} is not callable")
-    if _runs_nothing(handler):
-        raise TypeError(
-            f"handler {getattr(handler, '__qualname__', handler)!r} is an async or generator "
-            "function: calling it would run nothing. Remove 'async', or 'yield'"
-        )
+    require_at_once(handler, "handler")
     try:
         signature = inspect.signature(handler)
     except ValueError:
@@ -150,16 +161,6 @@ def entry(
         handler, "handler", *(("engine",) if names_engine else ()), *shown, *args, **kwargs
     )
     raise AssertionError("a handler that can be called is found above")
-
-
-def _runs_nothing(function: Callable[..., Any]) -> bool:
-    """Tell whether a call would only make something that nobody runs."""
-    return any(
-        inspect.iscoroutinefunction(code)
-        or inspect.isgeneratorfunction(code)
-        or inspect.isasyncgenfunction(code)
-        for code in (function, type(function).__call__)
-    )
 
 
 def _names_engine(signature: inspect.Signature) -> bool:

@@ -27,7 +27,7 @@ from fengine.core.describe import require_callable
 from fengine.core.outcome import Status
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.engine.beginning import begin, forget_run
-from fengine.engine.calling import check_signature
+from fengine.engine.calling import check_signature, require_at_once
 from fengine.engine.enums import Events
 from fengine.engine.handler_lists import HandlerLists, original
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
@@ -69,7 +69,8 @@ class Engine:
         interrupt_resume_enabled: whether `interrupt` is allowed.
 
     Raises:
-        TypeError: `process_function` or `clock` is not callable.
+        TypeError: `process_function` or `clock` is not callable, or `process_function` is an async
+            or generator function, which a call would not run.
         ValueError: `process_function` is None, or does not take the engine and a batch.
 
     >>> def train_and_store_loss(engine, batch):
@@ -98,6 +99,7 @@ class Engine:
         if process_function is None:
             raise ValueError("process_function is None; give a function of (engine, batch)")
         check_signature(process_function, "process_function", "engine", "batch")
+        require_at_once(process_function, "process_function")
         if semantics is not None:
             self.semantics = semantics
         if clock is not None:

@@ -95,7 +95,7 @@ def evaluate(
     ...     .on(Events.COMPLETED, report)
     ... )
     >>> evaluate(validation, batches=[-1, -2], user=0, prefix="held_out_")(State()).metrics
-    immutables.Map({'held_out_sum': 3})
+    immutables.Map({'held_out_sum': 3.0})
     """
     if not isinstance(loop, Loop):
         raise TypeError(f"evaluate takes a Loop first, not {loop!r} of type {type(loop).__name__}")

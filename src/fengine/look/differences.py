@@ -15,7 +15,7 @@ from typing import Any, Final, final
 import attrs
 from typing_extensions import override
 
-from fengine.core.equality import are_of_a_kind, equal_elements, is_array, same
+from fengine.core.equality import is_array, is_table, same, unequal_elements
 from fengine.core.events import Event, PayloadEvent
 from fengine.core.missing import MISSING
 from fengine.keep.readers import excerpt
@@ -55,10 +55,13 @@ class Difference:
     @override
     def __str__(self) -> str:
         """Say it in a line."""
-        number = _unequal_elements(self.before, self.after)
-        if number is None:
-            return f"{self.path}: {_shown(self.before)} -> {_shown(self.after)}"
-        return f"{self.path}: {_shown(self.before)}: {number} elements differ"
+        before, after = _shown(self.before), _shown(self.after)
+        unequal = unequal_elements(self.before, self.after)
+        if unequal is not None:
+            return f"{self.path}: {before}: {unequal[0]} of {unequal[1]} elements differ"
+        if before == after and (is_array(self.before) or is_table(self.before)):
+            return f"{self.path}: {before}: some elements differ"
+        return f"{self.path}: {before} -> {after}"
 
 
 @final
@@ -176,15 +179,30 @@ def part_at(value: object, path: str) -> object:
 
 
 def _differences(path: str, before: object, after: object) -> Iterator[Difference]:
-    if same(before, after):
-        return
+    """Take two values apart, in their order; values that hold themselves are met once."""
+    pairs = [] if same(before, after) else [(path, before, after)]
+    met: dict[tuple[int, int], tuple[object, object]] = {}
+    while pairs:
+        path, before, after = pairs.pop()
+        if (id(before), id(after)) in met:
+            continue
+        inner = _unequal_parts(path, before, after)
+        if inner:
+            met[id(before), id(after)] = before, after  # what is held here keeps its id
+            pairs += reversed(inner)
+        else:
+            yield Difference(path.removeprefix("."), before, after)
+
+
+def _unequal_parts(path: str, before: object, after: object) -> list[tuple[str, object, object]]:
     ours, theirs = _parts(before), _parts(after)
-    inner: list[Difference] = []
-    if ours is not None and theirs is not None and _are_alike(before, after):
-        for label in {**ours, **theirs}:
-            a, b = ours.get(label, ABSENT), theirs.get(label, ABSENT)
-            inner.extend(_differences(path + label, a, b))
-    yield from inner or [Difference(path.removeprefix("."), before, after)]
+    if ours is None or theirs is None or not _are_alike(before, after):
+        return []
+    found = [
+        (path + label, ours.get(label, ABSENT), theirs.get(label, ABSENT))
+        for label in {**ours, **theirs}
+    ]
+    return [(label, a, b) for label, a, b in found if not same(a, b)]
 
 
 def _are_alike(before: object, after: object) -> bool:
@@ -195,7 +213,7 @@ def _are_alike(before: object, after: object) -> bool:
 def _parts(value: object) -> Mapping[str, object] | None:
     """Give the parts of a value by the end of their path, as equality takes it apart."""
     kind = type(value)
-    if isinstance(value, _WHOLE) or hasattr(value, "dtype"):
+    if isinstance(value, _WHOLE) or is_array(value) or is_table(value):
         return None
     if attrs.has(kind):
         fields = [field for field in attrs.fields(kind) if field.eq]
@@ -212,29 +230,17 @@ def _parts(value: object) -> Mapping[str, object] | None:
     return None
 
 
-def _unequal_elements(before: Any, after: Any) -> str | None:
-    """Say how many elements of two arrays of one kind differ; None where they are none."""
-    if not (is_array(before) and is_array(after) and are_of_a_kind(before, after)):
-        return None
-    try:
-        equal: Any = equal_elements(before, after)
-        size = equal.size if _is_numpy(equal) else equal.numel()
-        return f"{size - int(equal.sum())} of {size}"
-    except (NotImplementedError, RuntimeError, TypeError):
-        return "some"  # of a layout that compares nothing
-
-
-def _is_numpy(value: object) -> bool:
-    return not hasattr(value, "numel")
-
-
 def _shown(value: Any) -> str:
     if value is ABSENT or value is MISSING:
         return str(value.value)
+    if is_table(value) and hasattr(value, "shape"):
+        return f"{type(value).__name__} of shape {value.shape}"
     if not is_array(value):
         return excerpt(value)
     array: Any = value
     kind = str(array.dtype).removeprefix("torch.")
+    if getattr(array, "is_nested", False):
+        return f"nested {type(array).__name__} {kind} of {array.size(0)} tensors"
     return f"{type(array).__name__} {kind} of shape {tuple(array.shape)}"
 
 

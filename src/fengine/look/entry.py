@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Generic, final
+from typing import Any, Generic, final
 
 import attrs
 
-from fengine.core.events import AnyEvent
+from fengine.core.events import AnyEvent, take_up
 from fengine.core.handlers import AnyHandler
 from fengine.core.state import Batch, Output, State, User
 from fengine.keep.snapshot import Snapshot
@@ -35,6 +35,10 @@ class Entry(Generic[Batch, Output, User]):
     calls: tuple[tuple[AnyHandler[Batch, Output, User] | None, State[Batch, Output, User]], ...] = (
         attrs.field(default=(), eq=False, repr=False)
     )
+
+    def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        take_up(self, kept)
 
     @property
     def state(self) -> State[Batch, Output, User]:

@@ -43,7 +43,7 @@ class Box(Generic[Batch, Output, User]):
         firing: whether the handlers of the event that the run stands at are still to run.
         called: whether one of them has been called, where an exception came in between.
         payload: what the event that is being fired hands to its handlers.
-        number: runs are numbered as they begin.
+        number: runs are numbered as they begin; the register `_run` has it in every picture.
         answered: how many failures of the run have been answered.
 
     >>> box = Box(State(iteration=7))
@@ -77,6 +77,7 @@ class Box(Generic[Batch, Output, User]):
     _exhausted: bool
     _batch_due: bool
     _has_data: bool
+    _run: int | None
 
     def __init__(self, state: State[Batch, Output, User]) -> None:
         self.firing = self.called = False

@@ -1,18 +1,18 @@
 """Dispatcher: a fold of the run over the handlers of an event.
 
-This is the one place where handlers are called, those of a run and those of `fire`. A picture of
-the run is taken where somebody looks, and threaded through the handlers. The registers are written
-once, when all handlers have run: so a run whose handler fails stands where it stood before them.
+This is the one place where handlers are called. A picture of the run is taken where somebody looks,
+and threaded through the handlers. The registers are written once, when all handlers have run: so a
+run whose handler fails stands where it stood before them.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, final
+from typing import Final, Generic, final
 
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent
 from fengine.core.filters import Filter
-from fengine.core.handlers import AnyHandler, kind_of, moved
+from fengine.core.handlers import AnyHandler, accepted, kind_of
 from fengine.core.state import Batch, Output, State, User, new_object, set_fields
 from fengine.core.table import (
     COUNTED_BY_THE_LOOP,
@@ -36,30 +36,35 @@ class Dispatcher(Generic[Batch, Output, User]):
     Args:
         box: the run.
         table: the handlers, as `Table.compiled` returns them.
-        shown: what the first handler sees, if that is not a new picture of the run; then what the
-            last one has left.
+
+    Laws: it equals calling those handlers by hand, one after the other; where there are none, the
+    run stays as it is.
+
+    >>> from fengine import Events, Registration, State, Table
+    >>> box = Box(State())
+    >>> table = Table().adding(Registration(Events.STARTED, None, State.terminate)).compiled()
+    >>> Dispatcher(box, table).fire(Events.STARTED)
+    >>> box.state.requests.terminate
+    <Terminate.ANNOUNCED: 'announced'>
     """
 
-    __slots__ = ("_box", "_table", "shown")
+    __slots__ = ("_box", "_table")
 
-    def __init__(
-        self,
-        box: Box[Batch, Output, User],
-        table: Compiled[Batch, Output, User],
-        shown: State[Batch, Output, User] | None = None,
-    ) -> None:
-        self._box, self._table, self.shown = box, table, shown
+    def __init__(self, box: Box[Batch, Output, User], table: Compiled[Batch, Output, User]) -> None:
+        self._box, self._table = box, table
 
     def fire(self, event: AnyEvent) -> None:
         """Run the handlers of an event whose filters hold, in their order.
 
         Raises:
             TypeError: a handler returned something else than a state.
-            ValueError: a handler returned a state that stands elsewhere in the run.
+            ValueError: a handler returned a state that stands elsewhere in the run, or in another
+                run.
             BaseException: whatever a handler raised, with a note that says which one and where.
         """
         box = self._box
-        state = before = self.shown
+        state: State[Batch, Output, User] | None = None
+        before: State[Batch, Output, User] | None = None
         wanted: Filter | None = None
         handler: AnyHandler[Batch, Output, User] | None = None
         number = in_epoch = _UNKNOWN
@@ -90,15 +95,14 @@ class Dispatcher(Generic[Batch, Output, User]):
                             or result.epoch != state.epoch
                             or result.batches != state.batches
                             or (result.event is not state.event and result.event != state.event)
+                            or result._run is not state._run
                         ):
-                            raise _refusal(handler, result, event, state)
+                            result = _accepted(handler, result, event, state)
                         state = result
             if state is None or state is before:
                 box.firing = False
             else:
                 box.__dict__, box.firing = state.__dict__.copy(), False
-                if before is self.shown:
-                    self.shown = state
         except BaseException as error:
             box.called = handler is not None or wanted is not None
             role, called = ("handler", handler) if wanted is None else ("filter", wanted)
@@ -107,49 +111,14 @@ class Dispatcher(Generic[Batch, Output, User]):
             raise
 
 
-def fire(
-    table: Compiled[Batch, Output, User],
-    event: AnyEvent,
-    state: State[Batch, Output, User],
-    payload: object = None,
+def _accepted(
+    handler: object, result: object, event: AnyEvent, state: State[Batch, Output, User]
 ) -> State[Batch, Output, User]:
-    """Thread a state through the handlers of an event whose filters hold, in their order.
-
-    Laws: it equals calling those handlers by hand, one after the other; where there are none, the
-    very state comes back.
-
-    Args:
-        table: the handlers, as `Table.compiled` returns them.
-        event: the event that fires.
-        state: the state, standing at the event.
-        payload: what a payload event hands to its handlers.
-
-    Raises:
-        TypeError: a handler returned something else than a state.
-        ValueError: a handler returned a state that stands elsewhere in the run.
-        BaseException: whatever a handler raised, with a note that says which one and where.
-
-    >>> from fengine import Events, Registration, Table
-    >>> table = Table().adding(Registration(Events.STARTED, None, State.terminate)).compiled()
-    >>> fire(table, Events.STARTED, State()).requests.terminate
-    <Terminate.ANNOUNCED: 'announced'>
-    """
-    box = Box(state)
-    box.payload = payload
-    dispatcher = Dispatcher(box, table, shown=state)
-    dispatcher.fire(event)
-    assert dispatcher.shown is not None
-    return dispatcher.shown
-
-
-def _refusal(
-    handler: object, result: object, event: AnyEvent, state: State[Any, Any, Any]
-) -> Exception:
-    """Return the error that says what is wrong with what a handler returned."""
-    if isinstance(result, State):
-        return ValueError(f"handler {describe(handler)} {moved(state, result)}")
+    """Return what a handler returned as a state of this run, or say what is wrong with it."""
+    if type(result) is State:
+        return accepted(state, result, f"handler {describe(handler)}")
     hint = " Did you forget 'return state'?" if result is None else ""
-    return TypeError(
+    raise TypeError(
         f"handler {describe(handler)} returned {kind_of(result)} from {event!r} "
         f"{where_in_run(state)}; a handler returns a State.{hint}"
     )

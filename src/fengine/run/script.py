@@ -34,7 +34,7 @@ import attrs
 from fengine.core import phases
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent, Event, Events, PayloadEvent, rank_at
-from fengine.core.handlers import moved
+from fengine.core.handlers import accepted
 from fengine.core.missing import MISSING, Missing
 from fengine.core.outcome import Failure, Outcome, Status
 from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, TerminateEpoch
@@ -133,7 +133,7 @@ class _Script(Generic[Batch, Output, User]):
 
     def whole(self) -> Generator[AnyEvent, None, BaseException | None]:
         """Go through a run, whatever comes between two lines of it."""
-        self.box.number = next(RUNS)
+        self.box.number = self.box._run = next(RUNS)
         try:
             while not self.box.status.has_ended:
                 try:
@@ -367,8 +367,10 @@ class _Script(Generic[Batch, Output, User]):
             made.iteration != box.iteration
             or made.epoch != box.epoch
             or made.batches != box.batches
+            or made._run is not box._run
         ):
-            raise ValueError(f"step {describe(self.step)} {moved(box.state, made)}")
+            owner = f"step {describe(self.step)}"
+            made = accepted(box.state, made, owner, ("iteration", "epoch", "batches"))
         registers = made.__dict__.copy()
         registers["event"], registers["_fired"] = event, number
         if number and event.attr is None:

@@ -21,6 +21,7 @@ from fengine import Stages, State
 from fengine.core.describe import require_callable
 from fengine.run.place import begin_pass
 from fengine.training.going_backward import go_backward
+from fengine.training.modes import put_into_mode
 from fengine.training.preparing import Device, PrepareBatch, non_blocking_for, prepare_batch
 from fengine.training.supervised_step import (
     ForwardPass,
@@ -148,7 +149,7 @@ class _ForwardWindow(Generic[Batch]):
         *earlier, (last, part) = self._parts(state.batch)
         model = self.training.model
         if not model.training:
-            model.train()
+            put_into_mode(model, True)
         self.training.optimizer.zero_grad()
         losses = [self._backward(batch, part) for batch, part in earlier]
         x, y, y_pred, loss = self.training.forward(last, False)

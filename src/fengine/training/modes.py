@@ -3,7 +3,8 @@
 `model.train()` writes the flag of every module through an attribute hook, though mostly nothing
 changes. Here every module is visited too, since any may have been added or switched, but flags are
 written only where one is another, and directly. A model with a module that overrides `train` or
-how attributes are set is never gone round: its own methods are called.
+how attributes are set is never gone round: its own methods are called. A module that several others
+hold, or that holds one of those that hold it, is visited once.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def is_settled(model: nn.Module, training: bool) -> bool:
         return False
     if not (training or _has_plain_eval(model)):
         return False
-    modules = [model]
+    modules, met = [model], {id(model)}
     plain: set[type[nn.Module]] = set()
     for module in modules:  # it grows meanwhile
         own, kind = module.__dict__, type(module)
@@ -48,8 +49,26 @@ def is_settled(model: nn.Module, training: bool) -> bool:
                 return False
             plain.add(kind)
         if own["_modules"]:
-            modules += [part for part in own["_modules"].values() if part is not None]
+            for part in own["_modules"].values():
+                if part is not None and id(part) not in met:
+                    met.add(id(part))
+                    modules.append(part)
     return True
+
+
+def put_into_mode(model: nn.Module, training: bool) -> None:
+    """Do what `train` or `eval` does, also to a model whose parts hold one another.
+
+    >>> model = nn.Sequential(nn.Dropout(0.5))
+    >>> put_into_mode(model, False)
+    >>> model[0].training
+    False
+    """
+    known: object = model
+    if isinstance(known, nn.Module):
+        Modes.of(model).switch(training)
+    else:
+        _ask(model, training)
 
 
 @final
@@ -75,14 +94,17 @@ class Modes:
     def of(model: nn.Module) -> Modes:
         """Note the modes of a model."""
         modules, training, plain = [model], [], _has_plain_eval(model)
+        met = {id(model)}
         for module in modules:  # it grows meanwhile
             own = module.__dict__
             if "training" not in own or "train" in own:  # it may be a property, or a script's
                 plain = False
             # The modules of a frozen ScriptModule have no flag, and need none.
             training.append(getattr(module, "training", False))
-            if module._modules:
-                modules += [part for part in module._modules.values() if part is not None]
+            for part in module._modules.values():
+                if part is not None and id(part) not in met:
+                    met.add(id(part))
+                    modules.append(part)
         plain = plain and all(map(_is_plain, {type(module) for module in modules}))
         return Modes(modules, training, plain)
 

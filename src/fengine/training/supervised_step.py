@@ -23,7 +23,7 @@ from fengine import PayloadEvent, Stages, State, stages
 from fengine.core.describe import require_callable
 from fengine.core.steps import fused
 from fengine.training.going_backward import go_backward
-from fengine.training.modes import TrainingMode
+from fengine.training.modes import TrainingMode, put_into_mode
 from fengine.training.preparing import Device, PrepareBatch, non_blocking_for, prepare_batch
 
 Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
@@ -129,7 +129,7 @@ class Training(Generic[Batch]):
         model = self.model
         if begins:
             if not model.training:  # someone else has switched it since the run began
-                model.train()
+                put_into_mode(model, True)
             self.optimizer.zero_grad()
         y_pred = model(x)
         return x, y, y_pred, self.loss_fn(y_pred, y)

@@ -29,7 +29,7 @@ from fengine.engine.supervised.task_parts import (
     loss_value,
     split_batch,
 )
-from fengine.training.modes import is_settled
+from fengine.training.modes import is_settled, put_into_mode
 
 
 @final
@@ -53,7 +53,7 @@ class TrainingFunction:
         if is_first:
             self.optimizer.zero_grad()
         if not is_settled(self.model, True):
-            self.model.train()
+            put_into_mode(self.model, True)
         if self.device is None and self.prepare_batch is split_batch:
             x, y = batch  # what `split_batch` would return, at less cost
         else:
@@ -96,7 +96,7 @@ class ClosureFunction:
         """Train on a batch."""
         task = self.task
         if not is_settled(task.model, True):
-            task.model.train()
+            put_into_mode(task.model, True)
         x, y = task.prepare_batch(batch, device=task.device, non_blocking=task.non_blocking)
         first: list[Any] = []
 
@@ -127,7 +127,7 @@ class EvaluationFunction:
     def __call__(self, engine: Engine, batch: Any) -> Any:
         """Evaluate a batch."""
         if not is_settled(self.model, False):
-            self.model.eval()
+            put_into_mode(self.model, False)
         enabled = torch.is_grad_enabled()
         try:
             with torch.set_grad_enabled(False):  # at half the cost of no_grad
