@@ -29,12 +29,12 @@ from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.engine.beginning import begin, forget_run
 from fengine.engine.calling import check_signature
 from fengine.engine.enums import Events
-from fengine.engine.handler_lists import HandlerLists, original
+from fengine.engine.handler_lists import Entry, HandlerLists, original
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
-from fengine.engine.registrations import single_events
+from fengine.engine.registrations import AllowedEvents, single_events
 from fengine.engine.running import Inside, Running, answer, say
-from fengine.engine.state import State, box_of, replace
-from fengine.engine.state_dicts import read_progress
+from fengine.engine.state import State, box_of, not_a_state, replace
+from fengine.engine.state_dicts import check_user_keys, read_progress
 from fengine.engine.versions import version_of
 from fengine.engine.wishes import Flag
 from fengine.run.failures import keep_state
@@ -116,13 +116,8 @@ class Engine:
     @state.setter
     def state(self, state: State) -> None:
         inside = self._fengine
-        if not isinstance(state, State):
-            kind = type(state)
-            raise TypeError(
-                f"engine.state is given a {kind.__module__}.{kind.__qualname__}, which is not a "
-                "fengine.engine.State; for that of pytorch-ignite call fengine.engine.install() "
-                "before it is imported"
-            )
+        if not issubclass(type(state), State):  # an instance of a mock says that it is one
+            raise TypeError(not_a_state(state))
         if state is not inside.state:
             replace(inside.state, state)
             inside.state = state
@@ -297,12 +292,20 @@ class Engine:
         return self._fengine.registrations.last_event(self._fengine.state)
 
     @property
-    def _allowed_events(self) -> dict[Any, Any]:
+    def _allowed_events(self) -> AllowedEvents:
         return self._fengine.registrations.allowed
+
+    @_allowed_events.setter
+    def _allowed_events(self, events: Iterable[Any]) -> None:
+        self._fengine.registrations.allowed = AllowedEvents({event: event for event in events})
 
     @property
     def _event_handlers(self) -> HandlerLists:
         return self._fengine.registrations.lists
+
+    @_event_handlers.setter
+    def _event_handlers(self, table: Mapping[Any, list[Entry]]) -> None:
+        self._fengine.registrations.lists.become(table)
 
     def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
         """Run the handlers of an event; a subclass may replace this and sees every event then.
@@ -412,6 +415,7 @@ class Engine:
 
         Raises:
             AttributeError: the state has no attribute that a user key names.
+            ValueError: a user key names what could not be loaded again.
 
         >>> from fengine.engine import Engine
         >>> engine = Engine(lambda engine, batch: None)
@@ -421,6 +425,7 @@ class Engine:
         """
         limit = "max_epochs" if self.state.max_iters is None else "max_iters"
         names = (*self._state_dict_all_req_keys, limit, *self._state_dict_user_keys)
+        check_user_keys(self._state_dict_user_keys, limit)
         return OrderedDict((name, getattr(self.state, name)) for name in names)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -466,6 +471,11 @@ class Engine:
             setattr(self.state, key, state_dict[key])
 
     # Runs.
+
+    @staticmethod
+    def _is_done(state: State) -> bool:
+        """Tell whether a state has reached its limits."""
+        return box_of(state).is_done()
 
     @property
     def _dataloader_iter(self) -> Iterator[Any] | None:

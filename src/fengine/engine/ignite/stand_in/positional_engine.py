@@ -16,6 +16,8 @@ from fengine.engine.events import Events as Events
 from fengine.engine.events import EventsList as EventsList
 from fengine.engine.events import RemovableEventHandle as RemovableEventHandle
 from fengine.engine.events import State as State
+from fengine.engine.utils import _check_signature as _check_signature
+from fengine.engine.utils import _to_hours_mins_secs as _to_hours_mins_secs
 
 
 class Engine(DocumentedEngine):
