@@ -32,9 +32,10 @@ from fengine.engine.enums import Events
 from fengine.engine.handler_lists import Entry, HandlerLists, original
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
 from fengine.engine.registrations import AllowedEvents, single_events
-from fengine.engine.running import Inside, Running, answer, say
+from fengine.engine.running import Inside, Running, answer
 from fengine.engine.state import State, box_of, not_a_state, replace
 from fengine.engine.state_dicts import check_user_keys, read_progress
+from fengine.engine.telling import tell
 from fengine.engine.versions import version_of
 from fengine.engine.wishes import Flag
 from fengine.run.failures import keep_state
@@ -204,6 +205,7 @@ class Engine:
             raise ValueError("the list of events is empty, so the handler would never run")
         for event, added in made:
             registrations.lists[event].append(added)
+            tell(self, "adds", event, level=logging.DEBUG)
         return RemovableEventHandle(event_name, made[0][1][0], self)._with(
             added[0] for _, added in made
         )
@@ -316,7 +318,7 @@ class Engine:
             **event_kwargs: passed to the handlers.
         """
         inside = self._fengine
-        self.logger.debug("%s fires %s", type(self).__name__, event_name)
+        tell(self, "fires", event_name, level=logging.DEBUG)
         inside.registrations.note_firing(event_name, inside.state)
         inside.registrations.fire(event_name, self, event_args, event_kwargs)
 
@@ -333,6 +335,7 @@ class Engine:
         >>> engine.run([1, 2, 3]).iteration
         1
         """
+        tell(self, "is_asked", "terminate")
         self.should_terminate = "skip_completed" if _wished(skip_completed) else True
 
     def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
@@ -346,6 +349,7 @@ class Engine:
         >>> engine.run([1, 2, 3], max_epochs=2).iteration
         2
         """
+        tell(self, "is_asked", "terminate_epoch")
         self.should_terminate_single_epoch = (
             "skip_epoch_completed" if _wished(skip_epoch_completed) else True
         )
@@ -366,6 +370,7 @@ class Engine:
                 f"{type(self).__name__}.interrupt_resume_enabled is False, so interrupt() is "
                 "forbidden; set it to True"
             )
+        tell(self, "is_asked", "interrupt")
         self.should_interrupt = True
 
     @property
@@ -570,9 +575,7 @@ class Engine:
         if box.event is None:
             inside.began = inside.clock()
             inside.state.times.update(EPOCH_COMPLETED=0.0, COMPLETED=0.0)
-        limits = box.limits
-        said = limits.max_epochs, limits.max_iters, limits.epoch_length
-        say(self, box, "runs with max_epochs=%s, max_iters=%s, epoch_length=%s", None, *said)
+        tell(self, "begins")
         replaced = type(self)._fire_event is not Engine._fire_event or "_fire_event" in vars(self)
         by_hook = replaced or self.logger.isEnabledFor(logging.DEBUG)
         error: BaseException | None = None
@@ -584,6 +587,7 @@ class Engine:
                 if not paused:
                     self._dataloader_iter = None
                 if error is not None:
+                    tell(self, "leaves", error, level=logging.ERROR)
                     raise error
             finally:
                 inside.is_running = False
@@ -595,7 +599,7 @@ class Engine:
         took = inside.clock() - inside.began
         if not paused:
             inside.state.times["COMPLETED"] = took
-        say(self, box, "is %s after %s", took, box.status.value)
+        tell(self, "ends", took)
         return inside.state
 
     def _handle_exception(self, e: Any) -> None:
