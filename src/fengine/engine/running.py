@@ -139,7 +139,7 @@ class Running:
         elif event is _COMPLETED:
             times["COMPLETED"] = inside.clock() - inside.began
         if event is _CUT:
-            self._engine._fire_event(EVENT_OF[event.name], iter_counter=box.batches)
+            self._engine._fire_event(EVENT_OF[event.name], iter_counter=box.payload)
         elif (
             self._by_hook
             or self._lists[event.name]
