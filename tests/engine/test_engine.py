@@ -1138,11 +1138,16 @@ def test_what_holds_memory_can_be_deleted_from_the_state() -> None:
 
 
 @pytest.mark.parametrize("attr", ["_fengine", "get_event_attrib_value", "metrics", "max_epochs"])
-def test_what_the_state_needs_for_itself_counts_and_saves_nothing(attr: str) -> None:
+def test_what_the_state_needs_for_itself_counts_nothing(attr: str) -> None:
     engine = Engine(lambda engine, batch: None)
     with pytest.raises(ValueError, match=repr(attr)):
         engine.register_events("tick", event_to_attr={"tick": attr})
     assert not engine.has_registered_events("tick")
+
+
+@pytest.mark.parametrize("attr", ["_fengine", "get_event_attrib_value", "event_to_attr"])
+def test_what_the_state_has_for_itself_is_not_loaded(attr: str) -> None:
+    engine = Engine(lambda engine, batch: None)
     engine.state_dict_user_keys.append(attr)
     with pytest.raises(ValueError, match=repr(attr)):
         engine.load_state_dict({"epoch": 1, "epoch_length": 2, "max_epochs": 3, attr: 1})

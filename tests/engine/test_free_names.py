@@ -80,7 +80,11 @@ def run(engine: Engine) -> Any:
 EXPECTED = run(Engine(lambda engine, batch: 2 * batch))
 
 
-@pytest.mark.parametrize("name", INTERNALS)
+# Names that programs have in subclasses, whether the internals have them now or not.
+COMMON = ["_running", "_logger", "_process", "_state", "_limits"]
+
+
+@pytest.mark.parametrize("name", sorted({*INTERNALS, *COMMON}))
 def test_a_subclass_may_have_each_name_of_the_internals(name: str) -> None:
     def method(self: object, *args: object, **kwargs: object) -> str:
         raise AssertionError(f"{name} is the user's own method")
@@ -95,6 +99,30 @@ def test_a_subclass_may_have_each_name_of_the_internals(name: str) -> None:
         other = Engine(lambda engine, batch: 2 * batch)
         other.state = states()
         assert run(other) == EXPECTED
+
+
+def test_a_subclass_may_keep_what_it_likes_in_the_common_names() -> None:
+    class Own(Engine):
+        def __init__(self) -> None:
+            self._running, self._logger, self._limits = False, "mine", {"lr": 0.1}
+            super().__init__(self._process)
+            self._state = "idle"
+            self.add_event_handler(Events.STARTED, self._note)
+
+        def _process(self, engine: Engine, batch: int) -> int:
+            return 2 * batch
+
+        def _note(self) -> None:
+            self._running, self._state = True, "busy"
+
+    own = Own()
+    assert run(own) == EXPECTED
+    assert (own._running, own._logger, own._state, own._limits) == (
+        True,
+        "mine",
+        "busy",
+        {"lr": 0.1},
+    )
 
 
 def test_a_subclass_may_shadow_the_semantics() -> None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from fengine.core.outcome import Status
 from fengine.core.semantics import Semantics
 from fengine.core.state import State as Record
-from fengine.engine.engine_source import AnyBox, Feed
+from fengine.engine.engine_source import AnyBox, Feed, data_length
 from fengine.engine.versions import version_of
 from fengine.engine.wishes import Wishes
 
@@ -131,14 +131,6 @@ def check_progress(name: str, value: int, reached: int) -> None:
             f"{name}={value} is less than the {reached} that the run has reached already; give a "
             f"larger one, or set engine.state.{name} = None to start anew"
         )
-
-
-def data_length(data: Any) -> int | None:
-    """Return the length of the data, or None where it has none."""
-    try:
-        return len(data) if hasattr(data, "__len__") else None
-    except TypeError:
-        return None
 
 
 def _length(

@@ -17,8 +17,8 @@ from typing_extensions import override
 
 from fengine.core.events import Events as CoreEvents
 from fengine.core.semantics import Semantics
-from fengine.engine.beginning import data_length
 from fengine.engine.engine import Engine
+from fengine.engine.engine_source import data_length
 from fengine.engine.enums import Events
 from fengine.engine.random_states import _get_rng_states as _get_rng_states
 from fengine.engine.random_states import _repr_rng_state as _repr_rng_state
@@ -178,8 +178,8 @@ class DeterministicEngine(Engine):
     def _setup_dataloader_iter(self) -> None:
         """Begin another pass over the data."""
         box = box_of(self.state)
-        cut = box.event is CoreEvents.TERMINATE_SINGLE_EPOCH
-        self._setup_seed(iter_counter=box.batches or None if cut else None)
+        begun = box.payload if box.event is CoreEvents.TERMINATE_SINGLE_EPOCH else None
+        self._setup_seed(iter_counter=begun or None)  # type: ignore[arg-type]  # it is an int
         super()._setup_dataloader_iter()
 
     def _from_iteration(self, iteration: int) -> Iterator[Any]:

@@ -29,12 +29,13 @@ from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.engine.beginning import begin, forget_run
 from fengine.engine.calling import check_signature, require_at_once
 from fengine.engine.enums import Events
-from fengine.engine.handler_lists import HandlerLists, original
+from fengine.engine.handler_lists import Entry, HandlerLists, original
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
-from fengine.engine.registrations import single_events
-from fengine.engine.running import Inside, Running, answer, say
-from fengine.engine.state import State, box_of, replace
-from fengine.engine.state_dicts import read_progress
+from fengine.engine.registrations import AllowedEvents, single_events
+from fengine.engine.running import Inside, Running, answer
+from fengine.engine.state import State, box_of, not_a_state, replace
+from fengine.engine.state_dicts import check_user_keys, read_progress
+from fengine.engine.telling import tell
 from fengine.engine.versions import version_of
 from fengine.engine.wishes import Flag
 from fengine.run.failures import keep_state
@@ -118,13 +119,8 @@ class Engine:
     @state.setter
     def state(self, state: State) -> None:
         inside = self._fengine
-        if not isinstance(state, State):
-            kind = type(state)
-            raise TypeError(
-                f"engine.state is given a {kind.__module__}.{kind.__qualname__}, which is not a "
-                "fengine.engine.State; for that of pytorch-ignite call fengine.engine.install() "
-                "before it is imported"
-            )
+        if not issubclass(type(state), State):  # an instance of a mock says that it is one
+            raise TypeError(not_a_state(state))
         if state is not inside.state:
             replace(inside.state, state)
             inside.state = state
@@ -211,6 +207,7 @@ class Engine:
             raise ValueError("the list of events is empty, so the handler would never run")
         for event, added in made:
             registrations.lists[event].append(added)
+            tell(self, "adds", event, level=logging.DEBUG)
         return RemovableEventHandle(event_name, made[0][1][0], self)._with(
             added[0] for _, added in made
         )
@@ -299,12 +296,20 @@ class Engine:
         return self._fengine.registrations.last_event(self._fengine.state)
 
     @property
-    def _allowed_events(self) -> dict[Any, Any]:
+    def _allowed_events(self) -> AllowedEvents:
         return self._fengine.registrations.allowed
+
+    @_allowed_events.setter
+    def _allowed_events(self, events: Iterable[Any]) -> None:
+        self._fengine.registrations.allowed = AllowedEvents({event: event for event in events})
 
     @property
     def _event_handlers(self) -> HandlerLists:
         return self._fengine.registrations.lists
+
+    @_event_handlers.setter
+    def _event_handlers(self, table: Mapping[Any, list[Entry]]) -> None:
+        self._fengine.registrations.lists.become(table)
 
     def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
         """Run the handlers of an event; a subclass may replace this and sees every event then.
@@ -315,7 +320,7 @@ class Engine:
             **event_kwargs: passed to the handlers.
         """
         inside = self._fengine
-        self.logger.debug("%s fires %s", type(self).__name__, event_name)
+        tell(self, "fires", event_name, level=logging.DEBUG)
         inside.registrations.note_firing(event_name, inside.state)
         inside.registrations.fire(event_name, self, event_args, event_kwargs)
 
@@ -332,6 +337,7 @@ class Engine:
         >>> engine.run([1, 2, 3]).iteration
         1
         """
+        tell(self, "is_asked", "terminate")
         self.should_terminate = "skip_completed" if _wished(skip_completed) else True
 
     def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
@@ -345,6 +351,7 @@ class Engine:
         >>> engine.run([1, 2, 3], max_epochs=2).iteration
         2
         """
+        tell(self, "is_asked", "terminate_epoch")
         self.should_terminate_single_epoch = (
             "skip_epoch_completed" if _wished(skip_epoch_completed) else True
         )
@@ -365,6 +372,7 @@ class Engine:
                 f"{type(self).__name__}.interrupt_resume_enabled is False, so interrupt() is "
                 "forbidden; set it to True"
             )
+        tell(self, "is_asked", "interrupt")
         self.should_interrupt = True
 
     @property
@@ -414,6 +422,7 @@ class Engine:
 
         Raises:
             AttributeError: the state has no attribute that a user key names.
+            ValueError: a user key names what could not be loaded again.
 
         >>> from fengine.engine import Engine
         >>> engine = Engine(lambda engine, batch: None)
@@ -423,6 +432,7 @@ class Engine:
         """
         limit = "max_epochs" if self.state.max_iters is None else "max_iters"
         names = (*self._state_dict_all_req_keys, limit, *self._state_dict_user_keys)
+        check_user_keys(self._state_dict_user_keys, limit)
         return OrderedDict((name, getattr(self.state, name)) for name in names)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -468,6 +478,11 @@ class Engine:
             setattr(self.state, key, state_dict[key])
 
     # Runs.
+
+    @staticmethod
+    def _is_done(state: State) -> bool:
+        """Tell whether a state has reached its limits."""
+        return box_of(state).is_done()
 
     @property
     def _dataloader_iter(self) -> Iterator[Any] | None:
@@ -562,9 +577,7 @@ class Engine:
         if box.event is None:
             inside.began = inside.clock()
             inside.state.times.update(EPOCH_COMPLETED=0.0, COMPLETED=0.0)
-        limits = box.limits
-        said = limits.max_epochs, limits.max_iters, limits.epoch_length
-        say(self, box, "runs with max_epochs=%s, max_iters=%s, epoch_length=%s", None, *said)
+        tell(self, "begins")
         replaced = type(self)._fire_event is not Engine._fire_event or "_fire_event" in vars(self)
         by_hook = replaced or self.logger.isEnabledFor(logging.DEBUG)
         error: BaseException | None = None
@@ -576,6 +589,7 @@ class Engine:
                 if not paused:
                     self._dataloader_iter = None
                 if error is not None:
+                    tell(self, "leaves", error, level=logging.ERROR)
                     raise error
             finally:
                 inside.is_running = False
@@ -587,7 +601,7 @@ class Engine:
         took = inside.clock() - inside.began
         if not paused:
             inside.state.times["COMPLETED"] = took
-        say(self, box, "is %s after %s", took, box.status.value)
+        tell(self, "ends", took)
         return inside.state
 
     def _handle_exception(self, e: Any) -> None:

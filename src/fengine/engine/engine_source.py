@@ -21,7 +21,7 @@ from fengine.engine.versions import version_of
 from fengine.engine.wishes import Wishes
 from fengine.run import obeying
 from fengine.run.box import Box, Leaked
-from fengine.run.place import note_restart
+from fengine.run.place import begin_pass, note_restart
 
 AnyBox = Box[Any, Any, dict[str, Any]]
 
@@ -54,11 +54,13 @@ class Feed:
         iterator: over the data; None where none has been made.
         skipped: how many batches of the epoch a resumed run has seen; None where that is done.
         has_learned_length: the epoch length was found out from data that did not say it.
+        passes: the number of the pass over the data, from 0 on, as a sampler is told it.
     """
 
     iterator: Iterator[Any] | None = None
     skipped: int | None = None
     has_learned_length: bool = False
+    passes: int = 0
 
 
 @final
@@ -79,6 +81,7 @@ class EngineSource:
     def open(self, box: AnyBox) -> None:
         """Have an iterator, and begin an epoch after the batches that a resumed run has seen."""
         if self.feed.iterator is None:
+            self._tell_pass(self._passes_begun(box))
             _guarded(self.hooks._setup_engine)
         if box._offset > 0:
             # The epoch begins within a pass over the data, and alone says how long an epoch is.
@@ -110,6 +113,7 @@ class EngineSource:
         a pause there, the fetch is announced once more. Programs written for the documented package
         may count on it.
         """
+        self._tell_pass(self.feed.passes + 1)
         _guarded(self.hooks._setup_dataloader_iter)
         stopped = box.event is CoreEvents.DATALOADER_STOP_ITERATION and self.announced
         if stopped and self.hooks.last_event_name != Events.DATALOADER_STOP_ITERATION:
@@ -120,6 +124,19 @@ class EngineSource:
             self.wishes.take(box)
             obeying.obey(box, finish_iteration=self.hooks.semantics.finish_iteration)
         note_restart(box)
+
+    def _passes_begun(self, box: AnyBox) -> int:
+        """Return how many passes over the data were begun before the one to begin."""
+        length = data_length(box.user["dataloader"])
+        if length and length != box.limits.epoch_length:
+            return box.iteration // length
+        return max(box.epoch - 1, 0)
+
+    def _tell_pass(self, number: int) -> None:
+        """Tell whatever shuffles the data which pass begins, where the version has it so."""
+        self.feed.passes = number
+        if version_of(self.hooks.semantics).tells_epochs:
+            begin_pass(self.box.user["dataloader"], number)
 
     def ran_dry(self, box: AnyBox) -> None:
         """Warn of an epoch without data; end a run that could never end."""
@@ -140,6 +157,14 @@ class EngineSource:
         if limits.max_epochs is None:
             self.wishes.terminate(True)
             self.wishes.take(box)
+
+
+def data_length(data: Any) -> int | None:
+    """Return the length of the data, or None where it has none."""
+    try:
+        return len(data) if hasattr(data, "__len__") else None
+    except TypeError:
+        return None
 
 
 def _guarded(begin: Callable[[], None]) -> None:

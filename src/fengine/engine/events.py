@@ -6,3 +6,4 @@ from fengine.engine.enums import Events as Events
 from fengine.engine.enums import EventsList as EventsList
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
 from fengine.engine.state import State as State
+from fengine.engine.utils import _check_signature as _check_signature

@@ -7,8 +7,8 @@ is under way goes on with the old one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeAlias, final
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Final, Self, TypeAlias, final
 
 import attrs
 from typing_extensions import override
@@ -51,6 +51,48 @@ class HandlerLists(dict[Any, list[Entry]]):
         name = core_name(event)
         if name is not None:
             self.by_name[name] = entries
+
+    @override
+    def __delitem__(self, event: Any) -> None:
+        super().__delitem__(event)
+        name = core_name(event)
+        if name in EVERY_ITERATION:
+            del self.by_name[name]
+        elif name is not None:
+            self.by_name[name] = []
+
+    # What dict has by these names goes past the methods above.
+    popitem = MutableMapping.popitem
+    clear = MutableMapping.clear
+    update = MutableMapping.update
+
+    @override
+    def pop(self, event: Any, *default: Any) -> Any:
+        """Take a list out of the table, and return it."""
+        if event not in self:
+            return super().pop(event, *default)
+        entries = self[event]
+        del self[event]
+        return entries
+
+    @override
+    def setdefault(self, event: Any, entries: Any = None, /) -> Any:
+        """Return the list of an event; put one there first if it has none."""
+        if event not in self and entries is not None:
+            self[event] = entries
+        return self[event]
+
+    @override
+    def __ior__(self, table: Any) -> Self:  # type: ignore[override]  # those of dict
+        """Take up the lists of another table."""
+        self.update(table)
+        return self
+
+    def become(self, table: Mapping[Any, list[Entry]]) -> None:
+        """Have the lists of another table, and no others."""
+        lists = dict(table)
+        self.clear()
+        self.update(lists)
 
     @override
     def __reduce__(self) -> Any:

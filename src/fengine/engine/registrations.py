@@ -5,8 +5,9 @@ Everything is checked before anything is changed, so that a refused call leaves 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable
-from typing import Any, final
+from typing import Any, Self, final
 
 import attrs
 
@@ -23,6 +24,41 @@ _EXTRA = {
 
 
 @final
+class AsGiven(tuple[Any, ...]):
+    """Hold arguments that begin with a weak reference of the user's, which is passed as it is."""
+
+    __slots__ = ()
+
+
+@final
+class AllowedEvents(dict[Any, Any]):
+    """Map each registered event to itself; code beside the Engine knows it as a list."""
+
+    def append(self, event: Any) -> None:
+        """Add an event."""
+        self.setdefault(event, event)
+
+    def extend(self, events: Iterable[Any]) -> None:
+        """Add events."""
+        for event in events:
+            self.append(event)
+
+    def remove(self, event: Any) -> None:
+        """Take an event away.
+
+        Raises:
+            ValueError: it is not among them.
+        """
+        if self.pop(event, None) is None:
+            raise ValueError(f"{event!r} is not among {[*self]}")
+
+    def __iadd__(self, events: Iterable[Any]) -> Self:
+        """Add events."""
+        self.extend(events)
+        return self
+
+
+@final
 @attrs.define(eq=False)
 class Registrations:
     """Hold the events of one engine with their handlers.
@@ -34,7 +70,7 @@ class Registrations:
         last: the event that was fired last, and where the run stood then.
     """
 
-    allowed: dict[Any, Any] = attrs.field(factory=dict)
+    allowed: AllowedEvents = attrs.field(factory=AllowedEvents)
     lists: HandlerLists = attrs.field(factory=HandlerLists)
     fired: dict[Any, int] = attrs.field(factory=dict)
     last: tuple[Any, object] = (None, None)
@@ -104,6 +140,8 @@ class Registrations:
         """
         extra = _EXTRA.get(core_name(event) or "")
         function, bound, keywords = entry(handler, extra, args, kwargs)
+        if bound and isinstance(bound[0], weakref.ref):
+            bound = AsGiven(bound)
         if not is_event(event) or event.filter is None:
             return function, bound, keywords
         takes_engine = bool(bound) and bound[0] is THE_ENGINE
@@ -183,7 +221,20 @@ def _arguments(
 ) -> Iterable[Any]:
     if args and args[0] is THE_ENGINE:
         return (engine, *event_args, *args[1:])
+    if args and type(args) is tuple and isinstance(args[0], weakref.ref):
+        # An entry that was put into the list by hand, as pytorch-ignite has them.
+        return (_alive(args[0]), *event_args, *args[1:])
     return (*event_args, *args)
+
+
+def _alive(reference: Callable[[], Any]) -> Any:
+    referent = reference()
+    if referent is None:
+        raise RuntimeError(
+            f"a handler was added with {reference!r} for its engine, which is gone; put the engine "
+            "itself there, or add the handler by add_event_handler"
+        )
+    return referent
 
 
 def _check_kind(event: Any, *, any_event: bool) -> None:

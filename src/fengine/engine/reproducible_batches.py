@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 from typing_extensions import override
 
-from fengine.engine.beginning import data_length
+from fengine.engine.engine_source import data_length
 
 AnyDataLoader: TypeAlias = DataLoader[Any]
 

@@ -12,10 +12,10 @@ from typing import Any, final
 
 import attrs
 
-from fengine.core.events import AnyEvent, rank_at
+from fengine.core.events import AnyEvent
 from fengine.core.events import Events as CoreEvents
 from fengine.core.outcome import Status
-from fengine.core.phases import PHASES, Fires, is_in_iteration
+from fengine.core.phases import PHASES, Fires
 from fengine.core.requests import Recovery
 from fengine.core.steps import Outputs
 from fengine.engine.engine_source import EngineSource, Feed
@@ -23,7 +23,7 @@ from fengine.engine.enums import EVENT_OF
 from fengine.engine.handler_lists import EVERY_ITERATION
 from fengine.engine.registrations import Registrations, call
 from fengine.engine.state import State, box_of
-from fengine.engine.utils import _to_hours_mins_secs
+from fengine.engine.telling import OwnWords, Words, fails_in_iteration, tell
 from fengine.engine.wishes import Wishes
 from fengine.run.driver import pull
 from fengine.run.failures import say_where
@@ -52,6 +52,7 @@ class Inside:
         registrations: the events and their handlers.
         wishes: what is asked of the engine.
         feed: what it knows of its data.
+        words: what it writes to its log.
         is_running: whether a run is under way.
         began: when the run began.
         epoch_began: when the epoch began.
@@ -63,6 +64,7 @@ class Inside:
     registrations: Registrations = attrs.field(factory=Registrations)
     wishes: Wishes = attrs.field(factory=Wishes)
     feed: Feed = attrs.field(factory=Feed)
+    words: Words = attrs.field(factory=OwnWords)
     is_running: bool = False
     began: float = 0.0
     epoch_began: float = 0.0
@@ -139,7 +141,7 @@ class Running:
         elif event is _COMPLETED:
             times["COMPLETED"] = inside.clock() - inside.began
         if event is _CUT:
-            self._engine._fire_event(EVENT_OF[event.name], iter_counter=box.batches)
+            self._engine._fire_event(EVENT_OF[event.name], iter_counter=box.payload)
         elif (
             self._by_hook
             or self._lists[event.name]
@@ -151,7 +153,9 @@ class Running:
             inside.registrations.last = EVENT_OF[event.name], (box.event, box.batches)
         if event is _EPOCH_COMPLETED or event is _CUT:
             took = times["EPOCH_COMPLETED"] = inside.clock() - inside.epoch_began
-            say(self._engine, box, "has ended an epoch after %s", took)
+            if self._wishes.posted:
+                self._wishes.take(box)
+            tell(self._engine, "epoch_ends", took)
 
     def fire_failure(self, event: AnyEvent) -> None:
         """Hand an exception to the engine."""
@@ -164,11 +168,11 @@ def answer(engine: Any, inside: Inside, error: Any) -> None:
     """Fire EXCEPTION_RAISED; handlers that raise nothing have taken the exception."""
     box = box_of(inside.state)
     say_where(error, box)
-    engine.logger.error("%s is stopped by %r", type(engine).__name__, error)
+    tell(engine, "fails", error, level=logging.ERROR)
     failure = CoreEvents.EXCEPTION_RAISED.name
     if not inside.registrations.lists.by_name[failure]:
         return
-    ends_epoch = is_in_iteration(rank_at(box.event)) and isinstance(error, Exception)
+    ends_epoch = fails_in_iteration(box, error)
     try:
         engine._fire_event(EVENT_OF[failure], error)
     finally:
@@ -177,15 +181,3 @@ def answer(engine: Any, inside: Inside, error: Any) -> None:
         # A handler of INTERRUPT failed: there is no pause, and what asked for it stays.
         box.status = Status.RUNNING
     box.ask(recovery=Recovery.END_EPOCH if ends_epoch else Recovery.END_RUN)
-
-
-def say(engine: Any, box: Any, message: str, seconds: float | None, *values: object) -> None:
-    """Log what the engine does, and where in the run."""
-    logger: logging.Logger = engine.logger
-    if not logger.isEnabledFor(logging.INFO):
-        return
-    if seconds is not None:
-        values = (*values, "{:02d}:{:02d}:{:06.3f}".format(*_to_hours_mins_secs(seconds)))
-    where = box.epoch, box.iteration
-    name = type(engine).__name__
-    logger.info(f"%s, at epoch %d, iteration %d, {message}", name, *where, *values)

@@ -10,6 +10,7 @@ Every name that is not in the documented API lies under `_fengine`, so that subc
 from __future__ import annotations
 
 import numbers
+from collections.abc import Iterator, MutableMapping
 from typing import Any, ClassVar, Final, TypeAlias, final
 
 import attrs
@@ -50,7 +51,15 @@ class _Inside:
         self.attr_of = attr_of
 
 
-class State:
+class _WithAttributes:
+    """Have room for the attributes that classes of the user's put into their states."""
+
+
+# What `__dict__` is for any other object; that of a State shows the run.
+_OTHERS: Final[Any] = vars(_WithAttributes)["__dict__"]
+
+
+class State(_WithAttributes):
     """Pass internal and user-defined values between the handlers of an engine.
 
     Attributes beside those below may be set at will and stay as they are.
@@ -90,7 +99,7 @@ class State:
     """Which attribute counts an event, for all states; what `register_events` adds only shows here,
     since each engine has its own."""
 
-    __slots__ = ("__weakref__", "_fengine")
+    __slots__ = ("_fengine",)
 
     _fengine: _Inside
 
@@ -177,6 +186,12 @@ class State:
             raise AttributeError(f"attribute {name!r} of the state cannot be deleted")
 
     @property
+    @override
+    def __dict__(self) -> Any:  # type: ignore[override]  # that of object can be replaced
+        """The attributes by name, live: what is written here is written to the run."""
+        return _Attributes(self)
+
+    @property
     def iteration(self) -> int:
         """Number of iterations begun."""
         return self._fengine.box.iteration
@@ -232,9 +247,13 @@ class State:
     def __getstate__(self) -> Any:
         """Return what `copy` and `pickle` keep."""
         inside = self._fengine
-        return inside.box.state, inside.attr_of, getattr(self, "__dict__", {})
+        return inside.box.state, inside.attr_of, _OTHERS.__get__(self)
 
     def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` keep; a dict is what pytorch-ignite has kept."""
+        if isinstance(kept, dict):
+            State.__init__(self, **kept)
+            return
         record, attr_of, others = kept
         status = Status.READY if record.status is Status.RUNNING else record.status
         # A run that is under way is that of the original.
@@ -250,6 +269,59 @@ class State:
                 setattr(self, attr, 0)
 
 
+@final
+class _Attributes(MutableMapping[str, Any]):
+    """Be the `__dict__` of a state: a view that reads and writes its attributes."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    @override
+    def __getitem__(self, name: str) -> Any:
+        """Read an attribute of the state."""
+        if name not in self._names():
+            raise KeyError(name)
+        return getattr(self._state, name)
+
+    @override
+    def __setitem__(self, name: str, value: Any) -> None:
+        """Write an attribute of the state."""
+        setattr(self._state, name, value)
+
+    @override
+    def __delitem__(self, name: str) -> None:
+        """Delete an attribute of the state, where that can be."""
+        if name not in self._names():
+            raise KeyError(name)
+        delattr(self._state, name)
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        """Name the attributes of the state."""
+        return iter(self._names())
+
+    @override
+    def __len__(self) -> int:
+        """Count the attributes of the state."""
+        return len(self._names())
+
+    def copy(self) -> dict[str, Any]:
+        """Return the attributes as they are now."""
+        return dict(self)
+
+    @override
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+    @override
+    def __reduce__(self) -> Any:
+        """Return what `copy` and `pickle` make it of: the attributes as they are now."""
+        return dict, (dict(self),)
+
+    def _names(self) -> list[str]:
+        return [*dict.fromkeys([*_names(self._state), *_OTHERS.__get__(self._state)])]
+
+
 def attribute_of(state: State, event: Any) -> str | None:
     """Return the attribute of a state that counts an event, or None."""
     own = state._fengine.attr_of.get(event)
@@ -260,8 +332,25 @@ def attribute_of(state: State, event: Any) -> str | None:
 
 
 def is_reserved(name: str) -> bool:
-    """Tell whether an attribute is no place for a value of the user's."""
+    """Tell whether an attribute cannot count events of the user's."""
     return hasattr(State, name) or name in (*_LIMITS, "metrics", "dataloader", "times")
+
+
+def is_method(name: str) -> bool:
+    """Tell whether a state has something by a name that no value can be written to."""
+    return hasattr(State, name) and name not in _COUNTED
+
+
+def not_a_state(value: object) -> str:
+    """Say why a value cannot be the state of an engine, and what can."""
+    kind = type(value)
+    lacking = ", ".join(name for name in _names(State()) if not hasattr(value, name))
+    return (
+        f"engine.state is given a {kind.__module__}.{kind.__qualname__}, which is not a "
+        f"fengine.engine.State{lacking and f', and lacks {lacking}'}; give "
+        "State(epoch=1, metrics={...}), which takes any attributes and has the others. For the "
+        "State of pytorch-ignite call fengine.engine.install() before it is imported"
+    )
 
 
 def box_of(state: State) -> Box[Any, Any, Free]:

@@ -13,7 +13,7 @@ from typing import Any, final
 import attrs
 
 from fengine.engine.beginning import check_progress
-from fengine.engine.state import is_reserved
+from fengine.engine.state import is_method
 
 
 @final
@@ -68,15 +68,37 @@ def read_progress(
                 f"state_dict has no user key {key!r}; it has {list(state_dict)}, and "
                 f"state_dict_user_keys is {user_keys}"
             )
-        if is_reserved(key):
-            raise ValueError(
-                f"state_dict_user_keys has {key!r}, which the state needs for itself; give "
-                "what is to be saved another name"
-            )
+    check_user_keys(user_keys, limit)
     value = state_dict[limit]
     if value is not None:
         check_progress(limit, value, epoch if limit == "max_epochs" else iteration)
     return Progress(iteration, epoch, length, limit, value)
+
+
+def check_user_keys(user_keys: Iterable[str], limit: str) -> None:
+    """Refuse to save or load by a key that the state cannot take a value for.
+
+    Args:
+        user_keys: the keys.
+        limit: the name of the limit that is saved beside them.
+
+    Raises:
+        ValueError: it is refused.
+
+    >>> check_user_keys(["metrics", "alpha"], "max_epochs")
+    """
+    twice = {"epoch": "iteration", "max_epochs": "max_iters", "max_iters": "max_epochs"}
+    for key in user_keys:
+        if is_method(key):
+            raise ValueError(
+                f"state_dict_user_keys has {key!r}, which the state needs for itself; give "
+                "what is to be saved another name"
+            )
+        if key in twice and key != limit:
+            raise ValueError(
+                f"state_dict_user_keys has {key!r}, but a state_dict has {twice[key]!r}, and it "
+                f"cannot have both; remove {key!r} from state_dict_user_keys"
+            )
 
 
 def _one_of(state_dict: Mapping[str, Any], *names: str) -> str:

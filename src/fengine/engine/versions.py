@@ -19,6 +19,7 @@ class Version:
         any_event: any hashable can be an event; otherwise strings and members of an EventEnum only.
         empty_data: data of length 0 runs as epochs without a batch, with a warning; otherwise it is
             refused, as a Loop always does.
+        tells_epochs: a sampler is told which pass over the data begins, as by a Loop.
         move_model: the `device` of the supervised factories applies to the model too.
 
     >>> version_of(DOCUMENTED).any_event
@@ -27,12 +28,13 @@ class Version:
 
     any_event: bool
     empty_data: bool
+    tells_epochs: bool
     move_model: bool
 
 
 _VERSIONS: Final[Mapping[Semantics, Version]] = {
-    DOCUMENTED: Version(any_event=True, empty_data=True, move_model=True),
-    IGNITE_0_5_5: Version(any_event=False, empty_data=False, move_model=False),
+    DOCUMENTED: Version(any_event=True, empty_data=True, tells_epochs=True, move_model=True),
+    IGNITE_0_5_5: Version(any_event=False, empty_data=False, tells_epochs=False, move_model=False),
 }
 
 

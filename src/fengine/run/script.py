@@ -459,6 +459,8 @@ class _Script(Generic[Batch, Output, User]):
             return at
         if at == phases.EPOCH_CUT:
             note_end_of_pass(box)
+            # The last batch may have been fetched without an iteration that began with it.
+            box.payload = box.batches - (box.event is _FETCHED)
             yield from self.announce(Events.TERMINATE_SINGLE_EPOCH)
             at = phases.EPOCH_TERMINATED
         if at == phases.EPOCH_TERMINATED and box._exhausted:

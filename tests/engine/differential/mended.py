@@ -103,9 +103,6 @@ class Mended(Watched):
     @override
     def _fire_event(self, event_name: Any, *event_args: Any, **event_kwargs: Any) -> None:
         name = getattr(event_name, "value", event_name)
-        if name == "terminate_single_epoch" and self.place == "get_batch_completed":
-            # the batch that is fetched is counted behind GET_BATCH_COMPLETED.
-            event_kwargs["iter_counter"] += 1
         if name in _MOVING and not self._by_hand:
             self._again = (self.place, name) == ("dataloader_stop_iteration", "get_batch_started")
             self.place = name

@@ -115,7 +115,6 @@ MENDED: Final = (
             acts=(Act(PROCESS, 1, Stop()),), listeners=(Listener(("terminate",), (("once", 1),)),)
         ),
     ),
-    Difference("A-018", Program(acts=(Act("get_batch_completed", 1, Stop("terminate_epoch")),))),
     Difference("C4", Program(acts=(_ERROR,), answers=("raise",))),
     Difference("C5", Program(acts=(Act(PROCESS, 1, Throw("stop")),))),
     Difference("C7", Program(acts=(Act(PROCESS, 1, Throw("keyboard")),), answers=("replace",))),

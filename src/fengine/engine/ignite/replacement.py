@@ -115,3 +115,5 @@ def _complete(package: ModuleType) -> None:
         package.Engine.__bases__ = (*package.Engine.__bases__, base)
     for name in _OURS:
         importlib.import_module(name)
+    package.engine.Serializable = base
+    package.deterministic.manual_seed = importlib.import_module("ignite.utils").manual_seed

@@ -1,8 +1,8 @@
 """What pytorch-ignite 0.5.5 has in `ignite.engine`: the same names, in the same order of arguments.
 
 `fengine.engine.install` puts this package there. It decides nothing: it is `fengine.engine` under
-`IGNITE_0_5_5`, for code that counts on the positions of arguments. The names with an underscore are
-not public there, but other packages import them.
+`IGNITE_0_5_5`, for code that counts on the positions of arguments. The names that
+`__all__` lacks are not public there, but other packages import them.
 """
 
 from fengine.engine.events import (
@@ -29,6 +29,7 @@ from fengine.engine.ignite.stand_in.positional_steps import (
 )
 from fengine.engine.ignite.stand_in.underscored import _check_arg as _check_arg
 from fengine.engine.ignite.stand_in.underscored import _prepare_batch as _prepare_batch
+from fengine.engine.ignite.stand_in.underscored import convert_tensor as convert_tensor
 
 __all__ = [
     "CallableEventWithFilter",

@@ -9,6 +9,7 @@ from fengine.engine.deterministic import _repr_rng_state as _repr_rng_state
 from fengine.engine.deterministic import _set_rng_states as _set_rng_states
 from fengine.engine.deterministic import keep_random_state as keep_random_state
 from fengine.engine.deterministic import update_dataloader as update_dataloader
+from fengine.engine.events import Events as Events
 from fengine.engine.ignite.stand_in.positional_engine import Engine
 
 

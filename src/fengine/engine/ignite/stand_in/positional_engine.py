@@ -16,6 +16,9 @@ from fengine.engine.events import Events as Events
 from fengine.engine.events import EventsList as EventsList
 from fengine.engine.events import RemovableEventHandle as RemovableEventHandle
 from fengine.engine.events import State as State
+from fengine.engine.ignite.stand_in.log_texts import IgniteWords
+from fengine.engine.utils import _check_signature as _check_signature
+from fengine.engine.utils import _to_hours_mins_secs as _to_hours_mins_secs
 
 
 class Engine(DocumentedEngine):
@@ -38,8 +41,9 @@ class Engine(DocumentedEngine):
         semantics: Semantics | None = None,
     ) -> None:
         super().__init__(process_function, semantics=semantics)
-        # Programs set the level of these loggers by name.
+        # Programs set the level of these loggers by name, and filter what they say.
         self.logger = logging.getLogger(f"ignite.engine.engine.{type(self).__name__}")
+        self._fengine.words = IgniteWords()
 
     @override
     def run(
