@@ -127,6 +127,9 @@ class State(Generic[Batch, Output, User]):
     _batch_due: bool = attrs.field(default=False, alias="batch_due")
     # Whether the batches come from data, and not from `epoch_length` alone:
     _has_data: bool = attrs.field(default=True, alias="has_data")
+    # Whether the data said `epoch_length`, or has shown it, and no user asked for it. This is no
+    # part of `==`:
+    _length_of_data: bool = attrs.field(default=False, alias="length_of_data", eq=False)
 
     def __attrs_post_init__(self) -> None:
         # A dict that shares no keys with other states is copied five times as fast.
@@ -378,7 +381,7 @@ class State(Generic[Batch, Output, User]):
 
     def __setstate__(self, fields: dict[str, Any]) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
-        fields = dict(fields.items())
+        fields = {"_length_of_data": False, **fields}
         notes = fields.pop("ledger", None)
         if notes is not None:
             fields |= notes.fields()
@@ -394,7 +397,7 @@ class State(Generic[Batch, Output, User]):
     __hash__ = None  # type: ignore[assignment]  # a state holds batches, which have no hash
 
 
-_FIELDS: Final = tuple(field.name for field in attrs.fields(State))
+_FIELDS: Final = tuple(field.name for field in attrs.fields(State) if field.eq)
 # A state that is made of all its fields, unchecked: `state = new_object(State)`, and then
 # `set_fields(state, fields)`. The dict is the state's own from then on.
 new_object: Final = object.__new__
@@ -446,7 +449,9 @@ def _before_end(state: State[Batch, Output, User]) -> State[Batch, Output, User]
     if state.status is Status.TERMINATED:
         return state
     if requests.terminate is Terminate.LIMIT:
-        event = Events.ITERATION_COMPLETED
+        most = state.limits.max_iters
+        reached = most is not None and state.iteration >= most  # otherwise the data has ended
+        event = Events.ITERATION_COMPLETED if reached else Events.EPOCH_COMPLETED
         requests = attrs.evolve(requests, terminate=None)
         counts = counts.delete(Events.TERMINATE.name)
     elif Events.TERMINATE.name in counts:

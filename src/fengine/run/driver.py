@@ -8,7 +8,7 @@ reports no failure.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 from fengine.core.events import AnyEvent, Events
 from fengine.core.state import Batch, Output, User
@@ -23,9 +23,6 @@ _FAILURE: Final = Events.EXCEPTION_RAISED
 
 class Ending(Protocol):
     """Be what a source does at the end of a run."""
-
-    def look_for_more(self, box: Box[Any, Any, Any]) -> None:
-        """See whether the data has more than it said, where the run ended well."""
 
     def close(self) -> None:
         """Let go of what is held."""
@@ -77,7 +74,6 @@ def drive(
             except BaseException as stray:  # a signal, between two lines of the driver
                 failure = Raised(stray)
         if error is None:
-            source.look_for_more(box)
             return
         try:
             if isinstance(error, StopIteration):
