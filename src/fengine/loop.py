@@ -50,7 +50,7 @@ from fengine.run.driver import drive
 from fengine.run.failures import keep_state
 from fengine.run.place import require_place, resumable
 from fengine.run.script import Step, script
-from fengine.run.source import DataSource, NoData, source_of
+from fengine.run.source import DataSource, NoData, OnExhausted, require_word, source_of
 
 P = TypeVar("P")
 AnySource: TypeAlias = DataSource[Batch] | NoData
@@ -311,6 +311,8 @@ class Loop(Generic[Batch, Output, User]):
     def run(
         self: Loop[Batch, Output, None],
         data: Iterable[Batch] | None = None,
+        *,
+        on_exhausted: OnExhausted = "raise",
         **limits: Unpack[LimitArguments],
     ) -> State[Batch, Output, None]: ...
 
@@ -320,6 +322,7 @@ class Loop(Generic[Batch, Output, User]):
         data: Iterable[Batch] | None = None,
         *,
         user: User,
+        on_exhausted: OnExhausted = "raise",
         **limits: Unpack[LimitArguments],
     ) -> State[Batch, Output, User]: ...
 
@@ -328,6 +331,7 @@ class Loop(Generic[Batch, Output, User]):
         data: Iterable[Batch] | None = None,
         *,
         user: Any = None,
+        on_exhausted: OnExhausted = "raise",
         **limits: Unpack[LimitArguments],
     ) -> State[Batch, Output, User] | State[Batch, Output, None]:
         """Run from the start to the end, and return the final state.
@@ -336,6 +340,8 @@ class Loop(Generic[Batch, Output, User]):
             data: the batches of an epoch: a list, a DataLoader, any iterable; an iterator gives
                 each batch once. None: every batch is None, `epoch_length` says how many there are.
             user: the user's own record, to begin with.
+            on_exhausted: what to do where the data ends for good before the limits are reached:
+                "raise" DataExhausted, or "stop", which ends the epoch and completes the run there.
             **limits: `max_epochs`, the number of epochs, 1 if nothing else is given; or
                 `max_iters`, the number of iterations; and `epoch_length`, the number of batches in
                 an epoch, if that is not the length of the data.
@@ -343,7 +349,8 @@ class Loop(Generic[Batch, Output, User]):
         Raises:
             TypeError: `data` is no iterable of batches, or a limit is not an int.
             ValueError: `data` is empty, a limit is below 1, or both limits are given.
-            DataExhausted: the data ends for good before the limits are reached.
+            DataExhausted: the data ends for good before the limits are reached, if that is an
+                error.
             BaseException: whatever the step, the data or a handler raised and nobody recovered,
                 with a note that says where; `last_state` gives the state in which it happened.
 
@@ -352,13 +359,15 @@ class Loop(Generic[Batch, Output, User]):
         >>> final.iteration, final.epoch, final.output, final.status.value
         (6, 2, 6, 'completed')
         """
-        box, source = _begun(data, user, require_limits(limits))
+        box, source = _begun(data, user, require_limits(limits), on_exhausted)
         return self._finish(box, source, Map())
 
     @overload
     def iterate(
         self: Loop[Batch, Output, None],
         data: Iterable[Batch] | None = None,
+        *,
+        on_exhausted: OnExhausted = "raise",
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, None]: ...
 
@@ -368,6 +377,7 @@ class Loop(Generic[Batch, Output, User]):
         data: Iterable[Batch] | None = None,
         *,
         user: User,
+        on_exhausted: OnExhausted = "raise",
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, User]: ...
 
@@ -378,6 +388,7 @@ class Loop(Generic[Batch, Output, User]):
         *,
         after: Start[Batch, Output, User],
         replay: bool = False,
+        on_exhausted: OnExhausted = "raise",
     ) -> Moments[Batch, Output, User]: ...
 
     def iterate(
@@ -387,6 +398,7 @@ class Loop(Generic[Batch, Output, User]):
         user: Any = None,
         after: Start[Batch, Output, User] | None = None,
         replay: bool = False,
+        on_exhausted: OnExhausted = "raise",
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, User] | Moments[Batch, Output, None]:
         """Run step by step: yield one `Moment` for each event, after its handlers have run.
@@ -401,6 +413,7 @@ class Loop(Generic[Batch, Output, User]):
             user: as for `run`.
             after: what to go on from, as for `resume`, instead of all the others but `data`.
             replay: as for `resume`, beside `after` only.
+            on_exhausted: as for `run`.
             **limits: as for `run`.
 
         Raises:
@@ -420,7 +433,7 @@ class Loop(Generic[Batch, Output, User]):
                     "replay=True says how the data gets past the batches of after=; without that, "
                     "leave it out"
                 )
-            box, source = _begun(data, user, require_limits(limits))
+            box, source = _begun(data, user, require_limits(limits), on_exhausted)
             return self._moments(box, source, Map())
         require_names_of_limits(limits)
         if user is not None or any(limit is not None for limit in limits.values()):
@@ -428,7 +441,7 @@ class Loop(Generic[Batch, Output, User]):
                 "after= holds the user's record and the limits already, so user=, max_epochs=, "
                 "max_iters= and epoch_length= cannot be given beside it; leave them out"
             )
-        return self._moments(*self._going_on(after, data, replay=replay))
+        return self._moments(*self._going_on(after, data, replay, on_exhausted))
 
     def resume(
         self,
@@ -436,6 +449,7 @@ class Loop(Generic[Batch, Output, User]):
         data: Iterable[Batch] | None = None,
         *,
         replay: bool = False,
+        on_exhausted: OnExhausted = "raise",
     ) -> State[Batch, Output, User]:
         """Go on right after the event that a state stands at, and return the final state.
 
@@ -452,6 +466,7 @@ class Loop(Generic[Batch, Output, User]):
             data: as for `run`.
             replay: read the batches that the run has had again, and drop them, where the data can
                 only be read from its start.
+            on_exhausted: as for `run`; the call says it, and not the state.
 
         Raises:
             TypeError: there is nothing to go on from.
@@ -465,7 +480,7 @@ class Loop(Generic[Batch, Output, User]):
         >>> all(loop.resume(moment.state, [1, 2, 3]) == moments[-1].state for moment in moments)
         True
         """
-        box, source, saved = self._going_on(after, data, replay=replay)
+        box, source, saved = self._going_on(after, data, replay, on_exhausted)
         state = after.state if isinstance(after, Snapshot) else after
         if not state.status.has_ended:
             del after, state  # the caller alone decides how long they live
@@ -513,7 +528,11 @@ class Loop(Generic[Batch, Output, User]):
         return taken(self.external, state, data)
 
     def _going_on(
-        self, after: Start[Batch, Output, User], data: Iterable[Batch] | None, *, replay: bool
+        self,
+        after: Start[Batch, Output, User],
+        data: Iterable[Batch] | None,
+        replay: bool,
+        on_exhausted: OnExhausted,
     ) -> tuple[Box[Batch, Output, User], AnySource[Batch], Map[str, object]]:
         """Return the run to go on with, its source, and what is to be restored."""
         if isinstance(after, Snapshot):
@@ -542,7 +561,7 @@ class Loop(Generic[Batch, Output, User]):
                 "data is None, but the state to go on from is that of a run over data; give the "
                 "data"
             )
-        source = _source_for(data, state.limits.epoch_length)
+        source = _source_for(data, state.limits.epoch_length, on_exhausted)
         if isinstance(source, DataSource):
             if resumable(data) is not None:
                 source.position = position
@@ -635,7 +654,7 @@ _FAILURE = Events.EXCEPTION_RAISED.name
 
 
 def _begun(
-    data: Iterable[Batch] | None, user: User, limits: Limits
+    data: Iterable[Batch] | None, user: User, limits: Limits, on_exhausted: OnExhausted
 ) -> tuple[Box[Batch, Any, User], AnySource[Batch]]:
     """Return a new run, and the source of its data.
 
@@ -643,16 +662,20 @@ def _begun(
         TypeError: there is neither data nor an epoch length, or the data is none.
         ValueError: the data is empty.
     """
-    source = _source_for(data, limits.epoch_length)
+    source = _source_for(data, limits.epoch_length, on_exhausted)
     has_data = isinstance(source, DataSource)
-    if limits.epoch_length is None and isinstance(source, DataSource):
+    of_data = limits.epoch_length is None
+    if of_data and isinstance(source, DataSource):
         limits = attrs.evolve(limits, epoch_length=source.length)
-    return Box(State(user=user, limits=limits, has_data=has_data)), source
+    return Box(State(user=user, limits=limits, has_data=has_data, length_of_data=of_data)), source
 
 
-def _source_for(data: Iterable[Batch] | None, epoch_length: int | None) -> AnySource[Batch]:
+def _source_for(
+    data: Iterable[Batch] | None, epoch_length: int | None, on_exhausted: OnExhausted
+) -> AnySource[Batch]:
     if data is not None:
-        return source_of(data)
+        return source_of(data, on_exhausted)
+    require_word(on_exhausted)
     if epoch_length is None:
         raise TypeError(
             "data is None and there is no epoch_length, so the length of an epoch is unknown; "

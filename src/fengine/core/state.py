@@ -126,6 +126,9 @@ class State(Generic[Batch, Output, User]):
     _batch_due: bool = attrs.field(default=False, alias="batch_due")
     # Whether the batches come from data, and not from `epoch_length` alone:
     _has_data: bool = attrs.field(default=True, alias="has_data")
+    # Whether the data said `epoch_length`, or has shown it, and no user asked for it. This is no
+    # part of `==`:
+    _length_of_data: bool = attrs.field(default=False, alias="length_of_data", eq=False)
     # Which run of this process the state was made in. What makes a state of new fields, such as
     # attrs.evolve, leaves it out.
     _run: int | None = attrs.field(default=None, init=False, eq=False, repr=False)
@@ -397,7 +400,7 @@ class State(Generic[Batch, Output, User]):
 
     def __setstate__(self, fields: dict[str, Any]) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
-        fields = dict(fields.items())
+        fields = {"_length_of_data": False, "_fired": 0, **fields}
         notes = fields.pop("ledger", None)
         if notes is not None:
             fields |= notes.fields()
@@ -473,7 +476,9 @@ def _before_end(state: State[Batch, Output, User]) -> State[Batch, Output, User]
     if state.status is Status.TERMINATED:
         return state
     if requests.terminate is Terminate.LIMIT:
-        event = Events.ITERATION_COMPLETED
+        most = state.limits.max_iters
+        reached = most is not None and state.iteration >= most  # otherwise the data has ended
+        event = Events.ITERATION_COMPLETED if reached else Events.EPOCH_COMPLETED
         requests = attrs.evolve(requests, terminate=None)
         counts = counts.delete(Events.TERMINATE.name)
     elif Events.TERMINATE.name in counts:

@@ -86,6 +86,7 @@ class EngineSource:
         if box._offset > 0:
             # The epoch begins within a pass over the data, and alone says how long an epoch is.
             note_restart(box)
+        box._length_of_data = False  # an Engine starts its data again to fill an epoch
         if self.feed.skipped is not None:
             box.batches, self.feed.skipped = self.feed.skipped, None
 

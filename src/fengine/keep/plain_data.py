@@ -61,7 +61,12 @@ def written(
         plain[name] = getattr(state, name)
     for name in ("event", "requests", "metrics", "limits", "counts"):
         plain[name] = _plain(getattr(state, name))
-    plain["ledger"] = {note: _plain(getattr(state, field)) for note, field in _NOTES.items()}
+    ledger = {note: _plain(getattr(state, field)) for note, field in _NOTES.items()}
+    plain["ledger"] = {
+        note: value
+        for note, value in ledger.items()
+        if note not in _LATER_NOTES or value != _LATER_NOTES[note]
+    }
     map_of(number)(plain["metrics"], "metrics")  # what is no number is found before it is lost
     plain["batch"] = _filled(state._batch, batch)
     plain["output"] = _filled(state._output, output)
@@ -83,7 +88,10 @@ _NOTES: Final = {
     "batch_due": "_batch_due",
     "failure": "failure",
     "has_data": "_has_data",
+    "length_of_data": "_length_of_data",
 }
+# Notes that version 0.1 did not have, which are left out where they say nothing.
+_LATER_NOTES: Final = {"length_of_data": False, "fired": 0}
 
 
 def read(
@@ -185,12 +193,8 @@ _REQUESTS: Final = record(
 )
 
 
-# What version 0.1 did not write.
-_NEWER: Final = {"fired": 0}
-
-
 def _ledger(events: EventRegistry) -> Reader:
-    read_notes = record(
+    whole = record(
         SimpleNamespace,
         status=one_of(Status),
         attributes=map_of(integer()),
@@ -203,9 +207,10 @@ def _ledger(events: EventRegistry) -> Reader:
         failure=optional(one_of(Failure)),
         has_data=flag,
         fired=integer(0),
+        length_of_data=flag,
     )
-    return lambda value, path: read_notes(
-        {**_NEWER, **value} if isinstance(value, Mapping) else value, path
+    return lambda value, path: whole(
+        {**_LATER_NOTES, **value} if isinstance(value, Mapping) else value, path
     )
 
 

@@ -77,6 +77,7 @@ class Box(Generic[Batch, Output, User]):
     _exhausted: bool
     _batch_due: bool
     _has_data: bool
+    _length_of_data: bool
     _run: int | None
 
     def __init__(self, state: State[Batch, Output, User]) -> None:
@@ -116,8 +117,9 @@ class Box(Generic[Batch, Output, User]):
         self.requests = self.asking(**changes)
 
     def limit(self, name: str, value: int | None) -> None:
-        """Replace one limit, unchecked."""
-        self.limits = self.limits.replacing(name, value)
+        """Replace one limit by what a user asks for, unchecked."""
+        of_data = self._length_of_data and name != "epoch_length"
+        self.limits, self._length_of_data = self.limits.replacing(name, value), of_data
 
     def is_done(self) -> bool:
         """Tell whether the limits are reached."""
@@ -145,7 +147,16 @@ class Box(Generic[Batch, Output, User]):
 
     def learn_epoch_length(self) -> None:
         """Take the batches of this epoch for every epoch, or those of the pass it began in."""
-        self.limit("epoch_length", max(self.batches, self.drawn))
+        length = max(self.batches, self.drawn)
+        self.limits, self._length_of_data = self.limits.replacing("epoch_length", length), True
+
+    def ends_with_data(self) -> bool:
+        """Tell whether the epoch is over where the data ends.
+
+        An epoch length that the data said, or has shown, is an upper bound. One that a user asked
+        for is reached: the data is started again. So it is for an epoch that has no batch yet.
+        """
+        return self.batches > 0 and (self.limits.epoch_length is None or self._length_of_data)
 
 
 # Tells a run that began within another one from one that came after it, and nothing else.

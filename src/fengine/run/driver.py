@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Generator
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
+from typing import Final, Protocol, TypeAlias, TypeVar, cast
 
 from fengine.core.events import AnyEvent, Events
 from fengine.core.state import Batch, Output, User
@@ -26,9 +26,6 @@ _FAILURE: Final = Events.EXCEPTION_RAISED
 
 class Ending(Protocol):
     """Be what a source does at the end of a run."""
-
-    def look_for_more(self, box: Box[Any, Any, Any]) -> None:
-        """See whether the data has more than it said, where the run ended well."""
 
     def close(self) -> None:
         """Let go of what is held."""
@@ -84,22 +81,22 @@ def drive(
                     raise
                 failure = Raised(stray)
         if error is None:
-            source.look_for_more(box)
-        else:
-            try:
-                if isinstance(error, StopIteration):
-                    stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box)}")
-                    raise stopped from error
-                raise error
-            finally:
-                del error, failure  # their tracebacks hold this frame
+            return
+        try:
+            if isinstance(error, StopIteration):
+                stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box)}")
+                raise stopped from error
+            raise error
+        finally:
+            del error, failure  # their tracebacks hold this frame
     except BaseException:
         with contextlib.suppress(Exception):  # it is the exception above that leaves
             course.close()
             source.close()
         raise
-    course.close()
-    source.close()
+    finally:
+        course.close()
+        source.close()
 
 
 def pull(

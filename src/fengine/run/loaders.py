@@ -10,9 +10,34 @@ import copy
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, final
+from typing import Any, Final, final
 
 import attrs
+
+
+def is_any_loader(data: object) -> bool:
+    """Tell whether data is a DataLoader of any kind."""
+    torch_data = _torch_data()
+    return torch_data is not None and isinstance(data, torch_data.DataLoader)
+
+
+def parts_of(data: object) -> list[object]:
+    """Return data, and what it takes its batches from: samplers and datasets, the innermost too."""
+    parts = [data]
+    for part in parts:  # which grows meanwhile
+        found = [getattr(part, name, None) for name in _NAMES_OF_PARTS]
+        several = getattr(part, "datasets", None)  # as in a ConcatDataset
+        found += several if isinstance(several, list | tuple) else []
+        for one in found:
+            if one is not None and len(parts) < _MOST_PARTS and not any(one is p for p in parts):
+                parts.append(one)
+    return parts
+
+
+# In the order in which they are told.
+_NAMES_OF_PARTS: Final = ("batch_sampler", "sampler", "dataset")
+# Data that has any attribute one asks for, such as a mock, has parts without end.
+_MOST_PARTS: Final = 64
 
 
 def is_loader(data: object) -> bool:

@@ -26,13 +26,13 @@ from typing import Any, Final, Protocol, TypeVar, final, runtime_checkable
 import attrs
 from typing_extensions import TypeIs
 
-from fengine.core.events import rank_at
+from fengine.core.events import Events, rank_at
 from fengine.core.missing import MISSING
 from fengine.core.phases import GET_BATCH_STARTED, has_step_to_come
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.stateful import Stateful
 from fengine.run.box import Box, Leaked
-from fengine.run.loaders import is_loader, order_of, rest_of
+from fengine.run.loaders import is_any_loader, is_loader, order_of, parts_of, rest_of
 
 Item = TypeVar("Item")
 Given = TypeVar("Given", covariant=True)
@@ -215,20 +215,38 @@ def require_place(
         )
 
 
+def go_on_at(
+    data: Iterable[Item], position: object, box: Box[Any, Any, Any], length: int | None
+) -> Iterator[Item]:
+    """Tell data its place, and go on there; where the pass is over, the rest of it is nothing.
+
+    Args:
+        data: knows its place.
+        position: what it has said of it.
+        box: the run.
+        length: how many batches of a pass are asked for; None if all are.
+    """
+    knowing = resumable(data)
+    assert knowing is not None, "only such data has a position"
+    knowing.set_state(copy.deepcopy(position))
+    if not box._exhausted:
+        return iter(data)
+    if isinstance(knowing, ByStateDict):
+        iterator = iter(data)
+        # A loader takes up its place as iteration begins, other data perhaps with a batch.
+        if not is_any_loader(data) and box.drawn != length:
+            begins_by_itself = next(iterator, MISSING) is not MISSING
+            if begins_by_itself and box.event != Events.TERMINATE_SINGLE_EPOCH:
+                knowing.set_state(copy.deepcopy(position))
+    return iter(())
+
+
 def begin_pass(data: object, number: int) -> None:
     """Tell whatever shuffles the data which pass over it begins, from 0 on."""
-    batch_sampler = getattr(data, "batch_sampler", None)
-    told: list[object] = []
-    for part in (
-        data,
-        batch_sampler,
-        getattr(data, "sampler", None),
-        getattr(batch_sampler, "sampler", None),
-    ):
+    for part in parts_of(data):
         set_epoch = getattr(part, "set_epoch", None)
-        if callable(set_epoch) and not any(part is one for one in told):
+        if callable(set_epoch):
             set_epoch(number)
-            told.append(part)
 
 
 def entered(data: Iterable[Item], done: int) -> Iterator[Item]:

@@ -272,14 +272,14 @@ class _Script(Generic[Batch, Output, User]):
         return at
 
     def next_pass(self, at: int) -> Generator[AnyEvent, None, Batch | Missing]:
-        """Go on where the data gave no batch: start it again, unless the epoch was one pass."""
+        """Go on where the data gave no batch: start it again, unless the epoch ends with it."""
         box, source = self.box, self.source
-        if at != phases.STOP_ITERATION:
+        if at != phases.STOP_ITERATION and not box._exhausted:
             if box.drawn:
                 source.end_pass(box)
             note_end_of_pass(box)
         known = box.limits.epoch_length is not None
-        if known or box.batches < box.drawn:
+        if (known or box.drawn) and not box.ends_with_data():
             if not known:
                 box.learn_epoch_length()
             if at != phases.STOP_ITERATION and source.announced:
@@ -294,7 +294,7 @@ class _Script(Generic[Batch, Output, User]):
                 raise Leaked(error) from None
             if batch is not MISSING:
                 return batch
-        elif box.drawn:
+        elif box.drawn and not known:
             box.learn_epoch_length()
         if self.finish_iteration and box.requests is not NO_REQUESTS:
             obeying.obey(box, finish_iteration=True, no_batch=True)

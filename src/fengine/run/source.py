@@ -9,33 +9,33 @@ How a run that goes on gets to its place in the data, and where that is impossib
 
 from __future__ import annotations
 
-import contextlib
-import copy
+import itertools
 import operator
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, final
+from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, final
 
 import attrs
 from typing_extensions import override
 
 from fengine.core.missing import MISSING, Missing
+from fengine.core.requests import Terminate
 from fengine.core.table import where_in_run
 from fengine.run.box import Box, Leaked
 from fengine.run.failures import note
 from fengine.run.place import (
-    ByStateDict,
     begin_pass,
     entered,
+    go_on_at,
     is_under_way,
     note_restart,
-    resumable,
 )
 
 Item = TypeVar("Item")
 Fetched = TypeVar("Fetched", covariant=True)
 AnyBox: TypeAlias = Box[Any, Any, Any]
+OnExhausted: TypeAlias = Literal["raise", "stop"]
 
 
 class Source(Protocol[Fetched]):
@@ -85,7 +85,8 @@ class DataExhausted(ValueError):
             amount = f"{got} batches" if wanted is None else f"{got} of {wanted} batches"
             text = (
                 f"data gave {amount}, and nothing when it was started again; give data that can "
-                "be iterated again, or a lower max_epochs or max_iters"
+                "be iterated again, a lower max_epochs or max_iters, or on_exhausted='stop' to "
+                "end the run there"
             )
         super().__init__(text)
 
@@ -108,6 +109,7 @@ class DataSource(Generic[Item]):
         data: the iterable.
         length: how many batches it says that it has; None if it does not say.
         position: what the data itself said of its place when a snapshot was taken, to go on there.
+        on_exhausted: what to do where the data ends for good before the limits are reached.
 
     Attributes:
         fetch: returns the next batch, or MISSING.
@@ -116,6 +118,7 @@ class DataSource(Generic[Item]):
     data: Iterable[Item]
     length: int | None
     position: object = None
+    on_exhausted: OnExhausted = "raise"
     announced: bool = True
     fetch: Callable[[], Item | Missing] = attrs.field(init=False, default=_not_open)
     _iterator: Iterator[Item] | None = None
@@ -135,6 +138,8 @@ class DataSource(Generic[Item]):
                 self._take_position(box)
             elif box._batch_due and not isinstance(self.data, Iterator):
                 self._fetch_due_batch(box)
+            elif box._exhausted and box.drawn:
+                self._take_from(iter(()))
             elif is_under_way(box.state):
                 self._begin(box.drawn, box.passes)
         except Leaked as leaked:
@@ -152,46 +157,37 @@ class DataSource(Generic[Item]):
             self._begin(box.drawn, box.passes)
 
     def end_pass(self, box: AnyBox) -> None:
-        """Report data that has fewer batches than it said."""
+        """Let go of an iterator that has ended, and report data with fewer batches than it said."""
+        self.close()
+        self._take_from(iter(()))
         if self.length is not None and box.drawn < self.length:
             self._report(f"it gave {box.drawn}")
 
     def restart(self, box: AnyBox) -> None:
         """Start iteration over the data again."""
-        if self.length is not None:
-            if box.drawn > self.length:
-                self._report(f"it gave {box.drawn}")
-            elif (length := length_of(self.data)) != self.length:
-                self._report(f"it now says {length}")
+        if self.length is not None and (length := length_of(self.data)) != self.length:
+            self._report(f"it now says {length}")
+        unseen = box.drawn == self.length and not isinstance(self.data, Iterator)
+        self._take_from(iter(()))  # workers of a pass that was cut short end before others begin
         self._begin(0, box.passes + 1)
+        if unseen:
+            self.fetch = self._fetch_first
         note_restart(box)
 
     def ran_dry(self, box: AnyBox) -> None:
-        """Refuse to go on without data.
+        """End the run as its limits do, if that is asked for, and refuse to go on otherwise.
 
         Raises:
-            DataExhausted: always.
+            DataExhausted: a run without data is an error.
         """
+        if self.on_exhausted == "stop":
+            box.ask(terminate=Terminate.LIMIT)
+            return
         limits = box.limits
         wanted = limits.max_iters
         if limits.max_epochs is not None and limits.epoch_length:
             wanted = limits.max_epochs * limits.epoch_length
         raise DataExhausted(box.iteration, wanted)
-
-    def look_for_more(self, box: AnyBox) -> None:
-        """Report data that has more batches than it said, where that can be found out."""
-        iterator = self._iterator
-        if iterator is None or iterator is self.data or isinstance(self.data, Sequence):
-            return
-        drawn = box.drawn
-        if drawn == self.length:
-            # What this raises is no matter of a run that has all it wanted.
-            with contextlib.suppress(Exception):
-                if next(iterator, MISSING) is MISSING:
-                    return
-                drawn += 1
-        if self.length is not None and drawn > self.length:
-            self._report("it has more")
 
     def close(self) -> None:
         """Give up the iterator, and close it unless it is the user's own."""
@@ -208,23 +204,35 @@ class DataSource(Generic[Item]):
     def _begin(self, done: int, number: int) -> None:
         """Begin a pass over the data, after the first batches of it."""
         begin_pass(self.data, number)
-        self._take_from(entered(self.data, done))
+        self._take_from(entered(self.data, done), done)
 
-    def _take_from(self, iterator: Iterator[Item]) -> None:
+    def _take_from(self, iterator: Iterator[Item], done: int = 0) -> None:
+        """Fetch from an iterator, up to the length that the data says, without a look further.
+
+        An iterator of the user's has no passes, so its length says nothing of them.
+        """
         self._iterator = iterator
+        if self.length is not None and iterator is not self.data:
+            iterator = itertools.islice(iterator, max(0, self.length - done))
         self.fetch = partial(next, iterator, MISSING)  # what costs least at each batch
+
+    def _fetch_first(self) -> Item | Missing:
+        """Fetch the first batch after a pass whose end nobody has looked at.
+
+        Data that knows its place may still stand there. Then it comes to that end now, and its next
+        iteration is a pass.
+        """
+        assert self._iterator is not None, "restart has begun it"
+        self._take_from(self._iterator)
+        batch = self.fetch()
+        if batch is MISSING:
+            self._take_from(entered(self.data, 0))
+            batch = self.fetch()
+        return batch
 
     def _take_position(self, box: AnyBox) -> None:
         begin_pass(self.data, box.passes)
-        knowing = resumable(self.data)
-        assert knowing is not None, "only such data has a position"
-        knowing.set_state(copy.deepcopy(self.position))
-        if not box._exhausted:
-            self._take_from(iter(self.data))
-            return
-        if isinstance(knowing, ByStateDict):
-            next(iter(self.data), MISSING)  # it takes up its place now, at the end of the pass
-        self._take_from(iter(()))
+        self._take_from(go_on_at(self.data, self.position, box, self.length), box.drawn)
 
     def _fetch_due_batch(self, box: AnyBox) -> None:
         """Fetch the last batch again: of this pass, or of the one before if this has given none."""
@@ -245,6 +253,8 @@ class DataSource(Generic[Item]):
             )
         if not drawn:
             self._begin(0, number)
+        elif box._exhausted:
+            self._take_from(iter(()))
         box._batch = batch
 
     def _report(self, finding: str) -> None:
@@ -285,23 +295,21 @@ class NoData:
     def ran_dry(self, box: AnyBox) -> None:
         """Do nothing: it never runs dry."""
 
-    def look_for_more(self, box: AnyBox) -> None:
-        """Do nothing: there is no more."""
-
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
 
 
-def source_of(data: Iterable[Item]) -> DataSource[Item]:
+def source_of(data: Iterable[Item], on_exhausted: OnExhausted = "raise") -> DataSource[Item]:
     """Make a source of the data of a run, and refuse data that cannot be one.
 
     Raises:
         TypeError: `data` is not an iterable of batches, or its length is not an int.
-        ValueError: `data` is empty.
+        ValueError: `data` is empty, or `on_exhausted` is another word.
 
     >>> source_of([1, 2]).length
     2
     """
+    require_word(on_exhausted)
     kind = type(data)
     if isinstance(data, type | str | bytes | Mapping):
         what = f"the class {data.__name__}" if isinstance(data, type) else f"a {kind.__name__}"
@@ -316,7 +324,20 @@ def source_of(data: Iterable[Item]) -> DataSource[Item]:
     length = length_of(data)
     if length == 0:
         raise ValueError(f"data is empty: this {kind.__name__} has the length 0")
-    return DataSource(data, length)
+    return DataSource(data, length, on_exhausted=on_exhausted)
+
+
+def require_word(on_exhausted: object) -> None:
+    """Refuse another word than those that say what to do where the data ends for good.
+
+    Raises:
+        ValueError: it is one.
+    """
+    if on_exhausted not in ("raise", "stop"):
+        raise ValueError(
+            f"on_exhausted={on_exhausted!r} is neither 'raise', to raise DataExhausted where the "
+            "data ends for good before the limits are reached, nor 'stop', to end the run there"
+        )
 
 
 def length_of(data: object) -> int | None:
