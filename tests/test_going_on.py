@@ -178,7 +178,7 @@ def test_a_sequence_is_entered_by_its_index() -> None:
 
 
 @pytest.mark.parametrize("limits", [{"max_iters": 3}, {"max_epochs": 1}])
-def test_a_run_that_is_stopped_in_its_last_iteration_was_stopped(limits: dict[str, int]) -> None:
+def test_a_run_that_is_stopped_in_its_last_iteration_was_stopped(limits: dict[str, Any]) -> None:
     loop = LOOP.on(Events.ITERATION_COMPLETED(once=3), State.terminate)
     assert loop.run([1, 2, 3], **limits).status is Status.TERMINATED
     assert LOOP.run([1, 2, 3], **limits).status is Status.COMPLETED

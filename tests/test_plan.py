@@ -38,7 +38,7 @@ LENGTHS = st.integers(1, 4)
 def test_a_plan_is_the_run_that_follows(
     step: Any, length: int, max_epochs: int | None, max_iters: int, one: Any, data: st.DataObject
 ) -> None:
-    limits = {"max_epochs": max_epochs} if max_epochs else {"max_iters": max_iters}
+    limits: dict[str, Any] = {"max_epochs": max_epochs} if max_epochs else {"max_iters": max_iters}
     event = data.draw(st.sampled_from([Events.ITERATION_COMPLETED, Events.GET_BATCH_STARTED]))
     calls = Counter[tuple[Any, int]]()
 

@@ -67,7 +67,7 @@ class Program:
 
     kind: Kind
     size: int
-    limits: dict[str, int]
+    limits: dict[str, Any]
     requests: dict[tuple[str, int], Request]
     fails: tuple[str, int] | None
     filters: tuple[tuple[str, dict[str, Any]], ...]

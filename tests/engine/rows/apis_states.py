@@ -25,7 +25,7 @@ AnyLoop = Loop[Any, Any, Any]
 LOOP: Final[AnyLoop] = Loop(outputs(lambda batch: batch))
 
 
-def at_iteration(number: int, data: Any, **limits: int) -> AnyState:
+def at_iteration(number: int, data: Any, **limits: Any) -> AnyState:
     """Give the state behind an iteration of a run."""
     moments = LOOP.iterate(data, **limits)
     event = Events.ITERATION_COMPLETED
