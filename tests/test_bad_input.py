@@ -187,7 +187,11 @@ def on(handler: Any, event: Any = Events.STARTED) -> Callable[[], object]:
     H6_outputs=Row(lambda: outputs(none), TypeError, ("outputs", "none", "batch")),
     H6_stages=Row(lambda: stages(none), TypeError, ("stage", "none", "state")),
     H6_then=Row(lambda: stages(same).then(none), TypeError, ("stage", "none", "value")),
-    H6_tap=Row(lambda: tap(none), TypeError, ("effect", "none", "state")),
+    H6_tap=Row(lambda: tap(lambda a, b, c: 0), TypeError, ("effect", "<lambda>", "state")),
+    H6_tap_of_a_payload=Row(on(tap(two)), TypeError, ("STARTED", "tap(", "two", "state")),
+    H6_when_of_a_payload=Row(
+        on(compose(same, when(two, same))), TypeError, ("STARTED", "when(", "two", "state")
+    ),
     H6_when=Row(lambda: when(none, same), TypeError, ("predicate", "none", "state")),
     H6_when_handler=Row(lambda: when(bool_of, none), TypeError, ("handler", "none", "state")),
     H6_focus=Row(lambda: focus("part", none), TypeError, ("handler", "none", "state")),

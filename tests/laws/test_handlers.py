@@ -107,7 +107,9 @@ def test_law_1_a_transition_never_changes_its_argument(state: Any_, name: str) -
 def test_law_1_a_combinator_never_changes_its_argument(state: Any_, handler: AnyHandler) -> None:
     state = state.evolve(user=Record(state.user))
     before = copy.deepcopy(state)
-    join = compose(handler, when(lambda state: True, handler), tap(handler), focus("part", renew))
+    join: AnyHandler = compose(
+        handler, when(lambda state: True, handler), tap(handler), focus("part", renew)
+    )
     join(state)
     assert state == before
 
@@ -271,8 +273,10 @@ def test_composing_is_associative_and_has_an_identity(
 
 @given(handlers(), STATES)
 def test_when_and_tap_mean_what_they_say(handler: AnyHandler, state: Any_) -> None:
-    assert when(lambda state: True, handler)(state) == handler(state)
-    assert when(lambda state: False, handler)(state) is state
+    always: AnyHandler = when(lambda state: True, handler)
+    never: AnyHandler = when(lambda state: False, handler)
+    assert always(state) == handler(state)
+    assert never(state) is state
     assert tap(handler)(state) is state
 
 

@@ -201,7 +201,7 @@ def fail(state: State[Any, Any, Any]) -> State[Any, Any, Any]:
     raise ValueError(state.iteration)
 
 
-ENDINGS = {
+ENDINGS: dict[str, Any] = {
     "at the end": compose(),
     "on terminate": when(lambda state: state.iteration == 2, State.terminate),
     "on interrupt": when(lambda state: state.iteration == 2, State.interrupt),

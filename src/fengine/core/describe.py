@@ -75,6 +75,36 @@ def is_generator_function(function: object) -> bool:
     return callable(function) and inspect.isgeneratorfunction(_code_of(function))
 
 
+def required(function: object, *available: str) -> int | None:
+    """Return how many of the available positional arguments a function requires.
+
+    All of them go to `*args`. A function whose signature cannot be read requires the first.
+
+    Returns:
+        The number, or None where it is no function, or cannot be called with these alone.
+
+    >>> required(lambda a, b=0: None, "x", "y"), required(print, "x", "y"), required(max)
+    (1, 2, 0)
+    """
+    if not callable(function):
+        return None
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return min(1, len(available))
+    parameters = signature.parameters.values()
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
+        count = len(available)
+    else:
+        by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        count = sum(one.kind in by_place and one.default is one.empty for one in parameters)
+    try:
+        signature.bind(*available[:count])
+    except TypeError:
+        return None
+    return count
+
+
 def runs_later(function: Callable[..., object]) -> bool:
     """Tell whether a call would only make something that nobody runs: a coroutine, a generator."""
     code = _code_of(function)

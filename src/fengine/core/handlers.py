@@ -12,13 +12,13 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Generic, TypeAlias, TypeVar, cast, final
+from typing import Any, Concatenate, Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
-from fengine.core.describe import describe, require_callable
+from fengine.core.describe import describe, require_callable, required
 from fengine.core.state import Batch, Output, State, User, of_run
 
 P = DefaultTypeVar("P", default=object)
@@ -27,6 +27,91 @@ Part = TypeVar("Part")
 Handler: TypeAlias = Callable[[State[Batch, Output, User]], State[Batch, Output, User]]
 PayloadHandler: TypeAlias = Callable[[State[Batch, Output, User], P], State[Batch, Output, User]]
 AnyHandler: TypeAlias = Callable[..., State[Batch, Output, User]]
+# With or without a payload, whatever it is.
+AtAnyEvent: TypeAlias = Callable[
+    Concatenate[State[Batch, Output, User], ...], State[Batch, Output, User]
+]
+
+
+@final
+@attrs.frozen
+class Takes:
+    """Say what a handler can be called with.
+
+    Args:
+        alone: the state without a payload.
+        payload: the state and a payload.
+    """
+
+    alone: bool
+    payload: bool
+
+
+def takes(handler: object, role: str = "a handler") -> Takes:
+    """Return what a handler, or a predicate, can be called with.
+
+    Raises:
+        TypeError: it is neither a function of the state nor of the state and a payload.
+    """
+    if isinstance(handler, Compose | When | Tap | Focus):
+        return handler.takes
+    try:
+        require_callable(handler, role, "state")
+    except TypeError as mismatch:
+        try:
+            require_callable(handler, role, "state", "payload")
+        except TypeError:
+            raise mismatch from None
+        return Takes(alone=False, payload=True)
+    try:
+        require_callable(handler, role, "state", "payload")
+    except TypeError:
+        return Takes(alone=True, payload=False)
+    return Takes(alone=True, payload=True)
+
+
+def require_handler(handler: object, role: str, *given: str) -> None:
+    """Refuse a handler that, or a part of which, does not take what an event gives.
+
+    Raises:
+        TypeError: it is refused.
+    """
+    while isinstance(handler, Compose | When | Tap | Focus):
+        if len(given) > 1 or handler.takes.alone:
+            return
+        role, handler = f"{role}, in {handler!r},", handler.first_in_need()
+    require_callable(handler, role, *given)
+
+
+def _called(
+    handler: AnyHandler[Batch, Output, User],
+    accepted: Takes,
+    state: State[Batch, Output, User],
+    payload: tuple[object, ...],
+) -> State[Batch, Output, User]:
+    """Call a handler as its event does, without the payload if it takes none."""
+    result = handler(state, *payload) if accepted.payload else handler(state)
+    return _stated(handler, result)
+
+
+def _first_in_need(*parts: tuple[object, Takes]) -> object:
+    """Return the first part that cannot do without a payload."""
+    return next(part for part, accepted in parts if not accepted.alone)
+
+
+def _take_up(
+    handler: Compose[Any, Any, Any]
+    | When[Any, Any, Any]
+    | Tap[Any, Any, Any]
+    | Focus[Any, Any, Any],
+    kept: Any,
+) -> None:
+    """Set the fields of a handler that `copy` and `pickle` kept, and find out the others."""
+    fields: dict[str, Any] = kept[1] if isinstance(kept, tuple) else kept
+    for field in attrs.fields(type(handler)):
+        if field.init:
+            object.__setattr__(handler, field.name, fields[field.name])
+    handler.__attrs_post_init__()
 
 
 @final
@@ -34,16 +119,38 @@ AnyHandler: TypeAlias = Callable[..., State[Batch, Output, User]]
 class Compose(Generic[Batch, Output, User]):
     """Call handlers one after the other; made by `compose`."""
 
-    handlers: tuple[Handler[Batch, Output, User], ...]
+    handlers: tuple[AnyHandler[Batch, Output, User], ...]
+    _accepted: tuple[Takes, ...] = attrs.field(init=False, eq=False)
+    takes: Takes = attrs.field(init=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Ask the handlers once what they take."""
+        accepted = tuple(map(takes, self.handlers))
+        object.__setattr__(self, "_accepted", accepted)
+        object.__setattr__(self, "takes", Takes(all(one.alone for one in accepted), payload=True))
+
+    def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        _take_up(self, kept)
+
+    def first_in_need(self) -> object:
+        """Return the first part that cannot do without a payload."""
+        return _first_in_need(*zip(self.handlers, self._accepted, strict=True))
 
     @override
     def __repr__(self) -> str:
         return f"compose({', '.join(map(describe, self.handlers))})"
 
-    def __call__(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-        """Give the state as the last handler leaves it."""
-        for handler in self.handlers:
-            state = _stated(handler, handler(state))
+    def __call__(
+        self, state: State[Batch, Output, User], *payload: object
+    ) -> State[Batch, Output, User]:
+        """Return the state as the last handler leaves it."""
+        if not payload:
+            for handler in self.handlers:
+                state = _stated(handler, handler(state))
+            return state
+        for handler, accepted in zip(self.handlers, self._accepted, strict=True):
+            state = _called(handler, accepted, state, payload)
         return state
 
 
@@ -55,8 +162,25 @@ class When(Generic[Batch, Output, User]):
     It is flat, since one in another could not be nested deeper than Python calls functions.
     """
 
-    predicates: tuple[Callable[[State[Batch, Output, User]], bool], ...]
-    handler: Handler[Batch, Output, User]
+    predicates: tuple[Callable[..., bool], ...]
+    handler: AnyHandler[Batch, Output, User]
+    _asked: tuple[Takes, ...] = attrs.field(init=False, eq=False)
+    _accepted: Takes = attrs.field(init=False, eq=False)
+    takes: Takes = attrs.field(init=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Ask the parts once what they take."""
+        asked = tuple(takes(predicate, "a predicate") for predicate in self.predicates)
+        acts = takes(self.handler)
+        object.__setattr__(self, "_asked", asked)
+        object.__setattr__(self, "_accepted", acts)
+        alone = acts.alone and all(one.alone for one in asked)
+        object.__setattr__(self, "takes", Takes(alone, payload=True))
+
+    def first_in_need(self) -> object:
+        """Return the first part that cannot do without a payload."""
+        parts = (*self.predicates, self.handler)
+        return _first_in_need(*zip(parts, (*self._asked, self._accepted), strict=True))
 
     def __setstate__(self, kept: Any) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
@@ -66,20 +190,26 @@ class When(Generic[Batch, Output, User]):
             predicates = (fields["predicate"],)
             if isinstance(handler, When):
                 predicates, handler = predicates + handler.predicates, handler.handler
-        object.__setattr__(self, "predicates", predicates)
-        object.__setattr__(self, "handler", handler)
+        _take_up(self, {"predicates": predicates, "handler": handler})
 
     @override
     def __repr__(self) -> str:
         opened = "".join(f"when({describe(predicate)}, " for predicate in self.predicates)
         return f"{opened}{describe(self.handler)}{')' * len(self.predicates)}"
 
-    def __call__(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-        """Give the state as the handler leaves it, or as it is."""
-        for predicate in self.predicates:
-            if not predicate(state):
+    def __call__(
+        self, state: State[Batch, Output, User], *payload: object
+    ) -> State[Batch, Output, User]:
+        """Return the state as the handler leaves it, or as it is."""
+        if not payload:
+            for predicate in self.predicates:
+                if not predicate(state):
+                    return state
+            return _stated(self.handler, self.handler(state))
+        for predicate, asked in zip(self.predicates, self._asked, strict=True):
+            if not (predicate(state, *payload) if asked.payload else predicate(state)):
                 return state
-        return _stated(self.handler, self.handler(state))
+        return _called(self.handler, self._accepted, state, payload)
 
 
 @final
@@ -87,15 +217,35 @@ class When(Generic[Batch, Output, User]):
 class Tap(Generic[Batch, Output, User]):
     """Call an effect and keep the state; made by `tap`."""
 
-    effect: Callable[[State[Batch, Output, User]], object]
+    effect: Callable[..., object]
+    _required: int = attrs.field(init=False, eq=False)
+    takes: Takes = attrs.field(init=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Ask the effect once how many of its arguments it requires."""
+        count = required(self.effect, "state", "payload")
+        assert count is not None, "tap has asked"
+        alone = required(self.effect, "state") is not None
+        object.__setattr__(self, "_required", count)
+        object.__setattr__(self, "takes", Takes(alone, payload=True))
+
+    def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        _take_up(self, kept)
+
+    def first_in_need(self) -> object:
+        """Return the effect, which cannot do without a payload."""
+        return self.effect
 
     @override
     def __repr__(self) -> str:
         return f"tap({describe(self.effect)})"
 
-    def __call__(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-        """Give the state as it is."""
-        self.effect(state)
+    def __call__(
+        self, state: State[Batch, Output, User], *payload: object
+    ) -> State[Batch, Output, User]:
+        """Return the state as it is."""
+        self.effect(*(state, *payload)[: self._required])
         return state
 
 
@@ -105,14 +255,32 @@ class Focus(Generic[Batch, Output, Part]):
     """Call a handler on one field of the user's record; made by `focus`."""
 
     field: str
-    handler: Handler[Batch, Output, Part]
+    handler: AnyHandler[Batch, Output, Part]
+    takes: Takes = attrs.field(init=False, eq=False)
+    _acts: Takes = attrs.field(init=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Ask the handler once what it takes."""
+        acts = takes(self.handler)
+        object.__setattr__(self, "_acts", acts)
+        object.__setattr__(self, "takes", Takes(acts.alone, payload=True))
+
+    def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        _take_up(self, kept)
+
+    def first_in_need(self) -> object:
+        """Return the handler, which cannot do without a payload."""
+        return self.handler
 
     @override
     def __repr__(self) -> str:
         return f"focus({self.field!r}, {describe(self.handler)})"
 
-    def __call__(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-        """Give the state with one part of the user's record renewed."""
+    def __call__(
+        self, state: State[Batch, Output, User], *payload: object
+    ) -> State[Batch, Output, User]:
+        """Return the state with one part of the user's record renewed."""
         whole = state.user
         if self.field not in _fields(whole):
             raise AttributeError(
@@ -121,20 +289,35 @@ class Focus(Generic[Batch, Output, Part]):
                 "that has: run(..., user=...)"
             )
         on_part = cast("State[Batch, Output, Part]", state.evolve(user=getattr(whole, self.field)))
-        result = _stated(self.handler, self.handler(on_part))
+        if payload:
+            result = _called(self.handler, self._acts, on_part, payload)
+        else:
+            result = _stated(self.handler, self.handler(on_part))
         back = cast("State[Batch, Output, User]", result)
         if result.user is on_part.user:
             return back.evolve(user=whole)
         return back.evolve(user=cast("User", _replaced(whole, self.field, result.user)))
 
 
-def compose(*handlers: Handler[Batch, Output, User]) -> Handler[Batch, Output, User]:
+@overload
+def compose(*handlers: Handler[Batch, Output, User]) -> AtAnyEvent[Batch, Output, User]: ...
+
+
+@overload
+def compose(
+    *handlers: Handler[Batch, Output, User] | PayloadHandler[Batch, Output, User, P],
+) -> PayloadHandler[Batch, Output, User, P]: ...
+
+
+def compose(*handlers: AnyHandler[Batch, Output, User]) -> AnyHandler[Batch, Output, User]:
     """Join handlers into one that calls them in order.
+
+    At a payload event, each handler that takes the payload gets it.
 
     Laws: it is associative; `compose()` changes nothing; `compose(h) == h`.
 
     Raises:
-        TypeError: something is not a function of one state.
+        TypeError: something is not a function of the state, or of the state and a payload.
 
     >>> both = compose(State.terminate, State.interrupt)
     >>> both(State()) == State().terminate().interrupt()
@@ -142,60 +325,104 @@ def compose(*handlers: Handler[Batch, Output, User]) -> Handler[Batch, Output, U
     >>> compose(compose(), State.terminate) == compose(State.terminate)
     True
     """
-    flat: list[Handler[Batch, Output, User]] = []
+    flat: list[AnyHandler[Batch, Output, User]] = []
     for handler in handlers:
-        require_callable(handler, "a handler", "state")
         flat.extend(handler.handlers if isinstance(handler, Compose) else [handler])
-    return flat[0] if len(flat) == 1 else Compose(tuple(flat))
+    joined: Compose[Batch, Output, User] = Compose(tuple(flat))
+    return flat[0] if len(flat) == 1 else joined
 
 
+@overload
 def when(
     predicate: Callable[[State[Batch, Output, User]], bool],
     handler: Handler[Batch, Output, User],
-) -> Handler[Batch, Output, User]:
+) -> AtAnyEvent[Batch, Output, User]: ...
+
+
+@overload
+def when(
+    predicate: Callable[[State[Batch, Output, User]], bool]
+    | Callable[[State[Batch, Output, User], P], bool],
+    handler: Handler[Batch, Output, User] | PayloadHandler[Batch, Output, User, P],
+) -> PayloadHandler[Batch, Output, User, P]: ...
+
+
+def when(
+    predicate: Callable[..., bool], handler: AnyHandler[Batch, Output, User]
+) -> AnyHandler[Batch, Output, User]:
     """Make a handler that acts only where a predicate of the state holds.
+
+    At a payload event, the predicate and the handler get the payload if they take it.
 
     Law: `when(p, when(q, h))` does what `h` does where `p` holds, and then `q` does.
 
     Raises:
-        TypeError: either is not a function of one state.
+        TypeError: either is not a function of the state, or of the state and a payload.
 
     >>> stop_late = when(lambda state: state.epoch > 5, State.terminate)
     >>> stop_late(State(epoch=2)) == State(epoch=2)
     True
     """
-    require_callable(predicate, "a predicate", "state")
-    require_callable(handler, "a handler", "state")
     if isinstance(handler, When):
         return When((predicate, *handler.predicates), handler.handler)
     return When((predicate,), handler)
 
 
-def tap(effect: Callable[[State[Batch, Output, User]], object]) -> Handler[Batch, Output, User]:
+@overload
+def tap(
+    effect: Callable[[State[Batch, Output, User]], object],
+) -> AtAnyEvent[Batch, Output, User]: ...
+
+
+@overload
+def tap(effect: Callable[[], object]) -> AtAnyEvent[Batch, Output, User]: ...
+
+
+@overload
+def tap(
+    effect: Callable[[State[Batch, Output, User], P], object],
+) -> PayloadHandler[Batch, Output, User, P]: ...
+
+
+def tap(effect: Callable[..., object]) -> Any:
     """Make a handler of an effect, such as a print; what it returns cannot change the state.
 
+    The effect gets as many of the state and, at a payload event, the payload as it requires: none
+    if it requires none, as `scheduler.step` does, and all where it takes `*args`.
+
     Raises:
-        TypeError: `effect` is not a function of one state.
+        TypeError: `effect` requires something else.
 
     >>> tap(lambda state: print("epoch", state.epoch))(State(epoch=2)) == State(epoch=2)
     epoch 2
     True
     """
-    require_callable(effect, "an effect", "state")
+    count = required(effect, "state", "payload")
+    require_callable(effect, "an effect", *("state", "payload")[: 1 if count is None else count])
     return Tap(effect)
 
 
-def focus(field: str, handler: Handler[Batch, Output, Part]) -> Focus[Batch, Output, Part]:
+@overload
+def focus(field: str, handler: Handler[Batch, Output, Part]) -> Focus[Batch, Output, Part]: ...
+
+
+@overload
+def focus(
+    field: str, handler: PayloadHandler[Batch, Output, Part, P]
+) -> PayloadHandler[Batch, Output, Any, P]: ...
+
+
+def focus(field: str, handler: AnyHandler[Batch, Output, Part]) -> Any:
     """Lift a handler that knows one part of the user's record to the whole record.
 
     Law: it changes no other field of the record.
 
     Args:
         field: the name of the part, a field of the user's attrs class, dataclass or named tuple.
-        handler: a handler of states whose `user` is that part.
+        handler: a handler of states whose `user` is that part; it may take a payload too.
 
     Raises:
-        TypeError: `field` is not a string, or `handler` not a function of one state.
+        TypeError: `field` is not a string, or `handler` not a function of the state.
 
     >>> import attrs
     >>> @attrs.frozen
@@ -209,7 +436,6 @@ def focus(field: str, handler: Handler[Batch, Output, Part]) -> Focus[Batch, Out
     """
     if not isinstance(field, str):
         raise TypeError(f"focus takes the name of a field first, not {field!r}")
-    require_callable(handler, "a handler", "state")
     return Focus(field, handler)
 
 

@@ -7,7 +7,6 @@ from typing import Any, Generic, TypeAlias, final
 
 import attrs
 
-from fengine.core.describe import require_callable
 from fengine.core.events import (
     AnyEvent,
     Event,
@@ -17,7 +16,7 @@ from fengine.core.events import (
     take_up,
 )
 from fengine.core.filters import Filter
-from fengine.core.handlers import AnyHandler
+from fengine.core.handlers import AnyHandler, require_handler
 from fengine.core.registry import EventRegistry, not_an_event
 from fengine.core.state import Batch, Output, State, User
 
@@ -76,7 +75,7 @@ def registrations(
     for event, filter in members(events):
         registry.require(event)
         given = ("state", "payload") if isinstance(event, PayloadEvent) else ("state",)
-        require_callable(handler, f"a handler of {event!r}", *given)
+        require_handler(handler, f"a handler of {event!r}", *given)
         ahead, behind = _others("runs_before", runs_before), _others("runs_after", runs_after)
         made.append(Registration(event, filter, handler, ahead, behind))
     return made

@@ -87,6 +87,26 @@ def outputs(function: Callable[[Batch], Output]) -> Outputs[Batch, Output]:
     return Outputs(function)
 
 
+def require_value(stage: object, value: object, given: object) -> None:
+    """Refuse another state as the value of a stage: what was changed in it would be lost.
+
+    Args:
+        stage: the stage.
+        value: what it has returned.
+        given: what it was called with.
+
+    Raises:
+        TypeError: it is refused.
+    """
+    if isinstance(value, State) and value is not given:
+        raise TypeError(
+            f"stage {describe(stage)} returned a State; a stage returns a value for the next "
+            "stage, and the last value is the output, so what it changed would be lost. "
+            "Change the state in a handler of an event between the stages, or write the whole step "
+            "as one function from State to State: Loop(step)"
+        )
+
+
 @final
 @attrs.frozen(repr=False)
 class Stages(Generic[Batch, Output, Value, User]):
@@ -177,7 +197,8 @@ class Stages(Generic[Batch, Output, Value, User]):
                 entered.enter_context(context())
             for part in self.parts:
                 if not isinstance(part, Event | PayloadEvent):
-                    value = part(value)
+                    given, value = value, part(value)
+                    require_value(part, value, given)
         return with_output(state, cast("Made", value))
 
 

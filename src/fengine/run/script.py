@@ -39,7 +39,7 @@ from fengine.core.missing import MISSING, Missing
 from fengine.core.outcome import Failure, Outcome, Status
 from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, TerminateEpoch
 from fengine.core.state import Batch, Output, State, User, new_object, set_fields
-from fengine.core.steps import Stages, function_of_batch
+from fengine.core.steps import Stages, function_of_batch, require_value
 from fengine.run import obeying
 from fengine.run.box import RUNS, Box, Leaked, Raised
 from fengine.run.failures import interrupt_of_workers, note
@@ -312,7 +312,10 @@ class _Script(Generic[Batch, Output, User]):
         value: object = box.state
         for part in step.parts:
             if not isinstance(part, _EVENTS):
-                value = _called(part, value)
+                given, value = value, _called(part, value)
+                if type(value) is State:
+                    require_value(part, value, given)
+                del given
                 continue
             is_heard = part.name in heard
             if silent:

@@ -192,8 +192,7 @@ compose(keep_best, of_another_user)  # error: misc
 compose(keep_best, forgetful)  # error: arg-type
 when(keep_best, keep_best)  # error: arg-type
 when(lambda state: state.user.loss > 1, forgetful)  # error: arg-type
-tap(two)  # error: arg-type
-focus(3, on_loss)  # error: arg-type
+focus(3, on_loss)  # error: call-overload
 focus("loss", train_on)  # error: arg-type
 loop.on(Events.STARTED, focus("loss", on_number))  # error: arg-type
 loop.on(Events.STARTED, tap(of_another_user))  # error: arg-type
