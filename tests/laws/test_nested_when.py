@@ -56,7 +56,7 @@ def test_predicates_are_asked_from_the_outside_until_one_fails() -> None:
         return ask
 
     inner = when(asking("inner", True), State.terminate)
-    when(asking("outer", True), when(asking("middle", False), inner))(State())
+    when(asking("outer", True), when(asking("middle", False), inner))(State())  # type: ignore[no-untyped-call]
     assert asked == ["outer", "middle"]
 
 

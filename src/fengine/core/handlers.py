@@ -100,10 +100,7 @@ def _first_in_need(*parts: tuple[object, Takes]) -> object:
 
 
 def _take_up(
-    handler: Compose[Any, Any, Any]
-    | When[Any, Any, Any]
-    | Tap[Any, Any, Any]
-    | Focus[Any, Any, Any],
+    handler: Compose[Any, Any, Any] | Tap[Any, Any, Any] | Focus[Any, Any, Any],
     kept: Any,
 ) -> None:
     """Set the fields of a handler that `copy` and `pickle` kept, and find out the others."""
@@ -164,18 +161,15 @@ class When(Generic[Batch, Output, User]):
 
     predicates: tuple[Callable[..., bool], ...]
     handler: AnyHandler[Batch, Output, User]
-    _asked: tuple[Takes, ...] = attrs.field(init=False, eq=False)
-    _accepted: Takes = attrs.field(init=False, eq=False)
-    takes: Takes = attrs.field(init=False, eq=False)
+    # What each of them takes, which is asked once:
+    _asked: tuple[Takes, ...] = attrs.field(alias="asked", eq=False)
+    _accepted: Takes = attrs.field(alias="accepted", eq=False)
 
-    def __attrs_post_init__(self) -> None:
-        """Ask the parts once what they take."""
-        asked = tuple(takes(predicate, "a predicate") for predicate in self.predicates)
-        acts = takes(self.handler)
-        object.__setattr__(self, "_asked", asked)
-        object.__setattr__(self, "_accepted", acts)
-        alone = acts.alone and all(one.alone for one in asked)
-        object.__setattr__(self, "takes", Takes(alone, payload=True))
+    @property
+    def takes(self) -> Takes:
+        """What the whole takes."""
+        alone = self._accepted.alone and all(one.alone for one in self._asked)
+        return Takes(alone, payload=True)
 
     def first_in_need(self) -> object:
         """Return the first part that cannot do without a payload."""
@@ -190,7 +184,10 @@ class When(Generic[Batch, Output, User]):
             predicates = (fields["predicate"],)
             if isinstance(handler, When):
                 predicates, handler = predicates + handler.predicates, handler.handler
-        _take_up(self, {"predicates": predicates, "handler": handler})
+        asked = tuple(takes(predicate, "a predicate") for predicate in predicates)
+        set_all = {"predicates": predicates, "handler": handler}
+        for name, value in {**set_all, "_asked": asked, "_accepted": takes(handler)}.items():
+            object.__setattr__(self, name, value)
 
     @override
     def __repr__(self) -> str:
@@ -363,9 +360,11 @@ def when(
     >>> stop_late(State(epoch=2)) == State(epoch=2)
     True
     """
+    asked = takes(predicate, "a predicate")
     if isinstance(handler, When):
-        return When((predicate, *handler.predicates), handler.handler)
-    return When((predicate,), handler)
+        more, last = handler.predicates, handler.handler
+        return When((predicate, *more), last, (asked, *handler._asked), handler._accepted)
+    return When((predicate,), handler, (asked,), takes(handler))
 
 
 @overload
