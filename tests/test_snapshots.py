@@ -301,7 +301,7 @@ def test_a_snapshot_of_other_things_is_refused(names: tuple[str, ...]) -> None:
 
 def test_nothing_is_restored_where_one_thing_refuses() -> None:
     def make(width: int) -> Any:
-        things = {"first": nn.Linear(1, 1), "second": nn.Linear(1, width)}
+        things = {"first": nn.Linear(1, 1), "second": nn.BatchNorm1d(width, affine=False)}
         return Loop(outputs(lambda batch: batch), external=things)
 
     snapshot = make(1).snapshot(LOOP.run([1, 2]))

@@ -42,6 +42,7 @@ from fengine.core.stateful import Stateful
 from fengine.core.steps import Stages, contexts_of
 from fengine.core.table import Compiled, Table
 from fengine.keep.external import identities, joined, named, require_names, restoring
+from fengine.keep.fitting import require_fitting
 from fengine.keep.snapshot import Snapshot, is_within_step, taken
 from fengine.look.loop_in_words import loop_in_words
 from fengine.look.plan import Plan
@@ -471,7 +472,8 @@ class Loop(Generic[Batch, Output, User]):
         Raises:
             TypeError: there is nothing to go on from.
             ValueError: the state has no limit, so the run would never end; the place where it
-                stands cannot be found in the data; or the snapshot has other names in `external`.
+                stands cannot be found in the data; or the snapshot has other names in `external`,
+                or states that do not fit: nothing is restored then.
             BaseException: as `run` does.
 
         >>> from fengine import Loop, outputs
@@ -690,7 +692,7 @@ def _require_things_of(
     """Refuse a snapshot that does not hold what a loop names outside the state.
 
     Raises:
-        ValueError: the names differ, or the data is among them.
+        ValueError: the names differ, a state does not fit, or the data is among them.
     """
     if external and not snapshot.external and is_within_step(snapshot.state):
         raise ValueError(
@@ -698,6 +700,7 @@ def _require_things_of(
             f"external {sorted(external)} already; go on from ITERATION_STARTED, before it"
         )
     require_names(external, snapshot.external)
+    require_fitting(external, snapshot.external, snapshot.classes)
     for name, thing in external.items():
         if id(thing) == id(data):
             raise ValueError(

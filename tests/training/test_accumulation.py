@@ -300,9 +300,10 @@ def test_batches_are_moved_one_by_one_and_the_model_with_the_step() -> None:
     def rows(batch: dict[str, Tensor]) -> int:
         return len(batch["x"])
 
+    optimizer = adam(model)
     step = supervised_accumulation(
         model,
-        adam(model),
+        optimizer,
         mse_loss,
         device="meta",  # it computes shapes alone, and is there on every machine
         non_blocking=True,
@@ -310,6 +311,7 @@ def test_batches_are_moved_one_by_one_and_the_model_with_the_step() -> None:
         weight=rows,
     )
     assert model.weight.is_meta
+    optimizer.param_groups[0]["params"] = list(model.parameters())  # torch has made others there
     data = [{"x": torch.ones(2, 3), "y": torch.ones(2, 1)}] * 3
     assert Loop(step).run(windows(data, 2)).output.is_meta
     assert moved == [("meta", True)] * 3

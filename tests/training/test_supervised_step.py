@@ -338,8 +338,10 @@ def test_the_device_applies_to_the_model_and_the_batches() -> None:
         return state
 
     # The meta device computes shapes alone, and is there on every machine.
-    step = supervised(model, torch.optim.SGD(model.parameters()), mse_loss, device="meta")
+    optimizer = torch.optim.SGD(model.parameters())
+    step = supervised(model, optimizer, mse_loss, device="meta")
     assert model.weight.is_meta
+    optimizer.param_groups[0]["params"] = list(model.parameters())  # torch has made others there
     final = Loop(step).on(Backprop.COMPLETED, note).run(batches(1))
     assert final.output.is_meta
     for tensor in (seen[0].x, seen[0].y, seen[0].y_pred, seen[0].loss):

@@ -75,7 +75,8 @@ def outputs(function: Callable[[Batch], Output]) -> Outputs[Batch, Output]:
     """Make a step of a function from the batch to the output.
 
     Args:
-        function: called once an iteration; what it returns is `state.output`.
+        function: called once an iteration; what it returns is `state.output`. A tensor that has a
+            graph keeps it alive there; return one that is detached.
 
     Raises:
         TypeError: `function` cannot take one batch.
@@ -241,6 +242,14 @@ def contexts_of(step: object, *, of_moments: bool) -> tuple[Context, ...]:
     if isinstance(step, Outputs) and step._context is not None and not of_moments:
         return (step._context,)
     return ()
+
+
+def remarks_on(step: object) -> Iterator[str]:
+    """Return what the contexts of a step have to say of it, for who prints a loop."""
+    for context in step._contexts if isinstance(step, Stages) else ():
+        remarks: Callable[[], Iterator[str]] | None = getattr(context, "remarks", None)
+        if remarks is not None:
+            yield from remarks()
 
 
 def fused(

@@ -91,6 +91,9 @@ class Running:
 
     def run(self) -> BaseException | None:
         """Run to the end, and return the exception that ended the run, or None."""
+        check = getattr(type(self._engine._process_function), "as_run_begins", None)
+        if check is not None:  # of a supervised trainer
+            check(self._engine._process_function)
         heard: Container[str] = EVENT_OF if self._by_hook else self._lists
         course = script(
             self._box,

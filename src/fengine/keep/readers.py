@@ -92,6 +92,13 @@ def flag(value: object, path: str) -> bool:
     return value
 
 
+def text(value: object, path: str) -> str:
+    """Read a string."""
+    if not isinstance(value, str):
+        refuse(value, path, "a string")
+    return value
+
+
 def number(value: object, path: str) -> float:
     """Read an int or a float."""
     if isinstance(value, bool) or not isinstance(value, int | float):

@@ -22,13 +22,18 @@ from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.state import Batch, Output, ReadBatch, ReadOutput, ReadUser, State, User
 from fengine.core.stateful import Stateful
 from fengine.keep.external import saved
+from fengine.keep.fitting import class_names
 from fengine.keep.plain_data import SCHEMA, read_schema
-from fengine.keep.readers import SnapshotError, read_fields
+from fengine.keep.readers import SnapshotError, map_of, read_fields, text
 from fengine.run.place import position_of
 
 
 def _frozen(external: Mapping[str, object]) -> Map[str, object]:
     return Map(external)
+
+
+def _frozen_classes(classes: Mapping[str, str]) -> Map[str, str]:
+    return Map(classes)
 
 
 @final
@@ -41,6 +46,8 @@ class Snapshot(Generic[Batch, Output, User]):
         external: copies of what the things outside the state, by their names, gave of theirs;
             empty within the step, which has changed them.
         position: what the data said of its place; None if it knows none.
+        classes: of which class each thing outside the state was, but for modules; empty in
+            snapshots of version 0.1.
 
     >>> from fengine import Loop, outputs
     >>> loop = Loop(outputs(abs))
@@ -51,6 +58,13 @@ class Snapshot(Generic[Batch, Output, User]):
     state: State[Batch, Output, User]
     external: Map[str, object] = attrs.field(factory=Map, converter=_frozen)
     position: object = None
+    classes: Map[str, str] = attrs.field(factory=Map, converter=_frozen_classes)
+
+    def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        fields: dict[str, Any] = kept[1] if isinstance(kept, tuple) else kept
+        for name, value in {"classes": Map(), **fields}.items():
+            object.__setattr__(self, name, value)
 
     def to_dict(
         self,
@@ -69,13 +83,14 @@ class Snapshot(Generic[Batch, Output, User]):
             batch: as for `State.to_dict`.
 
         >>> list(Snapshot(State(epoch=2)).to_dict())
-        ['schema', 'state', 'external', 'position']
+        ['schema', 'state', 'external', 'position', 'classes']
         """
         return {
             "schema": SCHEMA,
             "state": self.state.to_dict(user=user, output=output, batch=batch),
             "external": dict(self.external),
             "position": self.position,
+            "classes": dict(self.classes),
         }
 
     @staticmethod
@@ -111,6 +126,8 @@ class Snapshot(Generic[Batch, Output, User]):
                 place = f"{path}.{error.path}" if error.path else path
                 raise SnapshotError(place, error.reason) from None
 
+        if isinstance(plain, Mapping):
+            plain = {"classes": {}, **plain}  # version 0.1 did not write them
         fields = read_fields(
             plain,
             "",
@@ -118,10 +135,12 @@ class Snapshot(Generic[Batch, Output, User]):
                 "schema": read_schema,
                 "external": _names,
                 "position": lambda value, path: value,
+                "classes": map_of(text),
                 "state": read_state,
             },
         )
-        return Snapshot(fields["state"], fields["external"], fields["position"])
+        del fields["schema"]
+        return Snapshot(**fields)
 
     @override
     def __eq__(self, other: object) -> bool:
@@ -132,6 +151,7 @@ class Snapshot(Generic[Batch, Output, User]):
             self.state == other.state
             and same(self.external, other.external)
             and same(self.position, other.position)
+            and self.classes == other.classes
         )
 
     __hash__ = None  # type: ignore[assignment]  # a snapshot holds tensors, which compare by content
@@ -149,10 +169,9 @@ def taken(
     goes on, has changed it already.
     """
     if is_within_step(state):
-        copies: Map[str, object] = Map()
-    else:
-        copies = saved(external, None if before is None else before.external)
-    return Snapshot(state, copies, position_of(data, state))
+        external = {}
+    copies = saved(external, None if before is None else before.external)
+    return Snapshot(state, copies, position_of(data, state), class_names(external))
 
 
 def is_within_step(state: State[Batch, Output, User]) -> bool:

@@ -10,7 +10,7 @@ from fengine.core.events import AnyEvent, Events
 from fengine.core.registration import Registration
 from fengine.core.registry import EventRegistry
 from fengine.core.state import Batch, Output, User
-from fengine.core.steps import Stages
+from fengine.core.steps import Stages, remarks_on
 from fengine.core.table import Table
 from fengine.run.script import Step
 
@@ -23,6 +23,7 @@ def loop_in_words(
     """Return the lines of a loop; events that nobody listens to are left out."""
     listening = table.in_order()
     lines = ["Loop without a step" if step is None else f"Loop of {describe(step)}"]
+    lines.extend(f"  {remark}" for remark in remarks_on(step))
     for event in in_order(registry, step):
         registrations = listening.get(event.name, ())
         if registrations:

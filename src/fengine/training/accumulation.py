@@ -233,7 +233,8 @@ def supervised_accumulation(
 
     Raises:
         TypeError: an argument is of the wrong kind; or, in the run, a batch cannot be weighed.
-        ValueError: in the run, the weights of a window have no mean.
+        ValueError: in the run, the weights of a window have no mean; or, as it begins, none of the
+            optimizer's parameters is one of the model.
 
     >>> import torch
     >>> from fengine import Loop

@@ -23,6 +23,7 @@ from fengine import PayloadEvent, Stages, State, stages
 from fengine.core.describe import require_callable
 from fengine.core.steps import fused
 from fengine.training.going_backward import go_backward
+from fengine.training.holding import Holding
 from fengine.training.modes import TrainingMode, put_into_mode
 from fengine.training.preparing import Device, PrepareBatch, non_blocking_for, prepare_batch
 
@@ -224,6 +225,7 @@ def supervised(
 
     Raises:
         TypeError: an argument is of the wrong kind; or, in the run, a batch is not a pair.
+        ValueError: as a run begins, none of the optimizer's parameters is one of the model.
 
     >>> import torch
     >>> from fengine import Loop
@@ -258,6 +260,7 @@ def in_stages(
         .then(_Update(training))
         .emit(Update.COMPLETED)
         .within(TrainingMode(training.model))
+        .within(Holding(training.model, training.optimizer))
     )
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fengine.engine.engine import Engine
-from fengine.engine.supervised.descent import Descent
+from fengine.engine.supervised.descent import ApexDescent, Descent
 from fengine.engine.supervised.forward import Forward
 from fengine.engine.supervised.task_parts import (
     Device,
@@ -29,6 +29,7 @@ from fengine.engine.supervised.task_parts import (
     loss_value,
     split_batch,
 )
+from fengine.training.holding import require_held
 from fengine.training.modes import is_settled, put_into_mode
 
 
@@ -45,6 +46,11 @@ class TrainingFunction:
     forward: Forward
     descent: Descent
     output_transform: TrainingOutput
+
+    def as_run_begins(self) -> None:
+        """Refuse an optimizer that holds nothing of the model; that of apex holds copies."""
+        if not isinstance(self.descent, ApexDescent):
+            require_held(self.model, self.optimizer)
 
     def __call__(
         self, engine: Engine, batch: Any, is_first: bool = True, is_last: bool = True
@@ -76,6 +82,10 @@ class AccumulatingFunction:
     train: TrainingFunction
     window: int
 
+    def as_run_begins(self) -> None:
+        """Refuse an optimizer that holds nothing of the model."""
+        self.train.as_run_begins()
+
     def __call__(self, engine: Engine, batch: Any) -> Any:
         """Train on a batch."""
         iteration, window = engine.state.iteration, self.window
@@ -91,6 +101,10 @@ class ClosureFunction:
     """
 
     task: TrainingFunction
+
+    def as_run_begins(self) -> None:
+        """Refuse an optimizer that holds nothing of the model."""
+        self.task.as_run_begins()
 
     def __call__(self, engine: Engine, batch: Any) -> Any:
         """Train on a batch."""
