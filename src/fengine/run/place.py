@@ -21,7 +21,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, Final, Protocol, TypeVar, final, runtime_checkable
+from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, final, runtime_checkable
 
 import attrs
 from typing_extensions import TypeIs
@@ -32,7 +32,16 @@ from fengine.core.phases import GET_BATCH_STARTED, has_step_to_come
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.stateful import Stateful
 from fengine.run.box import Box, Leaked
-from fengine.run.loaders import is_any_loader, is_loader, order_of, parts_of, rest_of
+from fengine.run.failures import note
+from fengine.run.loaders import (
+    chance_of,
+    generators_of,
+    is_loader,
+    is_stateful_loader,
+    order_of,
+    parts_of,
+    rest_of,
+)
 
 Item = TypeVar("Item")
 Given = TypeVar("Given", covariant=True)
@@ -92,6 +101,15 @@ class Enterable(Protocol[Given]):
         """Begin a pass after so many batches of it."""
 
 
+@runtime_checkable
+class Wrapping(Protocol):
+    """Be data that gives the batches of other data in another form, and knows no more of them."""
+
+    @property
+    def wrapped_data(self) -> Iterable[Any]:
+        """The other data."""
+
+
 @final
 @attrs.frozen
 class ByStateDict:
@@ -116,10 +134,66 @@ class ByStateDict:
         self.data.load_state_dict(state)
 
 
+@final
+@attrs.frozen
+class ByLoader:
+    """Have a StatefulDataLoader know its place as `Resumable` does, in the passes to come too.
+
+    It restores the order of the pass under way itself. The random generators that make the later
+    ones are saved and restored here.
+    """
+
+    loader: Any
+
+    def __iter__(self) -> Iterator[Any]:
+        """Fail: a run iterates over the data itself."""
+        raise AssertionError("a run iterates over the data itself")
+
+    def get_state(self) -> Any:
+        """Return what the loader says of its state, and the states of its generators."""
+        return {
+            "loader": self.loader.state_dict(),
+            "generators": [generator.get_state() for generator in generators_of(self.loader)],
+            "num_workers": self.loader.num_workers,
+        }
+
+    def set_state(self, state: Any) -> None:
+        """Have the loader take up a state, now."""
+        self._require_as_many_generators(state)
+        try:
+            self.loader.load_state_dict(state["loader"])
+            self.loader.state_dict()  # it takes up what was loaded
+        except AssertionError as error:
+            before, now = state["num_workers"], self.loader.num_workers
+            if before != now:
+                text = (
+                    f"the place was taken with num_workers={before}, and the loader to go on with"
+                )
+                note(error, f"{text} has num_workers={now}; give it as many")
+            raise
+        self.set_generators(state)
+
+    def set_generators(self, state: Any) -> None:
+        """Have the generators go on where they were."""
+        for generator, saved in zip(generators_of(self.loader), state["generators"], strict=True):
+            generator.set_state(saved)
+
+    def _require_as_many_generators(self, state: Any) -> None:
+        generators = generators_of(self.loader)
+        if len(generators) != len(state["generators"]):
+            raise ValueError(
+                f"the place was taken of a loader with {len(state['generators'])} random "
+                f"generators, and the one to go on with has {len(generators)}; give it the same "
+                "sampler and generator"
+            )
+
+
 def resumable(data: object) -> Resumable[Any] | None:
     """Return what knows the place in some data; None if nothing does."""
     if isinstance(data, type):
         return None
+    if is_stateful_loader(data):
+        return ByLoader(data)
     if isinstance(data, Stateful):
         return ByStateDict(data)
     return data if isinstance(data, Resumable) and not _iterates_by_index(data) else None
@@ -183,6 +257,8 @@ def require_place(
             f"the state stands at {state.event!r}, before the step, and was written without its "
             "batch, which this data is past; write it: to_dict(batch=...), or stop at another event"
         )
+    if position is not None and state.drawn and not state._exhausted:
+        _refuse_chance(data)
     done = state.drawn or (state._drawn_before if state._batch_due else 0)
     if not done or passing or replay:
         return
@@ -196,6 +272,9 @@ def require_place(
         )
     if known:
         return
+    while isinstance(data, Wrapping):
+        data = data.wrapped_data
+    by_sampler = is_loader(data) and resumable(data) is None
     ask = resumable(data) is not None
     advice = "go on from loop.snapshot(state, data), which asks this data for its place, " * ask
     if not by_sampler:
@@ -215,30 +294,53 @@ def require_place(
         )
 
 
-def go_on_at(
-    data: Iterable[Item], position: object, box: Box[Any, Any, Any], length: int | None
-) -> Iterator[Item]:
+def _refuse_chance(data: object) -> None:
+    """Refuse a StatefulDataLoader whose sampler would draw the pass under way once more."""
+    while isinstance(data, Wrapping):
+        data = data.wrapped_data
+    sampler = chance_of(data) if is_stateful_loader(data) else None
+    if sampler is not None:
+        raise ValueError(
+            f"the {type(sampler).__name__} of this {type(data).__name__} draws another order than "
+            "that of the pass under way, which it cannot restore. Shuffle with shuffle=True and "
+            "generator=, or with sampler=fengine.training.Shuffled(dataset, seed=0)"
+        )
+
+
+# How a pass over data is over: not yet, after all its batches, after as many as the data has said,
+# or where it was cut short.
+End: TypeAlias = Literal["none", "seen", "unseen", "cut"]
+
+
+def go_on_at(data: Iterable[Item], position: object, end: End) -> Iterator[Item]:
     """Tell data its place, and go on there; where the pass is over, the rest of it is nothing.
 
-    Args:
-        data: knows its place.
-        position: what it has said of it.
-        box: the run.
-        length: how many batches of a pass are asked for; None if all are.
+    Nothing is dropped unseen: data that begins its next pass by itself is told its place again.
     """
     knowing = resumable(data)
     assert knowing is not None, "only such data has a position"
     knowing.set_state(copy.deepcopy(position))
-    if not box._exhausted:
+    if end == "none":
         return iter(data)
-    if isinstance(knowing, ByStateDict):
-        iterator = iter(data)
-        # A loader takes up its place as iteration begins, other data perhaps with a batch.
-        if not is_any_loader(data) and box.drawn != length:
-            begins_by_itself = next(iterator, MISSING) is not MISSING
-            if begins_by_itself and box.event != Events.TERMINATE_SINGLE_EPOCH:
-                knowing.set_state(copy.deepcopy(position))
+    if isinstance(knowing, ByLoader):
+        iter(data)
+        knowing.set_generators(position)
+    elif isinstance(knowing, ByStateDict) and end != "unseen":
+        begins_by_itself = next(iter(data), MISSING) is not MISSING
+        if begins_by_itself and end == "seen":
+            knowing.set_state(copy.deepcopy(position))
+    elif end != "seen":
+        iter(data)
     return iter(())
+
+
+def end_of_pass(box: Box[Any, Any, Any], length: int | None) -> End:
+    """Tell how the pass is over at which a run stands; its data has said so many batches."""
+    if not box._exhausted:
+        return "none"
+    if box.event == Events.TERMINATE_SINGLE_EPOCH:
+        return "cut"
+    return "unseen" if box.drawn == length else "seen"
 
 
 def begin_pass(data: object, number: int) -> None:
