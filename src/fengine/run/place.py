@@ -13,25 +13,24 @@ process too, enters its data at that place:
   has to ask for that.
 
 A state that is written without its batch, before the step is done with it, has that batch fetched
-again. How passes are begun, and batches fetched again, is in this file and in `source`.
+again. How passes are begun, and batches fetched again, is in `entering` and in `source`.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, Final, Literal, Protocol, TypeAlias, TypeVar, final, runtime_checkable
+from typing import Any, Final, Protocol, TypeVar, final, runtime_checkable
 
 import attrs
 from typing_extensions import TypeIs
 
-from fengine.core.events import Events, rank_at
+from fengine.core.events import rank_at
 from fengine.core.missing import MISSING
 from fengine.core.phases import GET_BATCH_STARTED, has_step_to_come
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.stateful import Stateful
-from fengine.run.box import Box, Leaked
+from fengine.run.box import Box
 from fengine.run.failures import note
 from fengine.run.loaders import (
     chance_of,
@@ -39,8 +38,6 @@ from fengine.run.loaders import (
     is_loader,
     is_stateful_loader,
     order_of,
-    parts_of,
-    rest_of,
 )
 
 Item = TypeVar("Item")
@@ -263,7 +260,7 @@ def require_place(
     if not done or passing or replay:
         return
     into = f"the run is {done} {'batch' if done == 1 else 'batches'} into its data"
-    known = _is_indexed(data) or isinstance(data, Enterable)
+    known = is_indexed(data) or isinstance(data, Enterable)
     by_sampler = is_loader(data) and resumable(data) is None
     if (known or by_sampler) and isinstance(data, Sized) and len(data) < done:
         raise ValueError(
@@ -307,78 +304,11 @@ def _refuse_chance(data: object) -> None:
         )
 
 
-# How a pass over data is over: not yet, after all its batches, after as many as the data has said,
-# or where it was cut short.
-End: TypeAlias = Literal["none", "seen", "unseen", "cut"]
-
-
-def go_on_at(data: Iterable[Item], position: object, end: End) -> Iterator[Item]:
-    """Tell data its place, and go on there; where the pass is over, the rest of it is nothing.
-
-    Nothing is dropped unseen: data that begins its next pass by itself is told its place again.
-    """
-    knowing = resumable(data)
-    assert knowing is not None, "only such data has a position"
-    knowing.set_state(copy.deepcopy(position))
-    if end == "none":
-        return iter(data)
-    if isinstance(knowing, ByLoader):
-        iter(data)
-        knowing.set_generators(position)
-    elif isinstance(knowing, ByStateDict) and end != "unseen":
-        begins_by_itself = next(iter(data), MISSING) is not MISSING
-        if begins_by_itself and end == "seen":
-            knowing.set_state(copy.deepcopy(position))
-    elif end != "seen":
-        iter(data)
-    return iter(())
-
-
-def end_of_pass(box: Box[Any, Any, Any], length: int | None) -> End:
-    """Tell how the pass is over at which a run stands; its data has said so many batches."""
-    if not box._exhausted:
-        return "none"
-    if box.event == Events.TERMINATE_SINGLE_EPOCH:
-        return "cut"
-    return "unseen" if box.drawn == length else "seen"
-
-
-def begin_pass(data: object, number: int) -> None:
-    """Tell whatever shuffles the data which pass over it begins, from 0 on."""
-    for part in parts_of(data):
-        set_epoch = getattr(part, "set_epoch", None)
-        if callable(set_epoch):
-            set_epoch(number)
-
-
-def entered(data: Iterable[Item], done: int) -> Iterator[Item]:
-    """Begin iteration over data, after the first batches of it.
-
-    Raises:
-        Leaked: the data raised a StopIteration or GeneratorExit.
-    """
-    if done and _is_indexed(data):
-        return map(data.__getitem__, range(done, len(data)))
-    try:
-        if done and isinstance(data, Enterable):
-            found: Iterator[Item] = data.iterate_from(done)
-            return found
-        if done and is_loader(data) and resumable(data) is None:
-            return iter(rest_of(data, done))
-        iterator = iter(data)
-    except (StopIteration, GeneratorExit) as error:
-        raise Leaked(error) from None
-    if iterator is not data:
-        for _ in itertools.islice(iterator, done):
-            pass
-    return iterator
-
-
 # How a sequence is iterated that gives, one by one, what its indices do.
 _BY_INDEX: Final = (list.__iter__, tuple.__iter__, range.__iter__, Sequence.__iter__)
 
 
-def _is_indexed(data: Iterable[Item] | object) -> TypeIs[Sequence[Item]]:
+def is_indexed(data: Iterable[Item] | object) -> TypeIs[Sequence[Item]]:
     """Tell whether iterating over data gives what its indices do, and nothing else says how."""
     return _iterates_by_index(data) and resumable(data) is None
 

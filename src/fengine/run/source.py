@@ -23,15 +23,9 @@ from fengine.core.missing import MISSING, Missing
 from fengine.core.requests import Terminate
 from fengine.core.table import where_in_run
 from fengine.run.box import Box, Leaked
+from fengine.run.entering import begin_pass, end_of_pass, entered, go_on_at
 from fengine.run.failures import note
-from fengine.run.place import (
-    begin_pass,
-    end_of_pass,
-    entered,
-    go_on_at,
-    is_under_way,
-    note_restart,
-)
+from fengine.run.place import is_under_way, note_restart
 
 Item = TypeVar("Item")
 Fetched = TypeVar("Fetched", covariant=True)

@@ -13,8 +13,9 @@ from typing import Any, Generic, TypeVar, final, overload
 import attrs
 from typing_extensions import override
 
+from fengine.run.entering import End, begin_pass, entered, go_on_at
 from fengine.run.loaders import is_loader, order_of
-from fengine.run.place import End, Enterable, begin_pass, entered, go_on_at, resumable
+from fengine.run.place import Enterable, resumable
 from fengine.run.source import length_of
 
 Item = TypeVar("Item")
