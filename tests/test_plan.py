@@ -125,3 +125,24 @@ def test_a_loop_joined_with_itself_calls_each_handler_twice() -> None:
 def test_the_number_of_batches_is_one(batches: Any, error: type[Exception]) -> None:
     with pytest.raises(error, match="batches="):
         AnyLoop(outputs(abs)).plan(epoch_length=2, batches=batches)
+
+
+def test_a_run_of_which_no_end_is_known_says_so() -> None:
+    loop = AnyLoop(outputs(abs)).on(Events.ITERATION_COMPLETED(once=9), State.terminate)
+    plan = loop.plan(epoch_length=None, max_epochs=1)
+    assert not plan.has_end
+    assert str(plan).startswith("no end known")
+    assert plan.never() == ()
+    assert len(plan.empty_epochs()) == 0
+    called = next(firing for firing in plan if firing.handlers)
+    assert called.iteration == 9
+
+
+@pytest.mark.parametrize("known", [{"max_iters": 4}, {"batches": 4}], ids=str)
+def test_its_end_may_be_known_from_elsewhere(known: Any) -> None:
+    loop = AnyLoop(outputs(abs)).on(Events.ITERATION_COMPLETED(once=9), State.terminate)
+    plan = loop.plan(epoch_length=None, **known)
+    assert plan.has_end
+    assert max(firing.iteration for firing in plan) == 4
+    assert len(plan.never()) == 1
+    assert "Events.ITERATION_COMPLETED                4" in str(plan)

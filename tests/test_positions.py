@@ -371,7 +371,6 @@ def test_the_pass_under_way_is_exact_even_where_chance_shuffles() -> None:
         generator = torch.Generator().manual_seed(5)
         return stateful_loader(dataset=Items(), batch_size=3, shuffle=True, generator=generator)
 
-    # torchdata restores the order of this pass, but not the generator that makes the next one.
     taken = snapshots_of(make(), max_epochs=1)
     for _, snapshot in taken[:-1]:
         assert LOOP.resume(snapshot, make()) == taken[-1][0].state

@@ -277,7 +277,7 @@ class Loop(Generic[Batch, Output, User]):
     def plan(
         self,
         *,
-        epoch_length: int,
+        epoch_length: int | None,
         batches: int | None = None,
         **ends: Unpack[EndArguments],
     ) -> Plan[Batch, Output, User]:
@@ -286,7 +286,8 @@ class Loop(Generic[Batch, Output, User]):
         The run is one over data of `epoch_length` batches, of which no handler asks anything.
 
         Args:
-            epoch_length: number of batches in an epoch.
+            epoch_length: number of batches in an epoch; None if nobody knows, as for data without a
+                length. Without `batches` and `max_iters`, such a plan has no end, and says so.
             batches: how many batches the data gives in all, if it gives each once.
             **ends: `max_epochs` or `max_iters`, as for `run`.
 
@@ -300,8 +301,6 @@ class Loop(Generic[Batch, Output, User]):
         >>> [(firing.epoch, firing.iteration) for firing in plan if firing.handlers]
         [(1, 3), (2, 6)]
         """
-        if epoch_length is None:
-            raise TypeError("a plan needs epoch_length=, the number of batches in an epoch")
         checked = require_limits({**ends, "epoch_length": epoch_length})
         if batches is not None and (type(batches) is not int or batches < 0):
             kind = ValueError if type(batches) is int else TypeError
@@ -312,8 +311,15 @@ class Loop(Generic[Batch, Output, User]):
     def run(
         self: Loop[Batch, Output, None],
         data: Iterable[Batch] | None = None,
+        **limits: Unpack[LimitArguments],
+    ) -> State[Batch, Output, None]: ...
+
+    @overload
+    def run(
+        self: Loop[Batch, Output, None],
+        data: Iterable[Batch] | None = None,
         *,
-        on_exhausted: OnExhausted = "raise",
+        on_exhausted: OnExhausted,
         **limits: Unpack[LimitArguments],
     ) -> State[Batch, Output, None]: ...
 
@@ -367,8 +373,15 @@ class Loop(Generic[Batch, Output, User]):
     def iterate(
         self: Loop[Batch, Output, None],
         data: Iterable[Batch] | None = None,
+        **limits: Unpack[LimitArguments],
+    ) -> Moments[Batch, Output, None]: ...
+
+    @overload
+    def iterate(
+        self: Loop[Batch, Output, None],
+        data: Iterable[Batch] | None = None,
         *,
-        on_exhausted: OnExhausted = "raise",
+        on_exhausted: OnExhausted,
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, None]: ...
 

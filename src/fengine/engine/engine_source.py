@@ -21,7 +21,8 @@ from fengine.engine.versions import version_of
 from fengine.engine.wishes import Wishes
 from fengine.run import obeying
 from fengine.run.box import Box, Leaked
-from fengine.run.place import begin_pass, note_restart
+from fengine.run.entering import begin_pass
+from fengine.run.place import note_restart
 
 AnyBox = Box[Any, Any, dict[str, Any]]
 

@@ -13,6 +13,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
 from fengine.core.equality import same
+from fengine.core.outcome import Status
 from fengine.core.state import Batch, Output, State, User
 from fengine.loop import Loop
 
@@ -48,9 +49,25 @@ class Evaluate(Generic[Item, Result, Part]):
     prefix: str
 
     def __call__(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
-        """Give the state with the metrics of a fresh run."""
-        metrics = self.loop.run(self.batches, user=self.user).metrics
-        named = {self.prefix + name: value for name, value in metrics.items()}
+        """Return the state with the metrics of a new run.
+
+        Raises:
+            RuntimeError: the new run was interrupted, so that its metrics are those of a part.
+        """
+        final = self.loop.run(self.batches, user=self.user)
+        if final.status is Status.INTERRUPTED:
+            length = final.limits.epoch_length
+            done = (
+                f"{final.batches} batches"
+                if length is None
+                else f"{final.batches} of {length} batches"
+            )
+            raise RuntimeError(
+                f"the evaluation was interrupted at {final.event!r} after {done}, so its metrics "
+                "are those of a part of the data. A run that goes on from last_state(error) "
+                "evaluates again; terminate() ends an evaluation that is to be shorter"
+            )
+        named = {self.prefix + name: value for name, value in final.metrics.items()}
         return state.evolve(metrics=state.metrics.update(named))
 
 
@@ -83,6 +100,8 @@ def evaluate(
 
     Raises:
         TypeError: `loop` is not a Loop.
+        RuntimeError: in the run, the evaluation is interrupted and does not end. The event where
+            it runs has failed then, and fires again where the run goes on.
 
     >>> from fengine import Events, Loop, State, outputs
     >>> def keep_sum(state: State[int, int, int]) -> State[int, int, int]:

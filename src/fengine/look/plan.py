@@ -65,7 +65,8 @@ class Firing(Generic[Batch, Output, User]):
 class Plan(Generic[Batch, Output, User]):
     """Give the firings of a run, one after the other; made by `Loop.plan`.
 
-    It can be gone through again and again, and prints as a summary.
+    It can be gone through again and again, and prints as a summary. Where nobody knows how many
+    batches an epoch has, it may have no end.
 
     >>> from fengine import Events, Loop
     >>> loop = Loop(outputs(abs)).on(Events.EPOCH_COMPLETED(every=2), State.terminate)
@@ -92,8 +93,19 @@ class Plan(Generic[Batch, Output, User]):
                     (sure if verdict else perhaps).append(registration.handler)
             yield Firing(event, state.epoch, state.iteration, tuple(sure), tuple(perhaps))
 
+    @property
+    def has_end(self) -> bool:
+        """Whether it is known that the run comes to an end.
+
+        >>> from fengine import Loop
+        >>> Loop(outputs(abs)).plan(epoch_length=None).has_end
+        False
+        """
+        known = (self.limits.epoch_length, self.limits.max_iters, self.batches)
+        return any(number is not None for number in known)
+
     def never(self) -> tuple[Registration[Batch, Output, User], ...]:
-        """Give the registrations that this run never calls.
+        """Return the registrations that this run never calls; none where no end is known.
 
         Not among them are those for events of which a run alone decides: TERMINATE,
         TERMINATE_SINGLE_EPOCH, INTERRUPT and EXCEPTION_RAISED.
@@ -103,6 +115,8 @@ class Plan(Generic[Batch, Output, User]):
         >>> [registration.filter for registration in loop.plan(epoch_length=9).never()]
         [every(10)]
         """
+        if not self.has_end:
+            return ()
         listening = self.table.for_run()
         silent = {
             (name, place): one
@@ -124,7 +138,7 @@ class Plan(Generic[Batch, Output, User]):
         >>> Loop(outputs(abs)).plan(epoch_length=4, max_epochs=5, batches=10).empty_epochs()
         range(4, 6)
         """
-        length = self.limits.epoch_length or 1
+        length = self.limits.epoch_length or self.batches or 1
         wanted = self.limits.max_epochs
         if wanted is None:
             wanted = -(-(self.limits.max_iters or 0) // length)
@@ -133,7 +147,13 @@ class Plan(Generic[Batch, Output, User]):
 
     @override
     def __str__(self) -> str:
-        """Give the number of firings of each event, and of the calls of each handler."""
+        """Return the number of firings of each event, and of the calls of each handler."""
+        if not self.has_end:
+            return (
+                "no end known: nobody says how many batches an epoch has; the run ends where its "
+                "data ends, or where a handler or the step ends it. Give epoch_length=, batches= "
+                "or max_iters= for a plan of it"
+            )
         fired: Counter[AnyEvent] = Counter()
         calls: Counter[tuple[str, int]] = Counter()
         listening = self.table.for_run()
@@ -168,7 +188,7 @@ class Plan(Generic[Batch, Output, User]):
     def _course(self) -> Iterator[tuple[AnyEvent, State[Batch, Output, User]]]:
         """Go through the script; give each event with the state that it stands at."""
         box: Box[Batch, Output, User] = Box(State(limits=self.limits))
-        source: _Counted[Batch] = _Counted(self.limits.epoch_length or 1, self.batches)
+        source: _Counted[Batch] = _Counted(self.limits.epoch_length, self.batches)
         step = cast("Step[Batch, Output, User]", self._without_functions())
         waits = self.semantics.finish_iteration
         for event in script(box, step, source, _EVERYTHING, finish_iteration=waits):
@@ -223,11 +243,11 @@ class _Counted(Generic[Item]):
     """Give as many batches as data of this length would, none of which is there.
 
     Args:
-        length: the number of batches in one pass over the data.
+        length: the number of batches in one pass over the data; None: it has no end.
         total: how many there are in all; None: as many as are asked for.
     """
 
-    length: int
+    length: int | None
     total: int | None
     announced: bool = True
     _given: int = 0

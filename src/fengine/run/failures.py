@@ -12,6 +12,7 @@ from typing import Any, Final, final
 
 from typing_extensions import override
 
+from fengine.core.events import Events
 from fengine.core.outcome import Failure
 from fengine.core.phases import PHASES
 from fengine.core.state import State
@@ -93,7 +94,9 @@ def say_where(error: BaseException, box: Box[Any, Any, Any]) -> None:
         return
     place = PHASES[event.name].then if event.name in PHASES else "the step"
     if place is not None:
-        note_failure(error, f"in {place} {where_in_run(box)}", box)
+        fetching = event is Events.GET_BATCH_STARTED
+        number = f" (batch {box.batches + 1} of epoch {box.epoch})" if fetching else ""
+        note_failure(error, f"in {place} {where_in_run(box)}{number}", box)
 
 
 def keep_state(error: BaseException, box: Box[Any, Any, Any]) -> None:

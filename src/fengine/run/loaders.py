@@ -15,10 +15,31 @@ from typing import Any, Final, final
 import attrs
 
 
-def is_any_loader(data: object) -> bool:
-    """Tell whether data is a DataLoader of any kind."""
-    torch_data = _torch_data()
-    return torch_data is not None and isinstance(data, torch_data.DataLoader)
+def is_stateful_loader(data: object) -> bool:
+    """Tell whether data is a StatefulDataLoader of torchdata's."""
+    module = sys.modules.get("torchdata.stateful_dataloader")
+    return module is not None and isinstance(data, module.StatefulDataLoader)
+
+
+def chance_of(loader: object) -> object | None:
+    """Return the sampler of a StatefulDataLoader that draws an order which nobody can restore."""
+    for part in parts_of(loader):
+        draws = isinstance(part, _torch_data().Sampler) and hasattr(part, "generator")
+        saves = type(part).__module__.startswith("torchdata.") or hasattr(part, "load_state_dict")
+        if draws and not saves and not hasattr(part, "set_epoch"):
+            return part
+    return None
+
+
+def generators_of(loader: object) -> list[Any]:
+    """Return the random generators of a loader and of its samplers, each once."""
+    generators: list[Any] = []
+    for part in parts_of(loader):
+        generator = getattr(part, "generator", None)
+        drawing = hasattr(generator, "get_state") and hasattr(generator, "set_state")
+        if drawing and not any(generator is known for known in generators):
+            generators.append(generator)
+    return generators
 
 
 def parts_of(data: object) -> list[object]:

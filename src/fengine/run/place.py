@@ -13,26 +13,32 @@ process too, enters its data at that place:
   has to ask for that.
 
 A state that is written without its batch, before the step is done with it, has that batch fetched
-again. How passes are begun, and batches fetched again, is in this file and in `source`.
+again. How passes are begun, and batches fetched again, is in `entering` and in `source`.
 """
 
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, Final, Protocol, TypeVar, final, runtime_checkable
 
 import attrs
 from typing_extensions import TypeIs
 
-from fengine.core.events import Events, rank_at
+from fengine.core.events import rank_at
 from fengine.core.missing import MISSING
 from fengine.core.phases import GET_BATCH_STARTED, has_step_to_come
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.stateful import Stateful
-from fengine.run.box import Box, Leaked
-from fengine.run.loaders import is_any_loader, is_loader, order_of, parts_of, rest_of
+from fengine.run.box import Box
+from fengine.run.failures import note
+from fengine.run.loaders import (
+    chance_of,
+    generators_of,
+    is_loader,
+    is_stateful_loader,
+    order_of,
+)
 
 Item = TypeVar("Item")
 Given = TypeVar("Given", covariant=True)
@@ -92,6 +98,15 @@ class Enterable(Protocol[Given]):
         """Begin a pass after so many batches of it."""
 
 
+@runtime_checkable
+class Wrapping(Protocol):
+    """Be data that gives the batches of other data in another form, and knows no more of them."""
+
+    @property
+    def wrapped_data(self) -> Iterable[Any]:
+        """The other data."""
+
+
 @final
 @attrs.frozen
 class ByStateDict:
@@ -116,10 +131,66 @@ class ByStateDict:
         self.data.load_state_dict(state)
 
 
+@final
+@attrs.frozen
+class ByLoader:
+    """Have a StatefulDataLoader know its place as `Resumable` does, in the passes to come too.
+
+    It restores the order of the pass under way itself. The random generators that make the later
+    ones are saved and restored here.
+    """
+
+    loader: Any
+
+    def __iter__(self) -> Iterator[Any]:
+        """Fail: a run iterates over the data itself."""
+        raise AssertionError("a run iterates over the data itself")
+
+    def get_state(self) -> Any:
+        """Return what the loader says of its state, and the states of its generators."""
+        return {
+            "loader": self.loader.state_dict(),
+            "generators": [generator.get_state() for generator in generators_of(self.loader)],
+            "num_workers": self.loader.num_workers,
+        }
+
+    def set_state(self, state: Any) -> None:
+        """Have the loader take up a state, now."""
+        self._require_as_many_generators(state)
+        try:
+            self.loader.load_state_dict(state["loader"])
+            self.loader.state_dict()  # it takes up what was loaded
+        except AssertionError as error:
+            before, now = state["num_workers"], self.loader.num_workers
+            if before != now:
+                text = (
+                    f"the place was taken with num_workers={before}, and the loader to go on with"
+                )
+                note(error, f"{text} has num_workers={now}; give it as many")
+            raise
+        self.set_generators(state)
+
+    def set_generators(self, state: Any) -> None:
+        """Have the generators go on where they were."""
+        for generator, saved in zip(generators_of(self.loader), state["generators"], strict=True):
+            generator.set_state(saved)
+
+    def _require_as_many_generators(self, state: Any) -> None:
+        generators = generators_of(self.loader)
+        if len(generators) != len(state["generators"]):
+            raise ValueError(
+                f"the place was taken of a loader with {len(state['generators'])} random "
+                f"generators, and the one to go on with has {len(generators)}; give it the same "
+                "sampler and generator"
+            )
+
+
 def resumable(data: object) -> Resumable[Any] | None:
     """Return what knows the place in some data; None if nothing does."""
     if isinstance(data, type):
         return None
+    if is_stateful_loader(data):
+        return ByLoader(data)
     if isinstance(data, Stateful):
         return ByStateDict(data)
     return data if isinstance(data, Resumable) and not _iterates_by_index(data) else None
@@ -183,11 +254,13 @@ def require_place(
             f"the state stands at {state.event!r}, before the step, and was written without its "
             "batch, which this data is past; write it: to_dict(batch=...), or stop at another event"
         )
+    if position is not None and state.drawn and not state._exhausted:
+        _refuse_chance(data)
     done = state.drawn or (state._drawn_before if state._batch_due else 0)
     if not done or passing or replay:
         return
     into = f"the run is {done} {'batch' if done == 1 else 'batches'} into its data"
-    known = _is_indexed(data) or isinstance(data, Enterable)
+    known = is_indexed(data) or isinstance(data, Enterable)
     by_sampler = is_loader(data) and resumable(data) is None
     if (known or by_sampler) and isinstance(data, Sized) and len(data) < done:
         raise ValueError(
@@ -196,6 +269,9 @@ def require_place(
         )
     if known:
         return
+    while isinstance(data, Wrapping):
+        data = data.wrapped_data
+    by_sampler = is_loader(data) and resumable(data) is None
     ask = resumable(data) is not None
     advice = "go on from loop.snapshot(state, data), which asks this data for its place, " * ask
     if not by_sampler:
@@ -215,68 +291,24 @@ def require_place(
         )
 
 
-def go_on_at(
-    data: Iterable[Item], position: object, box: Box[Any, Any, Any], length: int | None
-) -> Iterator[Item]:
-    """Tell data its place, and go on there; where the pass is over, the rest of it is nothing.
-
-    Args:
-        data: knows its place.
-        position: what it has said of it.
-        box: the run.
-        length: how many batches of a pass are asked for; None if all are.
-    """
-    knowing = resumable(data)
-    assert knowing is not None, "only such data has a position"
-    knowing.set_state(copy.deepcopy(position))
-    if not box._exhausted:
-        return iter(data)
-    if isinstance(knowing, ByStateDict):
-        iterator = iter(data)
-        # A loader takes up its place as iteration begins, other data perhaps with a batch.
-        if not is_any_loader(data) and box.drawn != length:
-            begins_by_itself = next(iterator, MISSING) is not MISSING
-            if begins_by_itself and box.event != Events.TERMINATE_SINGLE_EPOCH:
-                knowing.set_state(copy.deepcopy(position))
-    return iter(())
-
-
-def begin_pass(data: object, number: int) -> None:
-    """Tell whatever shuffles the data which pass over it begins, from 0 on."""
-    for part in parts_of(data):
-        set_epoch = getattr(part, "set_epoch", None)
-        if callable(set_epoch):
-            set_epoch(number)
-
-
-def entered(data: Iterable[Item], done: int) -> Iterator[Item]:
-    """Begin iteration over data, after the first batches of it.
-
-    Raises:
-        Leaked: the data raised a StopIteration or GeneratorExit.
-    """
-    if done and _is_indexed(data):
-        return map(data.__getitem__, range(done, len(data)))
-    try:
-        if done and isinstance(data, Enterable):
-            found: Iterator[Item] = data.iterate_from(done)
-            return found
-        if done and is_loader(data) and resumable(data) is None:
-            return iter(rest_of(data, done))
-        iterator = iter(data)
-    except (StopIteration, GeneratorExit) as error:
-        raise Leaked(error) from None
-    if iterator is not data:
-        for _ in itertools.islice(iterator, done):
-            pass
-    return iterator
+def _refuse_chance(data: object) -> None:
+    """Refuse a StatefulDataLoader whose sampler would draw the pass under way once more."""
+    while isinstance(data, Wrapping):
+        data = data.wrapped_data
+    sampler = chance_of(data) if is_stateful_loader(data) else None
+    if sampler is not None:
+        raise ValueError(
+            f"the {type(sampler).__name__} of this {type(data).__name__} draws another order than "
+            "that of the pass under way, which it cannot restore. Shuffle with shuffle=True and "
+            "generator=, or with sampler=fengine.training.Shuffled(dataset, seed=0)"
+        )
 
 
 # How a sequence is iterated that gives, one by one, what its indices do.
 _BY_INDEX: Final = (list.__iter__, tuple.__iter__, range.__iter__, Sequence.__iter__)
 
 
-def _is_indexed(data: Iterable[Item] | object) -> TypeIs[Sequence[Item]]:
+def is_indexed(data: Iterable[Item] | object) -> TypeIs[Sequence[Item]]:
     """Tell whether iterating over data gives what its indices do, and nothing else says how."""
     return _iterates_by_index(data) and resumable(data) is None
 

@@ -23,14 +23,9 @@ from fengine.core.missing import MISSING, Missing
 from fengine.core.requests import Terminate
 from fengine.core.table import where_in_run
 from fengine.run.box import Box, Leaked
+from fengine.run.entering import begin_pass, end_of_pass, entered, go_on_at
 from fengine.run.failures import note
-from fengine.run.place import (
-    begin_pass,
-    entered,
-    go_on_at,
-    is_under_way,
-    note_restart,
-)
+from fengine.run.place import is_under_way, note_restart
 
 Item = TypeVar("Item")
 Fetched = TypeVar("Fetched", covariant=True)
@@ -142,10 +137,11 @@ class DataSource(Generic[Item]):
                 self._take_from(iter(()))
             elif is_under_way(box.state):
                 self._begin(box.drawn, box.passes)
-        except Leaked as leaked:
+        except (Leaked, StopIteration) as failure:
+            error = failure.error if isinstance(failure, Leaked) else failure
             raise RuntimeError(
-                f"data raised {type(leaked.error).__name__} on the way to its place"
-            ) from leaked.error
+                f"data raised {type(error).__name__} on the way to its place {where_in_run(box)}"
+            ) from error
         except Exception as error:
             note(error, f"on the way of the data to its place {where_in_run(box)}")
             raise
@@ -232,7 +228,8 @@ class DataSource(Generic[Item]):
 
     def _take_position(self, box: AnyBox) -> None:
         begin_pass(self.data, box.passes)
-        self._take_from(go_on_at(self.data, self.position, box, self.length), box.drawn)
+        end = end_of_pass(box, self.length)
+        self._take_from(go_on_at(self.data, self.position, end), box.drawn)
 
     def _fetch_due_batch(self, box: AnyBox) -> None:
         """Fetch the last batch again: of this pass, or of the one before if this has given none."""

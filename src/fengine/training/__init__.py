@@ -2,7 +2,6 @@
 
 from fengine.training.accumulation import count_samples as count_samples
 from fengine.training.accumulation import supervised_accumulation as supervised_accumulation
-from fengine.training.accumulation import windows as windows
 from fengine.training.accuracy import Accuracy as Accuracy
 from fengine.training.accuracy import count_correct as count_correct
 from fengine.training.accuracy import report_accuracy as report_accuracy
@@ -16,6 +15,7 @@ from fengine.training.supervised_step import Backprop as Backprop
 from fengine.training.supervised_step import ForwardPass as ForwardPass
 from fengine.training.supervised_step import Update as Update
 from fengine.training.supervised_step import supervised as supervised
+from fengine.training.windows import windows as windows
 
 __all__ = [
     "Accuracy",

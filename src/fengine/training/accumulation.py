@@ -7,19 +7,16 @@ is known before the first of them goes backward, so the gradients are those of o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable
 from typing import Generic, TypeVar, final, overload
 
 import attrs
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import TypeVar as DefaultTypeVar
-from typing_extensions import override
 
 from fengine import Stages, State
 from fengine.core.describe import require_callable
-from fengine.run.place import begin_pass
 from fengine.training.going_backward import go_backward
 from fengine.training.modes import put_into_mode
 from fengine.training.preparing import Device, PrepareBatch, non_blocking_for, prepare_batch
@@ -35,86 +32,6 @@ User = DefaultTypeVar("User", default=None)
 Inputs = TypeVar("Inputs")
 Targets = TypeVar("Targets")
 Predicted = TypeVar("Predicted")
-Item = TypeVar("Item")
-
-
-@final
-@attrs.frozen(eq=False)
-class _Windows(Generic[Item]):
-    data: Iterable[Item]
-    size: int
-
-    def __iter__(self) -> Iterator[tuple[Item, ...]]:
-        return _cut(iter(self.data), self.size)
-
-    def __len__(self) -> int:
-        batches = len(self.data)  # type: ignore[arg-type]  # a TypeError says that it is unknown
-        return (batches + self.size - 1) // self.size
-
-    def set_epoch(self, epoch: int) -> None:
-        """Tell whatever shuffles the batches which pass over them begins."""
-        begin_pass(self.data, epoch)
-
-
-@final
-@attrs.frozen(eq=False)
-class _ListOfWindows(Sequence[tuple[Item, ...]]):
-    """Return the windows of a list at any place, so that a run can go on there."""
-
-    data: Sequence[Item]
-    size: int
-
-    @overload
-    def __getitem__(self, place: int) -> tuple[Item, ...]: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> list[tuple[Item, ...]]: ...
-
-    @override
-    def __getitem__(self, place: int | slice) -> tuple[Item, ...] | list[tuple[Item, ...]]:
-        starts = range(0, len(self.data), self.size)
-        if isinstance(place, slice):
-            return [tuple(self.data[start : start + self.size]) for start in starts[place]]
-        return tuple(self.data[starts[place] : starts[place] + self.size])
-
-    @override
-    def __len__(self) -> int:
-        return len(range(0, len(self.data), self.size))
-
-
-def _cut(items: Iterator[Item], size: int) -> Iterator[tuple[Item, ...]]:
-    while window := tuple(islice(items, size)):
-        yield window
-
-
-def windows(data: Iterable[Item], size: int) -> Iterable[tuple[Item, ...]]:
-    """Return the batches of some data in tuples of `size`, the last of which may be shorter.
-
-    Laws: joined, the tuples are the data; there are ceil(len(data) / size) of them.
-
-    Args:
-        data: of what can be iterated again, such as a list or a DataLoader, so can be the result;
-            an iterator yields each batch once.
-        size: number of batches in a tuple.
-
-    Raises:
-        TypeError: `data` is not iterable, or `size` is not an int.
-        ValueError: `size` is below 1.
-
-    >>> list(windows([1, 2, 3, 4, 5], 2))
-    [(1, 2), (3, 4), (5,)]
-    """
-    if not isinstance(data, Iterable):
-        raise TypeError(
-            f"data={data!r} of type {type(data).__name__} is not an iterable of batches"
-        )
-    if type(size) is not int:
-        raise TypeError(f"size={size!r} of type {type(size).__name__} is not an int")
-    if size < 1:
-        raise ValueError(f"size={size} is below 1; a window holds at least one batch")
-    if isinstance(data, Iterator):
-        return _cut(data, size)
-    return _ListOfWindows(data, size) if isinstance(data, Sequence) else _Windows(data, size)
 
 
 def count_samples(batch: object) -> int:
