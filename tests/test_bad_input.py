@@ -183,7 +183,6 @@ def on(handler: Any, event: Any = Events.STARTED) -> Callable[[], object]:
     H6_payload=Row(on(two, Events.STARTED), TypeError, ("STARTED", "two")),
     H6_without_state=Row(on(lambda: None), TypeError, ("STARTED", "<lambda>")),
     H6_step=Row(lambda: api.Loop(none), TypeError, ("step", "none", "state")),
-    H6_step_generator=Row(lambda: api.Loop(generating), TypeError, ("step", "generating", "yield")),
     H6_outputs=Row(lambda: outputs(none), TypeError, ("outputs", "none", "batch")),
     H6_stages=Row(lambda: stages(none), TypeError, ("stage", "none", "state")),
     H6_then=Row(lambda: stages(same).then(none), TypeError, ("stage", "none", "value")),

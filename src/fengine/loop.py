@@ -168,7 +168,7 @@ class Loop(Generic[Batch, Output, User]):
         self,
         event: Event | EventSet | PayloadEvent[P] | FilteredPayloadEvent[P],
         handler: Callable[..., State[Batch, Output, User]],
-        *,
+        *more: object,
         runs_before: Others[Batch, Output, User] = (),
         runs_after: Others[Batch, Output, User] = (),
     ) -> Loop[Batch, Output, User]:
@@ -177,6 +177,7 @@ class Loop(Generic[Batch, Output, User]):
         Args:
             event: an event, filtered or not, or several joined by `|`.
             handler: takes the state, at a payload event the payload too, and returns the state.
+            *more: nothing; several handlers are registered one after the other.
             runs_before: a handler, or several in a tuple, that is to run after this one at the
                 events that both listen to, whichever is registered first.
             runs_after: likewise, a handler that is to run before this one.
@@ -194,6 +195,11 @@ class Loop(Generic[Batch, Output, User]):
         epoch 1
         epoch 2
         """
+        if more:
+            raise TypeError(
+                f"on() takes one event and one handler, and got {len(more)} more; register one "
+                "after the other: .on(event, f).on(event, g)"
+            )
         made = registrations(self.registry, event, handler, runs_before, runs_after)
         return attrs.evolve(self, table=self.table.adding(*made))
 

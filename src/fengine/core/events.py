@@ -9,8 +9,20 @@ Does not live here: their order (`phases`), and which events a loop knows (`regi
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Generic, Never, SupportsIndex, TypeAlias, TypeVar, final
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Generic,
+    Never,
+    NoReturn,
+    SupportsIndex,
+    TypeAlias,
+    TypeVar,
+    final,
+)
 
 import attrs
 from immutables import Map
@@ -163,6 +175,14 @@ class PayloadEvent(Generic[P]):
         met = criteria(filter, every, once, before, after, when, of)
         return FilteredPayloadEvent(self, _countable(self, met))
 
+    def __or__(self, other: Never) -> NoReturn:
+        """Refuse to be joined: other events carry no payload, or another one."""
+        raise TypeError(_not_joined(self, other))
+
+    def __ror__(self, other: Never) -> NoReturn:
+        """Refuse to be joined, likewise."""
+        raise TypeError(_not_joined(other, self))
+
     @override
     def __repr__(self) -> str:
         return _show(self)
@@ -256,8 +276,26 @@ def _built_in_with_payload(name: str) -> PayloadEvent[Any]:
     return event
 
 
+class _Named(type):
+    """Say which event may be meant by a name that is none."""
+
+    if not TYPE_CHECKING:  # a type checker knows the names
+
+        def __getattr__(cls, name: str) -> object:
+            known = [one for one in vars(cls) if one.isupper()]
+            words = set(name.upper().split("_")) - {"ON"}
+            near = difflib.get_close_matches(name.upper(), known, 3, 0.5)
+            near += [one for one in known if words & set(one.split("_")) and one not in near]
+            if not near or name.startswith("_"):
+                raise AttributeError(f"type object {cls.__name__!r} has no attribute {name!r}")
+            raise AttributeError(
+                f"{cls.__name__} has no event {name!r}; there are {', '.join(near)}. For an event "
+                f"of your own write Event('name')"
+            )
+
+
 @final
-class Events:
+class Events(metaclass=_Named):
     """Name the events of every run, in the order in which a run can reach them.
 
     Each is one object for ever, also in what is pickled or copied: `moment.event is Events.STARTED`
@@ -343,6 +381,13 @@ def rank_at(event: AnyEvent | None) -> int:
     False
     """
     return rank_of(None if event is None else event.name)
+
+
+def _not_joined(one: object, other: object) -> str:
+    return (
+        f"{one!r} | {other!r}: a PayloadEvent gives its handlers a value more than others do, so "
+        "it is joined with none; register the handler for each: .on(one, f).on(other, f)"
+    )
 
 
 def criteria(

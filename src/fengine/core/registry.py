@@ -84,6 +84,8 @@ def not_an_event(value: object) -> str:
     parts = iter(value) if hasattr(value, "__iter__") and hasattr(value, "__len__") else iter(())
     if _is_of_an_engine(value) or _is_of_an_engine(next(parts, None)):
         hint = "that is an event of an Engine; a Loop takes those of 'from fengine import Events'"
+    elif isinstance(value, list | tuple | set):
+        hint = "join events by |: Events.STARTED | Events.COMPLETED"
     return f"{value!r} of type {type(value).__qualname__} is not an event; {hint}"
 
 

@@ -9,9 +9,10 @@ A state keeps its fields in its `__dict__`, so that a picture of a run is one co
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Generic, SupportsFloat, TypeVar, cast, final
+from typing import Any, Final, Generic, NoReturn, SupportsFloat, TypeVar, cast, final
 
 import attrs
+from attrs.exceptions import FrozenInstanceError
 from immutables import Map
 from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
@@ -424,6 +425,22 @@ _FIELDS: Final = tuple(field.name for field in attrs.fields(State) if field.eq)
 # `set_fields(state, fields)`. The dict is the state's own from then on.
 new_object: Final = object.__new__
 set_fields: Final = vars(State)["__dict__"].__set__
+
+
+def _refuse_to_set(state: State[Any, Any, Any], name: str, value: object) -> NoReturn:
+    if name in ("user", "output", "batch", "metrics"):
+        way = f"return state.evolve({name}=...)"
+    elif name in ("max_epochs", "max_iters", "limits"):
+        way = "return state.terminate() to end a run; to go on longer see state.with_limits"
+    else:
+        way = "what is yours belongs into the user's record: return state.evolve(user=...)"
+    refused = FrozenInstanceError()
+    refused.args = (f"state.{name} = {value!r}: a state never changes; {way}",)
+    raise refused
+
+
+# attrs writes its own, which says nothing of this.
+State.__setattr__ = _refuse_to_set  # type: ignore[method-assign, assignment]
 
 
 def state_of(fields: dict[str, Any]) -> State[Any, Any, Any]:

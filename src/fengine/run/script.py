@@ -72,6 +72,7 @@ _FETCHING: Final = Events.GET_BATCH_STARTED
 _FETCHED: Final = Events.GET_BATCH_COMPLETED
 _BEGUN: Final = Events.ITERATION_STARTED
 _DONE: Final = Events.ITERATION_COMPLETED
+_OF_A_BATCH: Final = "For a function of the batch write Loop(outputs(function))"
 _EVENTS: Final = (Event, PayloadEvent)
 
 
@@ -347,6 +348,10 @@ class _Script(Generic[Batch, Output, User]):
             result = self.step(picture)
         except (StopIteration, GeneratorExit) as error:
             raise Leaked(error) from None
+        except (TypeError, AttributeError) as error:
+            if "'State'" in str(error):
+                note(error, f"step {describe(self.step)} gets a State. {_OF_A_BATCH}")
+            raise
         if type(result) is not State and isinstance(result, Generator):
             return result
         self.take(result, _DONE)
@@ -364,7 +369,7 @@ class _Script(Generic[Batch, Output, User]):
         if type(made) is not State:
             raise TypeError(
                 f"step {describe(self.step)} returned {type(made).__name__}; a step returns a "
-                "State. For a function of the batch write Loop(outputs(function))"
+                f"State. {_OF_A_BATCH}"
             )
         if (
             made.iteration != box.iteration

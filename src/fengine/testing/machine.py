@@ -11,9 +11,11 @@ import copy
 from typing import Any, ClassVar
 
 import attrs
+from hypothesis import Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from hypothesis.strategies import SearchStrategy
+from typing_extensions import override
 
 from fengine.core.events import Events
 from fengine.core.handlers import AnyHandler
@@ -33,8 +35,9 @@ class HandlerMachine(RuleBasedStateMachine):
     """Drive the handlers of a loop through runs: stopped, interrupted, written and read, resumed.
 
     Each call of a handler is checked as by `assert_pure`; so it is made twice. Derive a class that
-    says what to run; add invariants of yours, which read `state`. Its `TestCase` is what a test
-    runner finds.
+    says what to run; add invariants of yours, which read `moment`. Its `TestCase` is what a test
+    runner finds. A report names each event that fired. Hypothesis does not explain a failure line
+    by line, which takes minutes here; settings of yours go on from those of the `TestCase`.
 
     Attributes:
         loop: the loop with the handlers, and a step that makes their outputs.
@@ -50,13 +53,22 @@ class HandlerMachine(RuleBasedStateMachine):
     ...     loop = Loop(outputs(abs)).on(Events.ITERATION_COMPLETED, keep_best)
     ...     batches = st.integers(-9, 9)
     ...     user = 0
-    >>> KeepBest.TestCase.settings = settings(max_examples=10, database=None)
-    >>> KeepBest.TestCase("runTest").runTest()
+    >>> case = KeepBest.TestCase
+    >>> case.settings = settings(case.settings, max_examples=10, database=None)
+    >>> case("runTest").runTest()
     """
 
     loop: ClassVar[Loop[Any, Any, Any]]
     batches: ClassVar[SearchStrategy[Any]]
     user: ClassVar[Any] = None
+
+    @override
+    def __init_subclass__(cls) -> None:
+        """Leave out the phase that explains failures."""
+        super().__init_subclass__()
+        case = cls.TestCase
+        phases = [phase for phase in case.settings.phases if phase is not Phase.explain]
+        case.settings = settings(case.settings, phases=phases)
 
     def __init__(self) -> None:
         for name in ("loop", "batches"):
@@ -101,6 +113,8 @@ class HandlerMachine(RuleBasedStateMachine):
             raise self._broken[0]
         if moment is not None:
             self.moment = moment
+            place = f"epoch {moment.state.epoch}, iteration {moment.state.iteration}"
+            note(f"fired {moment.event!r} at {place}")
         elif self.moment is not None and self.moment.state.status is Status.INTERRUPTED:
             self._go_on(self.moment.state)
         else:

@@ -1,0 +1,111 @@
+"""Messages: what a newcomer types first and gets wrong says how it is done."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fengine import Events, Loop, State, outputs, tap
+
+LOOP: Any = Loop(outputs(abs))
+ANY_EVENTS: Any = Events
+
+
+def set_user() -> None:
+    state: Any = State()
+    state.user = 3
+
+
+def set_limit() -> None:
+    state: Any = State()
+    state.max_epochs = 3
+
+
+def set_own() -> None:
+    state: Any = State()
+    state.best = 3
+
+
+MISTAKES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
+    "user is set": (set_user, AttributeError, r"state\.evolve\(user=\.\.\.\)"),
+    "a limit is set": (set_limit, AttributeError, r"state\.terminate\(\)"),
+    "an own field is set": (set_own, AttributeError, r"user's record"),
+    "two handlers": (
+        lambda: LOOP.on(Events.STARTED, tap(print), tap(print)),
+        TypeError,
+        r"one after the other",
+    ),
+    "a list of events": (
+        lambda: LOOP.on([Events.STARTED, Events.COMPLETED], tap(print)),
+        TypeError,
+        r"Events\.STARTED \| Events\.COMPLETED",
+    ),
+    "a payload event joined": (
+        lambda: ANY_EVENTS.EXITED | Events.COMPLETED,
+        TypeError,
+        r"for each",
+    ),
+    "joined with a payload event": (
+        lambda: Events.COMPLETED | ANY_EVENTS.EXITED,
+        TypeError,
+        r"for each",
+    ),
+    "a set joined with a payload event": (
+        lambda: (Events.COMPLETED | Events.STARTED) | ANY_EVENTS.EXITED,
+        TypeError,
+        r"for each",
+    ),
+    "another name": (lambda: ANY_EVENTS.EPOCH_END, AttributeError, r"EPOCH_COMPLETED"),
+    "no name at all": (lambda: ANY_EVENTS.xyz, AttributeError, r"no attribute 'xyz'"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_learns_how_it_is_done(name: str) -> None:
+    mistake, kind, said = MISTAKES[name]
+    with pytest.raises(kind, match=said):
+        mistake()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [lambda batch: batch * 2, lambda batch: batch[0], lambda batch: batch.mean()],
+    ids=["times", "part", "method"],
+)
+def test_a_step_of_a_batch_learns_of_outputs(step: Any) -> None:
+    with pytest.raises((TypeError, AttributeError)) as caught:
+        Loop(step).run([1])
+    assert "Loop(outputs(function))" in "".join(caught.value.__notes__)
+
+
+FALSE = """
+from hypothesis import settings, strategies as st
+from hypothesis.stateful import invariant
+from fengine import Events, Loop, outputs
+from fengine.testing import HandlerMachine
+
+class Few(HandlerMachine):
+    loop = Loop(outputs(abs)).on(Events.ITERATION_COMPLETED, lambda state: state)
+    batches = st.integers(-9, 9)
+
+    @invariant()
+    def has_few_iterations(self):
+        assert self.moment is None or self.moment.state.iteration < 2
+
+Few.TestCase.settings = settings(Few.TestCase.settings, database=None)
+Few.TestCase("runTest").runTest()
+"""
+
+
+def test_a_false_invariant_names_the_events_and_is_reported_soon() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FALSE], check=False, capture_output=True, text=True, timeout=120
+    )
+    said = r"fired Events\.ITERATION_STARTED at epoch \d+, iteration 2"
+    assert re.search(said, done.stderr + done.stdout), done.stderr
+    assert "Explanation:" not in done.stderr
