@@ -342,22 +342,22 @@ RECOVERIES = {
     "BS": (f"S ES BS E {REST}", f"S ES BS E EC {EPOCH_AGAIN}", "S ES BS E X"),
     "BC": (
         f"S ES BS BC E {SECOND}",
-        f"S ES BS BC E EC ES {ONE} {FIRST} EC C X",
+        f"S ES BS BC E EC ES {ONE} BS EC C X",
         "S ES BS BC E X",
     ),
     "IS": (
         f"S ES BS BC IS E {SECOND}",
-        f"S ES BS BC IS E EC ES {ONE} {FIRST} EC C X",
+        f"S ES BS BC IS E EC ES {ONE} BS EC C X",
         "S ES BS BC IS E X",
     ),
     "step": (
         f"S ES BS BC IS E {SECOND}",
-        f"S ES BS BC IS E EC ES {ONE} {FIRST} EC C X",
+        f"S ES BS BC IS E EC ES {ONE} BS EC C X",
         "S ES BS BC IS E X",
     ),
     "IC": (
         f"S ES {ONE} E {SECOND}",
-        f"S ES {ONE} E EC ES {ONE} {FIRST} EC C X",
+        f"S ES {ONE} E EC ES {ONE} BS EC C X",
         f"S ES {ONE} E X",
     ),
     "EC": (

@@ -6,6 +6,7 @@ batches, the handlers and their filters, and how a state is begun and left.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Final, Literal, TypeAlias
 
@@ -189,6 +190,7 @@ def run_engine(program: Program, semantics: Semantics) -> Ended:
         return ("made of", batch)
 
     engine = fengine.engine.Engine(process_function, semantics=semantics)
+    engine.logger = logging.getLogger("fengine.tests.silent")  # that of the class is shared
     engine.logger.disabled = True
 
     def listen(engine: fengine.engine.Engine, *args: Any, **kwargs: Any) -> None:

@@ -155,6 +155,7 @@ def supervised_accumulation(
 
     >>> import torch
     >>> from fengine import Loop
+    >>> from fengine.training import windows
     >>> model = nn.Linear(1, 1)
     >>> sgd = torch.optim.SGD(model.parameters(), 0.1)
     >>> loop = Loop(supervised_accumulation(model, sgd, nn.MSELoss()))
