@@ -23,7 +23,7 @@ from fengine.core.missing import MISSING, Missing
 from fengine.core.requests import Terminate
 from fengine.core.table import where_in_run
 from fengine.run.box import Box, Leaked
-from fengine.run.entering import begin_pass, end_of_pass, entered, go_on_at
+from fengine.run.entering import BUILT_IN, begin_pass, end_of_pass, entered, go_on_at
 from fengine.run.failures import note
 from fengine.run.place import is_under_way, note_restart
 
@@ -163,7 +163,7 @@ class DataSource(Generic[Item]):
         """Start iteration over the data again."""
         if self.length is not None and (length := length_of(self.data)) != self.length:
             self._report(f"it now says {length}")
-        unseen = box.drawn == self.length and not isinstance(self.data, Iterator)
+        unseen = box.drawn == self.length and not isinstance(self.data, (*BUILT_IN, Iterator))
         self._take_from(iter(()))  # workers of a pass that was cut short end before others begin
         self._begin(0, box.passes + 1)
         if unseen:
