@@ -460,10 +460,11 @@ class _Script(Generic[Batch, Output, User]):
 
     def is_impure(self, number: int, event: Event | None) -> str:
         """Say that a step does something else than before."""
+        what = "ends before" if event is None else f"fires {event!r} as"
         return (
-            f"step {describe(self.step)} fires {event!r} as event {number} of the iteration; when "
-            f"the run got to {self.box.event!r} it was another one. A run goes on within a step "
-            "only if the step does the same again; go on from an event before it or after it"
+            f"step {describe(self.step)} {what} event {number} of the iteration, where it fired "
+            f"{self.box.event!r} before. A run goes on within a step only if the step does the "
+            "same again; go on from an event before the step or after it"
         )
 
     def announce(self, event: Event) -> Firings:
