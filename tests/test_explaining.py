@@ -324,4 +324,4 @@ def test_what_is_not_kept_is_not_there() -> None:
     recorder = Recorder(LOOP, batches=False, outputs=False)
     recorder.loop.run([1, 2], user=Mine())
     assert not any(entry.state.has_batch or entry.state.has_output for entry in recorder.entries)
-    assert any(entry.state._batch_due for entry in recorder.entries)
+    assert any(entry.state._notes.batch_due for entry in recorder.entries)

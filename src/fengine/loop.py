@@ -34,6 +34,7 @@ from fengine.core.limits import (
     require_limits,
 )
 from fengine.core.limits import require_names as require_names_of_limits
+from fengine.core.notes import Notes
 from fengine.core.registration import Others, registrations
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.semantics import DOCUMENTED, Semantics
@@ -577,7 +578,7 @@ class Loop(Generic[Batch, Output, User]):
                 f"{sorted(self.external)} and would do so again; go on from an event before the "
                 "step or after it"
             )
-        if data is None and state._has_data:
+        if data is None and state._notes.has_data:
             raise TypeError(
                 "data is None, but the state to go on from is that of a run over data; give the "
                 "data"
@@ -688,7 +689,8 @@ def _begun(
     of_data = limits.epoch_length is None
     if of_data and isinstance(source, DataSource):
         limits = attrs.evolve(limits, epoch_length=source.length)
-    return Box(State(user=user, limits=limits, has_data=has_data, length_of_data=of_data)), source
+    notes = Notes(has_data=has_data, length_of_data=of_data)
+    return Box(State(user=user, limits=limits, notes=notes)), source
 
 
 def _source_for(

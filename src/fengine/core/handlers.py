@@ -496,7 +496,8 @@ def accepted(
             "loop moves a run; return the state that was given, with evolve() for what changes in "
             "it"
         )
-    if after._run is not None and after._run != before._run:
+    run = before._notes.run
+    if after._notes.run is not None and after._notes.run != run:
         raise ValueError(
             f"{owner} returned a State of another run, at the same place; return the state that "
             "was given, with evolve() for what changes in it"
@@ -507,7 +508,7 @@ def accepted(
             f"{before.limits}. A run keeps the limits that it began with; ask for its end with "
             "terminate(), or go on from where it ended: loop.resume(state.with_limits(...), data)"
         )
-    return after if after._run == before._run else of_run(after, before._run)
+    return after if after._notes.run == run else of_run(after, run)
 
 
 def kind_of(result: object) -> str:

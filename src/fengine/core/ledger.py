@@ -10,6 +10,7 @@ from typing import Any, final
 import attrs
 from immutables import Map
 
+from fengine.core.notes import Notes
 from fengine.core.outcome import Failure as Failure
 from fengine.core.outcome import Status
 
@@ -33,5 +34,7 @@ class Ledger:
     def fields(self) -> dict[str, Any]:
         """Return the notes by the names of the fields of a State."""
         public = ("status", "attributes", "passes", "failure")
-        notes = attrs.asdict(self, recurse=False)
-        return {name if name in public else f"_{name}": note for name, note in notes.items()}
+        kept = attrs.asdict(self, recurse=False)
+        notes = Notes(has_data=kept.pop("has_data"), batch_due=kept.pop("batch_due"))
+        fields = {name if name in public else f"_{name}": note for name, note in kept.items()}
+        return {**fields, "_notes": notes}

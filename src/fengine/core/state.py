@@ -22,6 +22,7 @@ from fengine.core.events import AnyEvent, Events, rank_at, the_one
 from fengine.core.limits import Limits
 from fengine.core.metrics import frozen_metrics, metric
 from fengine.core.missing import MISSING, Missing
+from fengine.core.notes import Notes, unmarked
 from fengine.core.outcome import Failure, Status
 from fengine.core.phases import GET_BATCH_COMPLETED, has_batch_to_come
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
@@ -117,22 +118,12 @@ class State(Generic[Batch, Output, User]):
     _counts_before: Map[str, int] = attrs.field(default=_NO_NUMBERS, alias="counts_before")
     # What to add to `batches` for the number of batches drawn in this pass over the data:
     _offset: int = attrs.field(default=0, alias="offset")
-    # How many events the step has fired so far, in the iteration that the state stands in:
-    _fired: int = attrs.field(default=0, alias="fired")
     # How many batches were drawn in the pass before:
     _drawn_before: int = attrs.field(default=0, alias="drawn_before")
     # Whether this pass has come to its end, and the next one has not begun:
     _exhausted: bool = attrs.field(default=False, alias="exhausted")
-    # Whether there was a batch that is not kept here, and is to be fetched again:
-    _batch_due: bool = attrs.field(default=False, alias="batch_due")
-    # Whether the batches come from data, and not from `epoch_length` alone:
-    _has_data: bool = attrs.field(default=True, alias="has_data")
-    # Whether the data said `epoch_length`, or has shown it, and no user asked for it. This is no
-    # part of `==`:
-    _length_of_data: bool = attrs.field(default=False, alias="length_of_data", eq=False)
-    # Which run of this process the state was made in. What makes a state of new fields, such as
-    # attrs.evolve, leaves it out.
-    _run: int | None = attrs.field(default=None, init=False, eq=False, repr=False)
+    # What seldom changes. A state that is made of new fields, as by attrs.evolve, is of no run:
+    _notes: Notes = attrs.field(default=Notes(), alias="notes", converter=unmarked)
 
     def __attrs_post_init__(self) -> None:
         # A dict that shares no keys with other states is copied five times as fast.
@@ -395,19 +386,16 @@ class State(Generic[Batch, Output, User]):
     @override
     def __getstate__(self) -> dict[str, Any]:
         """Return what `copy` and `pickle` keep: all but the run that the state was made in."""
-        fields = self.__dict__.copy()
-        del fields["_run"]
-        return fields
+        return {**self.__dict__, "_notes": unmarked(self._notes)}
 
     def __setstate__(self, fields: dict[str, Any]) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
-        fields = {"_length_of_data": False, "_fired": 0, **fields}
-        notes = fields.pop("ledger", None)
-        if notes is not None:
-            fields |= notes.fields()
+        fields = dict(fields)
+        ledger = fields.pop("ledger", None)
+        if ledger is not None:
+            fields |= ledger.fields()
         if fields["event"] is not None:
             fields["event"] = the_one(fields["event"])  # version 0.1 kept a copy of it
-        fields["_run"] = None
         set_fields(self, fields)
 
     @override
@@ -452,7 +440,7 @@ def state_of(fields: dict[str, Any]) -> State[Any, Any, Any]:
 
 def of_run(state: State[Batch, Output, User], run: int | None) -> State[Batch, Output, User]:
     """Return a state as one that was made in a run."""
-    return _replaced(state, "_run", run)
+    return _replaced(state, "_notes", attrs.evolve(state._notes, run=run))
 
 
 def _replaced(

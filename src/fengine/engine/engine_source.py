@@ -87,7 +87,9 @@ class EngineSource:
         if box._offset > 0:
             # The epoch begins within a pass over the data, and alone says how long an epoch is.
             note_restart(box)
-        box._length_of_data = False  # an Engine starts its data again to fill an epoch
+        if box._notes.length_of_data:
+            # An Engine starts its data again to fill an epoch.
+            box._notes = box.noting(length_of_data=False)
         if self.feed.skipped is not None:
             box.batches, self.feed.skipped = self.feed.skipped, None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
+from operator import attrgetter
 from types import SimpleNamespace
 from typing import Any, Final, TypeAlias
 
@@ -19,6 +20,7 @@ from fengine.core.describe import describe
 from fengine.core.events import Event, PayloadEvent
 from fengine.core.limits import Limits
 from fengine.core.missing import MISSING
+from fengine.core.notes import Notes
 from fengine.core.outcome import Failure, Status
 from fengine.core.phases import PHASES, has_batch_to_come, has_step_to_come, rank_of
 from fengine.core.registry import EventRegistry
@@ -61,7 +63,7 @@ def written(
         plain[name] = getattr(state, name)
     for name in ("event", "requests", "metrics", "limits", "counts"):
         plain[name] = _plain(getattr(state, name))
-    ledger = {note: _plain(getattr(state, field)) for note, field in _NOTES.items()}
+    ledger = {note: _plain(field(state)) for note, field in _NOTES.items()}
     plain["ledger"] = {
         note: value
         for note, value in ledger.items()
@@ -77,18 +79,18 @@ def written(
 _COUNTERS: Final = ("iteration", "epoch", "batches")
 # What stands in the "ledger" of the data, with the field that it is: the notes of the loop.
 _NOTES: Final = {
-    "status": "status",
-    "attributes": "attributes",
-    "counts_before": "_counts_before",
-    "offset": "_offset",
-    "passes": "passes",
-    "fired": "_fired",
-    "drawn_before": "_drawn_before",
-    "exhausted": "_exhausted",
-    "batch_due": "_batch_due",
-    "failure": "failure",
-    "has_data": "_has_data",
-    "length_of_data": "_length_of_data",
+    "status": attrgetter("status"),
+    "attributes": attrgetter("attributes"),
+    "counts_before": attrgetter("_counts_before"),
+    "offset": attrgetter("_offset"),
+    "passes": attrgetter("passes"),
+    "fired": attrgetter("_notes.fired"),
+    "drawn_before": attrgetter("_drawn_before"),
+    "exhausted": attrgetter("_exhausted"),
+    "batch_due": attrgetter("_notes.batch_due"),
+    "failure": attrgetter("failure"),
+    "has_data": attrgetter("_notes.has_data"),
+    "length_of_data": attrgetter("_notes.length_of_data"),
 }
 # Notes that version 0.1 did not have, which are left out where they say nothing.
 _LATER_NOTES: Final = {"length_of_data": False, "fired": 0}
@@ -124,6 +126,9 @@ def read(
     del fields["schema"]
     _refuse_contradictions(fields)
     fields |= vars(fields.pop("ledger"))
+    fields["notes"] = Notes(
+        **{name: fields.pop(name) for name in ("has_data", "length_of_data", "batch_due", "fired")}
+    )
     for name, reader in (("batch", batch), ("output", output), ("user", user)):
         if reader is not None and fields[name] is not MISSING:
             fields[name] = _read_slot(name, fields[name], reader)

@@ -21,11 +21,13 @@ from __future__ import annotations
 import itertools
 from typing import Any, Final, Generic, final
 
+import attrs
 from immutables import Map
 
 from fengine.core.events import AnyEvent, Events
 from fengine.core.limits import Limits
 from fengine.core.missing import Missing
+from fengine.core.notes import Notes
 from fengine.core.outcome import Failure, Status
 from fengine.core.phases import is_counted
 from fengine.core.requests import Requests, shared
@@ -43,7 +45,7 @@ class Box(Generic[Batch, Output, User]):
         firing: whether the handlers of the event that the run stands at are still to run.
         called: whether one of them has been called, where an exception came in between.
         payload: what the event that is being fired hands to its handlers.
-        number: runs are numbered as they begin; the register `_run` has it in every picture.
+        number: runs are numbered as they begin; the register `_notes` has it in every picture.
         answered: how many failures of the run have been answered.
 
     >>> box = Box(State(iteration=7))
@@ -72,13 +74,9 @@ class Box(Generic[Batch, Output, User]):
     passes: int
     _counts_before: Map[str, int]
     _offset: int
-    _fired: int
     _drawn_before: int
     _exhausted: bool
-    _batch_due: bool
-    _has_data: bool
-    _length_of_data: bool
-    _run: int | None
+    _notes: Notes
 
     def __init__(self, state: State[Batch, Output, User]) -> None:
         self.firing = self.called = False
@@ -116,10 +114,14 @@ class Box(Generic[Batch, Output, User]):
         """Replace some of the requests."""
         self.requests = self.asking(**changes)
 
+    def noting(self, **changes: Any) -> Notes:
+        """Return the notes with some of them replaced."""
+        return attrs.evolve(self._notes, **changes)
+
     def limit(self, name: str, value: int | None) -> None:
         """Replace one limit by what a user asks for, unchecked."""
-        of_data = self._length_of_data and name != "epoch_length"
-        self.limits, self._length_of_data = self.limits.replacing(name, value), of_data
+        notes = self.noting(length_of_data=False) if name == "epoch_length" else self._notes
+        self.limits, self._notes = self.limits.replacing(name, value), notes
 
     def is_done(self) -> bool:
         """Tell whether the limits are reached."""
@@ -148,7 +150,8 @@ class Box(Generic[Batch, Output, User]):
     def learn_epoch_length(self) -> None:
         """Take the batches of this epoch for every epoch, or those of the pass it began in."""
         length = max(self.batches, self.drawn)
-        self.limits, self._length_of_data = self.limits.replacing("epoch_length", length), True
+        notes = self.noting(length_of_data=True)
+        self.limits, self._notes = self.limits.replacing("epoch_length", length), notes
 
     def ends_with_data(self) -> bool:
         """Tell whether the epoch is over where the data ends.
@@ -156,7 +159,7 @@ class Box(Generic[Batch, Output, User]):
         An epoch length that the data said, or has shown, is an upper bound. One that a user asked
         for is reached: the data is started again. So it is for an epoch that has no batch yet.
         """
-        return self.batches > 0 and (self.limits.epoch_length is None or self._length_of_data)
+        return self.batches > 0 and (self.limits.epoch_length is None or self._notes.length_of_data)
 
 
 # Tells a run that began within another one from one that came after it, and nothing else.

@@ -95,7 +95,7 @@ class Dispatcher(Generic[Batch, Output, User]):
                             or result.epoch != state.epoch
                             or result.batches != state.batches
                             or (result.event is not state.event and result.event != state.event)
-                            or result._run is not state._run
+                            or result._notes is not state._notes
                         ):
                             result = _accepted(handler, result, event, state)
                         state = result

@@ -214,7 +214,8 @@ def without_batch(state: State[Batch, Output, User]) -> State[Batch, Output, Use
     if not state.has_batch:
         return state
     due = bool(state.drawn or state._drawn_before)  # else a handler has put it there
-    return attrs.evolve(state, batch=MISSING, batch_due=due)
+    notes = attrs.evolve(state._notes, batch_due=due)
+    return attrs.evolve(state, batch=MISSING, notes=notes)
 
 
 def note_end_of_pass(box: Box[Any, Any, Any]) -> None:
@@ -249,14 +250,14 @@ def require_place(
     if state.status.has_ended:
         return
     passing = isinstance(data, Iterator) or position is not None
-    if state._batch_due and passing and has_step_to_come(rank_at(state.event)):
+    if state._notes.batch_due and passing and has_step_to_come(rank_at(state.event)):
         raise ValueError(
             f"the state stands at {state.event!r}, before the step, and was written without its "
             "batch, which this data is past; write it: to_dict(batch=...), or stop at another event"
         )
     if position is not None and state.drawn and not state._exhausted:
         _refuse_chance(data)
-    done = state.drawn or (state._drawn_before if state._batch_due else 0)
+    done = state.drawn or (state._drawn_before if state._notes.batch_due else 0)
     if not done or passing or replay:
         return
     into = f"the run is {done} {'batch' if done == 1 else 'batches'} into its data"

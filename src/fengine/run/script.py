@@ -134,7 +134,8 @@ class _Script(Generic[Batch, Output, User]):
 
     def whole(self) -> Generator[AnyEvent, None, BaseException | None]:
         """Go through a run, whatever comes between two lines of it."""
-        self.box.number = self.box._run = next(RUNS)
+        self.box.number = next(RUNS)
+        self.box._notes = self.box.noting(run=self.box.number)
         try:
             while not self.box.status.has_ended:
                 try:
@@ -354,7 +355,7 @@ class _Script(Generic[Batch, Output, User]):
             raise
         if (
             type(result) is State
-            and result._run is box._run
+            and result._notes is box._notes
             and result.batches == box.batches
             and result.iteration == box.iteration
             and result.epoch == box.epoch
@@ -387,12 +388,14 @@ class _Script(Generic[Batch, Output, User]):
             made.iteration != box.iteration
             or made.epoch != box.epoch
             or made.batches != box.batches
-            or made._run is not box._run
+            or made._notes is not box._notes
         ):
             owner = f"step {describe(self.step)}"
             made = accepted(box.state, made, owner, ("iteration", "epoch", "batches"))
         registers = made.__dict__.copy()
-        registers["event"], registers["_fired"] = event, number
+        registers["event"] = event
+        if number != box._notes.fired:
+            registers["_notes"] = box.noting(fired=number)
         if number and event.attr is None:
             registers["counts"] = box.counted(event)
         box.__dict__, box.firing = registers, event.name in self.heard
@@ -401,7 +404,7 @@ class _Script(Generic[Batch, Output, User]):
         """Run a step that fires events; a run that resumes within it is silent up to there."""
         box = self.box
         stands_at = box.event
-        silent = 0 if stands_at is _BEGUN else box._fired
+        silent = 0 if stands_at is _BEGUN else box._notes.fired
         number = 0
         answer: State[Batch, Output, User] | None = None
         made: object = None
@@ -452,7 +455,7 @@ class _Script(Generic[Batch, Output, User]):
 
     def require_newest(self, made: object, number: int) -> None:
         """Refuse a state from before the last firing, whose handlers would be forgotten."""
-        if isinstance(made, State) and made._fired != number - 1:
+        if isinstance(made, State) and made._notes.fired != number - 1:
             raise ValueError(
                 f"step {describe(self.step)} goes on with a state from before its last event, "
                 "which forgets what the handlers did; write state = yield event, state"

@@ -131,7 +131,7 @@ class DataSource(Generic[Item]):
         try:
             if self.position is not None:
                 self._take_position(box)
-            elif box._batch_due and not isinstance(self.data, Iterator):
+            elif box._notes.batch_due and not isinstance(self.data, Iterator):
                 self._fetch_due_batch(box)
             elif box._exhausted and box.drawn:
                 self._take_from(iter(()))
@@ -145,7 +145,8 @@ class DataSource(Generic[Item]):
         except Exception as error:
             note(error, f"on the way of the data to its place {where_in_run(box)}")
             raise
-        box._batch_due = False
+        if box._notes.batch_due:
+            box._notes = box.noting(batch_due=False)
 
     def open(self, box: AnyBox) -> None:
         """Get ready to give the batch after those that were drawn."""
@@ -273,8 +274,8 @@ class NoData:
 
     def enter(self, box: AnyBox) -> None:
         """Have the batch that is due, which was None."""
-        if box._batch_due:
-            box._batch, box._batch_due = None, False
+        if box._notes.batch_due:
+            box._batch, box._notes = None, box.noting(batch_due=False)
 
     def open(self, box: AnyBox) -> None:
         """Do nothing: there is nothing to get ready."""

@@ -1,0 +1,47 @@
+"""Notes: what of a run seldom changes, in one record, so that a picture of the run stays small.
+
+A picture is a copy of the dict of all registers, and a dict of more than 21 entries takes twice as
+much. So what changes at each iteration is a register, and what does not is here.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import attrs
+from typing_extensions import override
+
+
+@final
+@attrs.frozen
+class Notes:
+    """Hold the notes of a loop that seldom change.
+
+    Args:
+        has_data: whether the batches come from data, and not from `epoch_length` alone.
+        length_of_data: whether the data said `epoch_length`, or has shown it, and no user asked for
+            it. This is no part of `==`.
+        batch_due: whether there was a batch that is not kept here, and is to be fetched again.
+        fired: how many events the step has fired so far, in the iteration of the state.
+        run: which run of this process the state was made in; None for a state that was made by
+            hand, copied or read. This is no part of `==`.
+
+    >>> Notes(run=3) == Notes(), Notes(fired=1) == Notes()
+    (True, False)
+    """
+
+    has_data: bool = True
+    length_of_data: bool = attrs.field(default=False, eq=False)
+    batch_due: bool = False
+    fired: int = 0
+    run: int | None = attrs.field(default=None, eq=False, repr=False)
+
+    @override
+    def __reduce__(self) -> tuple[type[Notes], tuple[bool, bool, bool, int]]:
+        """Return what `copy` and `pickle` make it of: all but the run."""
+        return Notes, (self.has_data, self.length_of_data, self.batch_due, self.fired)
+
+
+def unmarked(notes: Notes) -> Notes:
+    """Return notes that say of no run."""
+    return notes if notes.run is None else attrs.evolve(notes, run=None)
