@@ -155,8 +155,9 @@ class DataSource(Generic[Item]):
 
     def end_pass(self, box: AnyBox) -> None:
         """Let go of an iterator that has ended, and report data with fewer batches than it said."""
-        self.close()
-        self._take_from(iter(()))
+        if type(self.data) not in BUILT_IN:
+            self.close()
+            self._take_from(iter(()))
         if self.length is not None and box.drawn < self.length:
             self._report(f"it gave {box.drawn}")
 
@@ -164,7 +165,11 @@ class DataSource(Generic[Item]):
         """Start iteration over the data again."""
         if self.length is not None and (length := length_of(self.data)) != self.length:
             self._report(f"it now says {length}")
-        unseen = box.drawn == self.length and not isinstance(self.data, (*BUILT_IN, Iterator))
+        if type(self.data) in BUILT_IN:
+            self._take_from(iter(self.data))
+            note_restart(box)
+            return
+        unseen = box.drawn == self.length and not isinstance(self.data, Iterator)
         self._take_from(iter(()))  # workers of a pass that was cut short end before others begin
         self._begin(0, box.passes + 1)
         if unseen:
