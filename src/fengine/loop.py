@@ -51,8 +51,9 @@ from fengine.run.box import Box
 from fengine.run.driver import drive
 from fengine.run.failures import keep_state
 from fengine.run.place import require_place, resumable
-from fengine.run.script import Step, script
+from fengine.run.script import script
 from fengine.run.source import DataSource, NoData, OnExhausted, require_word, source_of
+from fengine.run.stepping import Step
 
 P = TypeVar("P")
 AnySource: TypeAlias = DataSource[Batch] | NoData

@@ -19,7 +19,9 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
 from fengine.core.describe import describe, require_callable, required
-from fengine.core.state import Batch, Output, State, User, of_run
+from fengine.core.returned import stated
+from fengine.core.state import Batch, Output, State, User
+from fengine.core.taking import Combined, Takes, first_in_need, takes
 
 P = DefaultTypeVar("P", default=object)
 Part = TypeVar("Part")
@@ -33,56 +35,6 @@ AtAnyEvent: TypeAlias = Callable[
 ]
 
 
-@final
-@attrs.frozen
-class Takes:
-    """Say what a handler can be called with.
-
-    Args:
-        alone: the state without a payload.
-        payload: the state and a payload.
-    """
-
-    alone: bool
-    payload: bool
-
-
-def takes(handler: object, role: str = "a handler") -> Takes:
-    """Return what a handler, or a predicate, can be called with.
-
-    Raises:
-        TypeError: it is neither a function of the state nor of the state and a payload.
-    """
-    if isinstance(handler, Compose | When | Tap | Focus):
-        return handler.takes
-    try:
-        require_callable(handler, role, "state")
-    except TypeError as mismatch:
-        try:
-            require_callable(handler, role, "state", "payload")
-        except TypeError:
-            raise mismatch from None
-        return Takes(alone=False, payload=True)
-    try:
-        require_callable(handler, role, "state", "payload")
-    except TypeError:
-        return Takes(alone=True, payload=False)
-    return Takes(alone=True, payload=True)
-
-
-def require_handler(handler: object, role: str, *given: str) -> None:
-    """Refuse a handler that, or a part of which, does not take what an event gives.
-
-    Raises:
-        TypeError: it is refused.
-    """
-    while isinstance(handler, Compose | When | Tap | Focus):
-        if len(given) > 1 or handler.takes.alone:
-            return
-        role, handler = f"{role}, in {handler!r},", handler.first_in_need()
-    require_callable(handler, role, *given)
-
-
 def _called(
     handler: AnyHandler[Batch, Output, User],
     accepted: Takes,
@@ -91,12 +43,7 @@ def _called(
 ) -> State[Batch, Output, User]:
     """Call a handler as its event does, without the payload if it takes none."""
     result = handler(state, *payload) if accepted.payload else handler(state)
-    return _stated(handler, result)
-
-
-def _first_in_need(*parts: tuple[object, Takes]) -> object:
-    """Return the first part that cannot do without a payload."""
-    return next(part for part, accepted in parts if not accepted.alone)
+    return stated(handler, result)
 
 
 def _take_up(
@@ -113,7 +60,7 @@ def _take_up(
 
 @final
 @attrs.frozen(repr=False)
-class Compose(Generic[Batch, Output, User]):
+class Compose(Combined, Generic[Batch, Output, User]):
     """Call handlers one after the other; made by `compose`."""
 
     handlers: tuple[AnyHandler[Batch, Output, User], ...]
@@ -130,9 +77,10 @@ class Compose(Generic[Batch, Output, User]):
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
         _take_up(self, kept)
 
+    @override
     def first_in_need(self) -> object:
         """Return the first part that cannot do without a payload."""
-        return _first_in_need(*zip(self.handlers, self._accepted, strict=True))
+        return first_in_need(*zip(self.handlers, self._accepted, strict=True))
 
     @override
     def __repr__(self) -> str:
@@ -144,7 +92,7 @@ class Compose(Generic[Batch, Output, User]):
         """Return the state as the last handler leaves it."""
         if not payload:
             for handler in self.handlers:
-                state = _stated(handler, handler(state))
+                state = stated(handler, handler(state))
             return state
         for handler, accepted in zip(self.handlers, self._accepted, strict=True):
             state = _called(handler, accepted, state, payload)
@@ -153,7 +101,7 @@ class Compose(Generic[Batch, Output, User]):
 
 @final
 @attrs.frozen(repr=False)
-class When(Generic[Batch, Output, User]):
+class When(Combined, Generic[Batch, Output, User]):
     """Call a handler where all predicates hold, each asked after those before it; made by `when`.
 
     It is flat, since one in another could not be nested deeper than Python calls functions.
@@ -164,17 +112,13 @@ class When(Generic[Batch, Output, User]):
     # What each of them takes, which is asked once:
     _asked: tuple[Takes, ...] = attrs.field(alias="asked", eq=False)
     _accepted: Takes = attrs.field(alias="accepted", eq=False)
+    takes: Takes = attrs.field(eq=False)
 
-    @property
-    def takes(self) -> Takes:
-        """What the whole takes."""
-        alone = self._accepted.alone and all(one.alone for one in self._asked)
-        return Takes(alone, payload=True)
-
+    @override
     def first_in_need(self) -> object:
         """Return the first part that cannot do without a payload."""
         parts = (*self.predicates, self.handler)
-        return _first_in_need(*zip(parts, (*self._asked, self._accepted), strict=True))
+        return first_in_need(*zip(parts, (*self._asked, self._accepted), strict=True))
 
     def __setstate__(self, kept: Any) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
@@ -185,9 +129,10 @@ class When(Generic[Batch, Output, User]):
             if isinstance(handler, When):
                 predicates, handler = predicates + handler.predicates, handler.handler
         asked = tuple(takes(predicate, "a predicate") for predicate in predicates)
-        set_all = {"predicates": predicates, "handler": handler}
-        for name, value in {**set_all, "_asked": asked, "_accepted": takes(handler)}.items():
-            object.__setattr__(self, name, value)
+        accepted = takes(handler)
+        alone = accepted.alone and all(one.alone for one in asked)
+        whole = Takes(alone, payload=True)
+        self.__init__(predicates, handler, asked, accepted, whole)
 
     @override
     def __repr__(self) -> str:
@@ -202,7 +147,7 @@ class When(Generic[Batch, Output, User]):
             for predicate in self.predicates:
                 if not predicate(state):
                     return state
-            return _stated(self.handler, self.handler(state))
+            return stated(self.handler, self.handler(state))
         for predicate, asked in zip(self.predicates, self._asked, strict=True):
             if not (predicate(state, *payload) if asked.payload else predicate(state)):
                 return state
@@ -211,7 +156,7 @@ class When(Generic[Batch, Output, User]):
 
 @final
 @attrs.frozen(repr=False)
-class Tap(Generic[Batch, Output, User]):
+class Tap(Combined, Generic[Batch, Output, User]):
     """Call an effect and keep the state; made by `tap`."""
 
     effect: Callable[..., object]
@@ -230,6 +175,7 @@ class Tap(Generic[Batch, Output, User]):
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
         _take_up(self, kept)
 
+    @override
     def first_in_need(self) -> object:
         """Return the effect, which cannot do without a payload."""
         return self.effect
@@ -248,7 +194,7 @@ class Tap(Generic[Batch, Output, User]):
 
 @final
 @attrs.frozen(repr=False)
-class Focus(Generic[Batch, Output, Part]):
+class Focus(Combined, Generic[Batch, Output, Part]):
     """Call a handler on one field of the user's record; made by `focus`."""
 
     field: str
@@ -266,6 +212,7 @@ class Focus(Generic[Batch, Output, Part]):
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
         _take_up(self, kept)
 
+    @override
     def first_in_need(self) -> object:
         """Return the handler, which cannot do without a payload."""
         return self.handler
@@ -289,7 +236,7 @@ class Focus(Generic[Batch, Output, Part]):
         if payload:
             result = _called(self.handler, self._acts, on_part, payload)
         else:
-            result = _stated(self.handler, self.handler(on_part))
+            result = stated(self.handler, self.handler(on_part))
         back = cast("State[Batch, Output, User]", result)
         if result.user is on_part.user:
             return back.evolve(user=whole)
@@ -363,8 +310,11 @@ def when(
     asked = takes(predicate, "a predicate")
     if isinstance(handler, When):
         more, last = handler.predicates, handler.handler
-        return When((predicate, *more), last, (asked, *handler._asked), handler._accepted)
-    return When((predicate,), handler, (asked,), takes(handler))
+        whole = Takes(asked.alone and handler.takes.alone, payload=True)
+        return When((predicate, *more), last, (asked, *handler._asked), handler._accepted, whole)
+    accepted = takes(handler)
+    whole = Takes(asked.alone and accepted.alone, payload=True)
+    return When((predicate,), handler, (asked,), accepted, whole)
 
 
 @overload
@@ -438,16 +388,6 @@ def focus(field: str, handler: AnyHandler[Batch, Output, Part]) -> Any:
     return Focus(field, handler)
 
 
-def _stated(handler: object, result: State[Batch, Output, User]) -> State[Batch, Output, User]:
-    if type(result) is not State:
-        hint = " Did you forget 'return state'?" if result is None else ""
-        raise TypeError(
-            f"handler {describe(handler)} returned {kind_of(result)}; "
-            f"a handler returns a State.{hint}"
-        )
-    return result
-
-
 def _fields(record: object) -> tuple[str, ...]:
     """Name the fields of a record that can be copied with one of them renewed."""
     kind = type(record)
@@ -466,55 +406,3 @@ def _replaced(record: object, field: str, value: object) -> object:
     renewed = copy.copy(record)
     object.__setattr__(renewed, field, value)
     return renewed
-
-
-def accepted(
-    before: State[Batch, Output, User],
-    after: State[Batch, Output, User],
-    owner: str,
-    place: tuple[str, ...] = ("iteration", "epoch", "batches", "event"),
-) -> State[Batch, Output, User]:
-    """Return the state that somebody has made of another one, as a state of the same run.
-
-    Args:
-        before: the state that was given.
-        after: the state that came back.
-        owner: who returned it, in words.
-        place: the fields in which both are to be at one place.
-
-    Raises:
-        ValueError: it stands elsewhere in the run, or in another run, or has other limits.
-    """
-    changes = [
-        f"{name} from {getattr(before, name)} to {getattr(after, name)}"
-        for name in place
-        if getattr(before, name) != getattr(after, name)
-    ]
-    if changes:
-        raise ValueError(
-            f"{owner} returned a State of another place in the run: {', '.join(changes)}. Only the "
-            "loop moves a run; return the state that was given, with evolve() for what changes in "
-            "it"
-        )
-    run = before._notes.run
-    if after._notes.run is not None and after._notes.run != run:
-        raise ValueError(
-            f"{owner} returned a State of another run, at the same place; return the state that "
-            "was given, with evolve() for what changes in it"
-        )
-    if after.limits != before.limits:
-        raise ValueError(
-            f"{owner} returned a State with other limits: {after.limits} instead of "
-            f"{before.limits}. A run keeps the limits that it began with; ask for its end with "
-            "terminate(), or go on from where it ended: loop.resume(state.with_limits(...), data)"
-        )
-    return after if after._notes.run == run else of_run(after, run)
-
-
-def kind_of(result: object) -> str:
-    """Say what a handler returned instead of a state."""
-    if result is None:
-        return "None"
-    if hasattr(result, "__await__"):
-        return f"a {type(result).__name__} (was it declared 'async' by mistake?)"
-    return f"a {type(result).__name__}"

@@ -16,9 +16,10 @@ from fengine.core.events import (
     take_up,
 )
 from fengine.core.filters import Filter
-from fengine.core.handlers import AnyHandler, require_handler
+from fengine.core.handlers import AnyHandler
 from fengine.core.registry import EventRegistry, not_an_event
 from fengine.core.state import Batch, Output, State, User
+from fengine.core.taking import require_handler
 
 # Handlers named by `runs_before` and `runs_after`.
 Others: TypeAlias = AnyHandler[Batch, Output, User] | tuple[AnyHandler[Batch, Output, User], ...]
@@ -33,8 +34,8 @@ class Registration(Generic[Batch, Output, User]):
         event: the event.
         filter: at which firings of it; None: at all.
         handler: the handler.
-        runs_before: handlers of the same event that run behind this one.
-        runs_after: handlers of the same event that run ahead of this one.
+        runs_before: handlers of the same event that run after this one.
+        runs_after: handlers of the same event that run before this one.
 
     >>> from fengine import Events, State
     >>> Registration(Events.STARTED, None, State.terminate).event

@@ -12,7 +12,7 @@ from fengine.core.registry import EventRegistry
 from fengine.core.state import Batch, Output, User
 from fengine.core.steps import Stages, remarks_on
 from fengine.core.table import Table
-from fengine.run.script import Step
+from fengine.run.stepping import Step
 
 
 def loop_in_words(

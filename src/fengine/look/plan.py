@@ -30,8 +30,9 @@ from fengine.core.table import Table, count, count_in_epoch
 from fengine.look.loop_in_words import registration_in_words
 from fengine.run.box import Box
 from fengine.run.place import note_restart
-from fengine.run.script import Step, script
+from fengine.run.script import script
 from fengine.run.source import AnyBox, DataExhausted
+from fengine.run.stepping import Step
 
 Item = TypeVar("Item")
 

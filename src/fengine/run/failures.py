@@ -57,17 +57,17 @@ def note(error: BaseException, text: str) -> None:
 
 
 def interrupt_of_workers(error: BaseException) -> BaseException:
-    """Return the KeyboardInterrupt behind a complaint that its workers are gone.
+    """Return the KeyboardInterrupt that a complaint about lost workers has hidden.
 
     Ctrl-C reaches the workers of a DataLoader, too. Where the DataLoader sees them go before the
     KeyboardInterrupt has left it, it raises a RuntimeError instead. Any other exception is
     returned as it is.
     """
     if type(error) is RuntimeError and str(error).startswith("DataLoader worker"):
-        behind = error.__context__
-        while behind is not None and not isinstance(behind, KeyboardInterrupt):
-            behind = behind.__context__
-        return error if behind is None else behind
+        hidden = error.__context__
+        while hidden is not None and not isinstance(hidden, KeyboardInterrupt):
+            hidden = hidden.__context__
+        return error if hidden is None else hidden
     return error
 
 

@@ -7,12 +7,13 @@ run whose handler fails stands where it stood before them.
 
 from __future__ import annotations
 
-from typing import Final, Generic, final
+from typing import Any, Final, Generic, cast, final
 
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent
 from fengine.core.filters import Filter
-from fengine.core.handlers import AnyHandler, accepted, kind_of
+from fengine.core.handlers import AnyHandler
+from fengine.core.returned import accepted, stated
 from fengine.core.state import Batch, Output, State, User, new_object, set_fields
 from fengine.core.table import (
     COUNTED_BY_THE_LOOP,
@@ -97,7 +98,9 @@ class Dispatcher(Generic[Batch, Output, User]):
                             or (result.event is not state.event and result.event != state.event)
                             or result._notes is not state._notes
                         ):
-                            result = _accepted(handler, result, event, state)
+                            where = f" from {event!r} {where_in_run(state)}"
+                            made = stated(handler, cast("State[Any, Any, Any]", result), where)
+                            result = accepted(state, made, f"handler {describe(handler)}")
                         state = result
             if state is None or state is before:
                 box.firing = False
@@ -109,16 +112,3 @@ class Dispatcher(Generic[Batch, Output, User]):
             said = f"in {role} {describe(called)} of {event!r} {where_in_run(box)}"
             note_failure(error, said, box)
             raise
-
-
-def _accepted(
-    handler: object, result: object, event: AnyEvent, state: State[Batch, Output, User]
-) -> State[Batch, Output, User]:
-    """Return what a handler returned as a state of this run, or say what is wrong with it."""
-    if type(result) is State:
-        return accepted(state, result, f"handler {describe(handler)}")
-    hint = " Did you forget 'return state'?" if result is None else ""
-    raise TypeError(
-        f"handler {describe(handler)} returned {kind_of(result)} from {event!r} "
-        f"{where_in_run(state)}; a handler returns a State.{hint}"
-    )

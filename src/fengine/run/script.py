@@ -4,7 +4,8 @@ The script is a generator over a box, which holds the run as it is now. It moves
 each event that somebody listens to, and obeys what the handlers have asked for. Whoever pulls the
 generator fires the events; not pulling is a pause.
 
-Rule 1. All that decides the order of a run is in this file; where requests lead is in `obeying`.
+Rule 1. All that decides the order of a run is in this file. Where requests lead is in `obeying`;
+what is fired within a step is in `stepping`.
 Rule 2. Every event that a run goes through has one shape:
 
     if at < THE_RANK_OF_THE_EVENT:
@@ -26,36 +27,24 @@ enters the same lines with another rank. `docs/inside.md` explains each term.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator
-from typing import Final, Generic, TypeAlias, cast, final
+from collections.abc import Container, Generator
+from typing import Final, Generic, final
 
 import attrs
 
 from fengine.core import phases
-from fengine.core.describe import describe
-from fengine.core.events import AnyEvent, Event, Events, PayloadEvent, rank_at
-from fengine.core.handlers import accepted
+from fengine.core.events import AnyEvent, Event, Events, rank_at
 from fengine.core.missing import MISSING, Missing
 from fengine.core.outcome import Failure, Outcome, Status
 from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, TerminateEpoch
-from fengine.core.state import Batch, Output, State, User, new_object, set_fields
-from fengine.core.steps import Stages, function_of_batch, require_value
+from fengine.core.state import Batch, Output, User
+from fengine.core.steps import Stages, function_of_batch
 from fengine.run import obeying
 from fengine.run.box import RUNS, Box, Leaked, Raised
 from fengine.run.failures import interrupt_of_workers, note
 from fengine.run.place import note_end_of_pass
 from fengine.run.source import Source
-
-FiringStep: TypeAlias = Generator[
-    tuple[Event, State[Batch, Output, User]],
-    State[Batch, Output, User],
-    State[Batch, Output, User],
-]
-Step: TypeAlias = Callable[
-    [State[Batch, Output, User]],
-    State[Batch, Output, User] | FiringStep[Batch, Output, User],
-]
-Firings: TypeAlias = Generator[AnyEvent, None, None]
+from fengine.run.stepping import Firings, Step, Stepping
 
 # So many recoveries in a row, without an iteration between, are no way on.
 _MOST_RECOVERIES: Final = 1000
@@ -72,8 +61,6 @@ _FETCHING: Final = Events.GET_BATCH_STARTED
 _FETCHED: Final = Events.GET_BATCH_COMPLETED
 _BEGUN: Final = Events.ITERATION_STARTED
 _DONE: Final = Events.ITERATION_COMPLETED
-_OF_A_BATCH: Final = "For a function of the batch write Loop(outputs(function))"
-_EVENTS: Final = (Event, PayloadEvent)
 
 
 def script(
@@ -102,7 +89,8 @@ def script(
     Returns:
         The exception that ends the run, or None.
     """
-    return _Script(box, step, source, heard, finish_iteration, own, rank_at(box.event)).whole()
+    stepping = Stepping(box, step, heard, own)
+    return _Script(box, stepping, source, heard, finish_iteration, rank_at(box.event)).whole()
 
 
 @final
@@ -120,11 +108,10 @@ class _Script(Generic[Batch, Output, User]):
     """
 
     box: Box[Batch, Output, User]
-    step: Step[Batch, Output, User]
+    stepping: Stepping[Batch, Output, User]
     source: Source[Batch]
     heard: Container[str]
     finish_iteration: bool
-    own: Container[object]
     at: int
     entering: bool = True
     unanswered: BaseException | None = None
@@ -205,8 +192,9 @@ class _Script(Generic[Batch, Output, User]):
         box, source, heard = self.box, self.source, self.heard
         if at < _EPOCH_OVER:
             source.open(box)
-        of_batch = function_of_batch(self.step, heard, box.event)
-        stages = self.step if isinstance(self.step, Stages) else None
+        step = self.stepping.step
+        of_batch = function_of_batch(step, heard, box.event)
+        stages = step if isinstance(step, Stages) else None
         while at < _EPOCH_OVER:
             if at < _GET_BATCH_STARTED:
                 box._batch = MISSING
@@ -256,11 +244,11 @@ class _Script(Generic[Batch, Output, User]):
                     box.event, box.firing, box._output = _DONE, _DONE.name in heard, output
                     del output
                 elif stages is not None:
-                    yield from self.stages(stages)
+                    yield from self.stepping.stages(stages)
                 else:
-                    firings = self.plain_step()
+                    firings = self.stepping.plain_step()
                     if firings is not None:
-                        yield from self.fire_of_step(firings)
+                        yield from self.stepping.generator(firings)
                 if box.firing:
                     yield _DONE
                 if box.requests is not NO_REQUESTS:
@@ -306,170 +294,6 @@ class _Script(Generic[Batch, Output, User]):
                 box.learn_epoch_length()
         return MISSING
 
-    def stages(self, step: Stages[Batch, Output, Output, User]) -> Firings:
-        """Run the stages of a step; a run that resumes between them is silent up to there."""
-        box, heard = self.box, self.heard
-        stands_at = box.event
-        silent = stands_at is not Events.ITERATION_STARTED and stands_at in tuple(step.events)
-        value: object = box.state
-        for part in step.parts:
-            if not isinstance(part, _EVENTS):
-                given, value = value, _called(part, value)
-                if type(value) is State:
-                    require_value(part, value, given)
-                del given
-                continue
-            is_heard = part.name in heard
-            if silent:
-                silent = part != stands_at
-                if silent or box.failure is not Failure.AT_EVENT:
-                    continue
-                box.failure, box.firing = None, is_heard
-            elif part.attr is None:
-                box.counts, box.event, box.firing = box.counted(part), part, is_heard
-            elif is_heard:
-                box.event, box.firing = part, True
-            if is_heard:
-                box.payload = value
-                yield part
-        box.payload = None
-        output = cast("Output", value)
-        box.event, box.firing, box._output = _DONE, _DONE.name in heard, output
-
-    def plain_step(self) -> FiringStep[Batch, Output, User] | None:
-        """Call a step that takes the state; stand at ITERATION_COMPLETED with what it returns.
-
-        Returns:
-            The generator that the step is, of which nothing has run yet, or None.
-        """
-        box = self.box
-        picture: State[Batch, Output, User] = new_object(State)
-        set_fields(picture, box.__dict__.copy())
-        try:
-            result = self.step(picture)
-        except (StopIteration, GeneratorExit) as error:
-            raise Leaked(error) from None
-        except (TypeError, AttributeError) as error:
-            if "'State'" in str(error):
-                note(error, f"step {describe(self.step)} gets a State. {_OF_A_BATCH}")
-            raise
-        if (
-            type(result) is State
-            and result._notes is box._notes
-            and result.batches == box.batches
-            and result.iteration == box.iteration
-            and result.epoch == box.epoch
-        ):
-            # What `take` does, a call less.
-            registers = result.__dict__.copy()
-            registers["event"] = _DONE
-            box.__dict__, box.firing = registers, _DONE.name in self.heard
-            return None
-        if isinstance(result, Generator):
-            return result
-        self.take(result, _DONE)
-        return None
-
-    def take(self, made: object, event: AnyEvent, number: int = 0) -> None:
-        """Stand at an event with the state that a step has made.
-
-        Args:
-            made: the state.
-            event: ITERATION_COMPLETED, or an event that the step fires.
-            number: of those that the step fires in this iteration, which one that is.
-        """
-        box = self.box
-        if type(made) is not State:
-            raise TypeError(
-                f"step {describe(self.step)} returned {type(made).__name__}; a step returns a "
-                f"State. {_OF_A_BATCH}"
-            )
-        if (
-            made.iteration != box.iteration
-            or made.epoch != box.epoch
-            or made.batches != box.batches
-            or made._notes is not box._notes
-        ):
-            owner = f"step {describe(self.step)}"
-            made = accepted(box.state, made, owner, ("iteration", "epoch", "batches"))
-        registers = made.__dict__.copy()
-        registers["event"] = event
-        if number != box._notes.fired:
-            registers["_notes"] = box.noting(fired=number)
-        if number and event.attr is None:
-            registers["counts"] = box.counted(event)
-        box.__dict__, box.firing = registers, event.name in self.heard
-
-    def fire_of_step(self, step: FiringStep[Batch, Output, User]) -> Firings:
-        """Run a step that fires events; a run that resumes within it is silent up to there."""
-        box = self.box
-        stands_at = box.event
-        silent = 0 if stands_at is _BEGUN else box._notes.fired
-        number = 0
-        answer: State[Batch, Output, User] | None = None
-        made: object = None
-        try:
-            while True:
-                try:
-                    asked = next(step) if answer is None else step.send(answer)
-                except StopIteration as end:
-                    made = end.value
-                    break
-                except GeneratorExit as error:
-                    raise Leaked(error) from None
-                event, answer = self.asked(asked)
-                number += 1
-                if number > silent:
-                    self.require_newest(answer, number)
-                    self.take(answer, event, number)
-                elif number == silent:
-                    if event != stands_at:
-                        raise ValueError(self.is_impure(number, event))
-                    if box.failure is Failure.AT_EVENT:
-                        box.failure, box.firing = None, event.name in self.heard
-                if box.firing:
-                    yield event
-                if number >= silent:
-                    answer = box.state
-        finally:
-            step.close()
-        if number < silent:
-            raise ValueError(self.is_impure(number + 1, None))
-        self.require_newest(made, number + 1)
-        self.take(made, _DONE)
-
-    def asked(self, asked: object) -> tuple[Event, State[Batch, Output, User]]:
-        """Take what a step yields apart, or refuse it."""
-        match asked:
-            case (Event() as event, State() as state) if event.name not in phases.PHASES:
-                if event in self.own:
-                    return event, state
-                raise ValueError(
-                    f"step {describe(self.step)} fires {event!r}, which the loop does not know; "
-                    "register it: loop.register(event)"
-                )
-        raise TypeError(
-            f"step {describe(self.step)} yields {asked!r}; to fire an event of your own, write "
-            "state = yield event, state"
-        )
-
-    def require_newest(self, made: object, number: int) -> None:
-        """Refuse a state from before the last firing, whose handlers would be forgotten."""
-        if isinstance(made, State) and made._notes.fired != number - 1:
-            raise ValueError(
-                f"step {describe(self.step)} goes on with a state from before its last event, "
-                "which forgets what the handlers did; write state = yield event, state"
-            )
-
-    def is_impure(self, number: int, event: Event | None) -> str:
-        """Say that a step does something else than before."""
-        what = "ends before" if event is None else f"fires {event!r} as"
-        return (
-            f"step {describe(self.step)} {what} event {number} of the iteration, where it fired "
-            f"{self.box.event!r} before. A run goes on within a step only if the step does the "
-            "same again; go on from an event before the step or after it"
-        )
-
     def announce(self, event: Event) -> Firings:
         """Stand at an event, and fire it if it is heard."""
         self.box.stand_at(event, firing=event.name in self.heard)
@@ -489,6 +313,7 @@ class _Script(Generic[Batch, Output, User]):
             at = phases.EPOCH_TERMINATED
         if at == phases.EPOCH_TERMINATED and box._exhausted:
             self.source.restart(box)
+        box.payload = None
         if box.requests.terminate_epoch is TerminateEpoch.SILENT:
             box.event = Events.EPOCH_COMPLETED
         else:
@@ -601,14 +426,6 @@ class _Script(Generic[Batch, Output, User]):
                 self.error = _foremost(error, raised.error)
             finally:
                 box.payload = None
-
-
-def _called(function: Callable[..., object], value: object) -> object:
-    """Call a function of the user's within the script."""
-    try:
-        return function(value)
-    except (StopIteration, GeneratorExit) as error:
-        raise Leaked(error) from None
 
 
 def _foremost(error: BaseException | None, again: BaseException) -> BaseException:

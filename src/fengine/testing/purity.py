@@ -21,8 +21,9 @@ from hypothesis.strategies import SearchStrategy
 
 from fengine.core.describe import describe
 from fengine.core.equality import same
-from fengine.core.handlers import AnyHandler, kind_of
+from fengine.core.handlers import AnyHandler
 from fengine.core.missing import MISSING
+from fengine.core.returned import kind_of
 from fengine.core.state import State
 from fengine.core.table import where_in_run
 from fengine.look.differences import diff

@@ -1,0 +1,232 @@
+"""Stepping: how a step runs within an iteration, and what it fires on its way.
+
+A step of the batch alone is called by the script. Others are run here: stages, with events between
+them; a function of the state; and a generator, which fires events of the user's as often as it
+wants. Each leaves the run at ITERATION_COMPLETED, with the output in the box.
+
+A run that goes on within a step runs it again from its start, in silence up to the event that the
+run stands at. Requests of the handlers wait until the step is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Generator
+from typing import Final, Generic, TypeAlias, cast, final
+
+import attrs
+
+from fengine.core.describe import describe
+from fengine.core.events import AnyEvent, Event, Events, PayloadEvent
+from fengine.core.outcome import Failure
+from fengine.core.phases import PHASES
+from fengine.core.returned import accepted
+from fengine.core.state import Batch, Output, State, User, new_object, set_fields
+from fengine.core.steps import Stages, require_value
+from fengine.run.box import Box, Leaked
+from fengine.run.failures import note
+
+FiringStep: TypeAlias = Generator[
+    tuple[Event, State[Batch, Output, User]],
+    State[Batch, Output, User],
+    State[Batch, Output, User],
+]
+Step: TypeAlias = Callable[
+    [State[Batch, Output, User]],
+    State[Batch, Output, User] | FiringStep[Batch, Output, User],
+]
+Firings: TypeAlias = Generator[AnyEvent, None, None]
+
+_BEGUN: Final = Events.ITERATION_STARTED
+_DONE: Final = Events.ITERATION_COMPLETED
+_EVENTS: Final = (Event, PayloadEvent)
+_OF_A_BATCH: Final = "For a function of the batch write Loop(outputs(function))"
+
+
+@final
+@attrs.frozen(eq=False)
+class Stepping(Generic[Batch, Output, User]):
+    """Run a step within an iteration.
+
+    Args:
+        box: the run.
+        step: the step.
+        heard: the names of the events that somebody listens to.
+        own: the events that a generator may fire.
+    """
+
+    box: Box[Batch, Output, User]
+    step: Step[Batch, Output, User]
+    heard: Container[str]
+    own: Container[object]
+
+    def stages(self, step: Stages[Batch, Output, Output, User]) -> Firings:
+        """Run the stages of a step; a run that resumes between them is silent up to there."""
+        box, heard = self.box, self.heard
+        stands_at = box.event
+        silent = stands_at is not Events.ITERATION_STARTED and stands_at in tuple(step.events)
+        value: object = box.state
+        for part in step.parts:
+            if not isinstance(part, _EVENTS):
+                given, value = value, _called(part, value)
+                if type(value) is State:
+                    require_value(part, value, given)
+                del given
+                continue
+            is_heard = part.name in heard
+            if silent:
+                silent = part != stands_at
+                if silent or box.failure is not Failure.AT_EVENT:
+                    continue
+                box.failure, box.firing = None, is_heard
+            elif part.attr is None:
+                box.counts, box.event, box.firing = box.counted(part), part, is_heard
+            elif is_heard:
+                box.event, box.firing = part, True
+            if is_heard:
+                box.payload = value
+                yield part
+        box.payload = None
+        output = cast("Output", value)
+        box.event, box.firing, box._output = _DONE, _DONE.name in heard, output
+
+    def plain_step(self) -> FiringStep[Batch, Output, User] | None:
+        """Call a step that takes the state; stand at ITERATION_COMPLETED with what it returns.
+
+        Returns:
+            The generator that the step is, of which nothing has run yet, or None.
+        """
+        box = self.box
+        picture: State[Batch, Output, User] = new_object(State)
+        set_fields(picture, box.__dict__.copy())
+        try:
+            result = self.step(picture)
+        except (StopIteration, GeneratorExit) as error:
+            raise Leaked(error) from None
+        except (TypeError, AttributeError) as error:
+            if "'State'" in str(error):
+                note(error, f"step {describe(self.step)} gets a State. {_OF_A_BATCH}")
+            raise
+        if (
+            type(result) is State
+            and result._notes is box._notes
+            and result.batches == box.batches
+            and result.iteration == box.iteration
+            and result.epoch == box.epoch
+        ):
+            # What `_take` does, a call less.
+            registers = result.__dict__.copy()
+            registers["event"] = _DONE
+            box.__dict__, box.firing = registers, _DONE.name in self.heard
+            return None
+        if isinstance(result, Generator):
+            return result
+        self._take(result, _DONE)
+        return None
+
+    def _take(self, made: object, event: AnyEvent, number: int = 0) -> None:
+        """Stand at an event with the state that a step has made.
+
+        Args:
+            made: the state.
+            event: ITERATION_COMPLETED, or an event that the step fires.
+            number: of those that the step fires in this iteration, which one that is.
+        """
+        box = self.box
+        if type(made) is not State:
+            raise TypeError(
+                f"step {describe(self.step)} returned {type(made).__name__}; a step returns a "
+                f"State. {_OF_A_BATCH}"
+            )
+        if (
+            made.iteration != box.iteration
+            or made.epoch != box.epoch
+            or made.batches != box.batches
+            or made._notes is not box._notes
+        ):
+            owner = f"step {describe(self.step)}"
+            made = accepted(box.state, made, owner, ("iteration", "epoch", "batches"))
+        registers = made.__dict__.copy()
+        registers["event"] = event
+        if number != box._notes.fired:
+            registers["_notes"] = box.noting(fired=number)
+        if number and event.attr is None:
+            registers["counts"] = box.counted(event)
+        box.__dict__, box.firing = registers, event.name in self.heard
+
+    def generator(self, step: FiringStep[Batch, Output, User]) -> Firings:
+        """Run a step that fires events; a run that resumes within it is silent up to there."""
+        box = self.box
+        stands_at = box.event
+        silent = 0 if stands_at is _BEGUN else box._notes.fired
+        number = 0
+        answer: State[Batch, Output, User] | None = None
+        made: object = None
+        try:
+            while True:
+                try:
+                    asked = next(step) if answer is None else step.send(answer)
+                except StopIteration as end:
+                    made = end.value
+                    break
+                except GeneratorExit as error:
+                    raise Leaked(error) from None
+                event, answer = self._asked(asked)
+                number += 1
+                if number > silent:
+                    self._require_newest(answer, number)
+                    self._take(answer, event, number)
+                elif number == silent:
+                    if event != stands_at:
+                        raise ValueError(self._impure(number, event))
+                    if box.failure is Failure.AT_EVENT:
+                        box.failure, box.firing = None, event.name in self.heard
+                if box.firing:
+                    yield event
+                if number >= silent:
+                    answer = box.state
+        finally:
+            step.close()
+        if number < silent:
+            raise ValueError(self._impure(number + 1, None))
+        self._require_newest(made, number + 1)
+        self._take(made, _DONE)
+
+    def _asked(self, asked: object) -> tuple[Event, State[Batch, Output, User]]:
+        """Take what a step yields apart, or refuse it."""
+        match asked:
+            case (Event() as event, State() as state) if event.name not in PHASES:
+                if event in self.own:
+                    return event, state
+                raise ValueError(
+                    f"step {describe(self.step)} fires {event!r}, which the loop does not know; "
+                    "register it: loop.register(event)"
+                )
+        raise TypeError(
+            f"step {describe(self.step)} yields {asked!r}; to fire an event of your own, write "
+            "state = yield event, state"
+        )
+
+    def _require_newest(self, made: object, number: int) -> None:
+        """Refuse a state from before the last firing, whose handlers would be forgotten."""
+        if isinstance(made, State) and made._notes.fired != number - 1:
+            raise ValueError(
+                f"step {describe(self.step)} goes on with a state from before its last event, "
+                "which forgets what the handlers did; write state = yield event, state"
+            )
+
+    def _impure(self, number: int, event: Event | None) -> str:
+        """Say that a step does something else than before."""
+        what = "ends before" if event is None else f"fires {event!r} as"
+        return (
+            f"step {describe(self.step)} {what} event {number} of the iteration, where it fired "
+            f"{self.box.event!r} before. A run goes on within a step only if the step does the "
+            "same again; go on from an event before the step or after it"
+        )
+
+
+def _called(function: Callable[..., object], value: object) -> object:
+    """Call a function of the user's within the script."""
+    try:
+        return function(value)
+    except (StopIteration, GeneratorExit) as error:
+        raise Leaked(error) from None
