@@ -290,10 +290,10 @@ def test_runs_are_compared_as_they_go() -> None:
 def test_a_run_that_ends_earlier_is_named() -> None:
     moments = list(LOOP.iterate([1], user=Mine()))
     short = list(itertools.islice(moments, 3))
-    assert "the second run ends ahead of moment 4, Events.GET_BATCH_COMPLETED" in str(
+    assert "the second run ends before moment 4, Events.GET_BATCH_COMPLETED" in str(
         first_difference(moments, short)
     )
-    assert "the first run ends ahead of moment 4" in str(first_difference(short, moments))
+    assert "the first run ends before moment 4" in str(first_difference(short, moments))
 
 
 # A recorder is made for a loop, and says what else it cannot be.

@@ -160,7 +160,7 @@ class _Called(Generic[Batch, Output, User]):
 @final
 @attrs.frozen(repr=False)
 class _Fired(Generic[Batch, Output, User]):
-    """Note an event behind its handlers."""
+    """Note an event after its handlers."""
 
     recorder: Recorder[Batch, Output, User]
     event: AnyEvent

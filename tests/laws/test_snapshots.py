@@ -246,8 +246,8 @@ def test_a_run_that_was_stopped_stays_stopped() -> None:
     [
         ({}, "one of them"),
         ({"max_epochs": 3, "max_iters": 9}, "one of them"),
-        ({"max_epochs": 1}, "max_epochs=1 is behind the run, which is at number 2"),
-        ({"max_iters": 5}, "max_iters=5 is behind the run, which is at number 6"),
+        ({"max_epochs": 1}, "max_epochs=1 ends before the run, which is at number 2"),
+        ({"max_iters": 5}, "max_iters=5 ends before the run, which is at number 6"),
         ({"max_epochs": 0}, "max_epochs=0 is too small"),
     ],
     ids=["none", "both", "epochs", "iterations", "zero"],

@@ -50,7 +50,7 @@ def test_a_training_whose_parts_are_named_is_exact() -> None:
 
 def test_what_is_not_named_is_found() -> None:
     found = complaint(lambda: training("model"))
-    assert "resumed behind Events.ITERATION_COMPLETED, firing 6 of " in found
+    assert "resumed after Events.ITERATION_COMPLETED, firing 6 of " in found
     assert "at epoch 1, iteration 1" in found
     assert "state.output: " in found
     assert "belongs into Loop(..., external=...)" in found

@@ -207,9 +207,9 @@ def every(
 
     Args:
         n: the stride, at least 1.
-        after: begin behind this number: the first firing that counts is `after + 1`.
+        after: begin after this number: the first firing that counts is `after + 1`.
         before: hold only at numbers below this one.
-        of: count the firings of the whole "run", or anew in each "epoch".
+        of: count the firings of the whole "run", or from 1 again in each "epoch".
 
     Raises:
         TypeError: an argument is not an integer.
@@ -316,7 +316,7 @@ def asks_for_numbers(filter: Filter) -> bool:
 
 
 def counts_within_epoch(filter: Filter) -> bool:
-    """Tell whether some part of a filter numbers the firings anew in each epoch."""
+    """Tell whether some part of a filter numbers the firings from 1 again in each epoch."""
     return "epoch" in _spans(filter)
 
 

@@ -317,7 +317,7 @@ class State(Generic[Batch, Output, User]):
         ):
             if limit is not None and limit < reached:
                 raise ValueError(
-                    f"{name}={limit} is behind the run, which is at number {reached}; give a "
+                    f"{name}={limit} ends before the run, which is at number {reached}; give a "
                     "larger one, or an earlier state"
                 )
         return attrs.evolve(state, limits=limits)

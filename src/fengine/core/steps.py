@@ -151,7 +151,7 @@ class Stages(Generic[Batch, Output, Value, User]):
         Raises:
             TypeError: `stage` cannot take one value.
         """
-        require_callable(stage, "a stage behind the first", "value", or_class=True)
+        require_callable(stage, "a stage after the first", "value", or_class=True)
         return Stages((*self.parts, stage), self._contexts)
 
     def emit(self, event: Event | PayloadEvent[Value]) -> Stages[Batch, Output, Value, User]:

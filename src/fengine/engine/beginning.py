@@ -129,7 +129,7 @@ def check_progress(name: str, value: int, reached: int) -> None:
     if value < reached:
         raise ValueError(
             f"{name}={value} is less than the {reached} that the run has reached already; give a "
-            f"larger one, or set engine.state.{name} = None to start anew"
+            f"larger one, or set engine.state.{name} = None to start again"
         )
 
 
@@ -151,7 +151,7 @@ def _length(
             raise ValueError(
                 f"epoch_length={given} is given, but the run to go on with has "
                 f"epoch_length={known}; give the same, or set engine.state.max_epochs = None to "
-                "start anew"
+                "start again"
             )
         feed.has_learned_length &= given is None
         return known

@@ -2,7 +2,7 @@
 
 The rules of the Engine API: a handler is tried with the engine as its first argument, then without.
 A first parameter named `engine` always is an engine: one given at registration, else the one that
-fires. What the event adds comes behind the engine and before the arguments given at registration; a
+fires. What the event adds comes after the engine and before the arguments given at registration; a
 handler that has no room for it goes without. A handler whose signature cannot be read, as of some
 builtins, gets the arguments given at registration and nothing else.
 """

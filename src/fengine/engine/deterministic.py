@@ -2,7 +2,7 @@
 
 Each pass over the data begins from a seed of its own, and a pass over a DataLoader draws its order
 before anything else. So the batches of a resumed pass are those of the pass that was left, and the
-random states saved there can be set behind that without deciding the order anew.
+random states saved there can be set after that without deciding the order again.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class DeterministicEngine(Engine):
     A run that is resumed within a pass goes on with the random states of `random`, torch, numpy and
     CUDA that `state_dict` saved. Not reproduced are what a `generator` of a DataLoader or sampler
     gives, which is left alone, what worker processes draw in a pass that is resumed or where they
-    are persistent, and the order of the passes behind `terminate_epoch`.
+    are persistent, and the order of the passes after `terminate_epoch`.
 
     Where CUDA is available, a run turns its deterministic algorithms on.
 
@@ -162,11 +162,11 @@ class DeterministicEngine(Engine):
 
     @override
     def _setup_engine(self) -> None:
-        """Begin iteration over the data behind the batches of a resumed run, as it left them."""
+        """Begin iteration over the data after the batches of a resumed run, as it left them."""
         _warn_of_sampler(self.state)
         iteration, epoch_length = self.state.iteration, self.state.epoch_length
         self._dataloader_iter = self._from_iteration(iteration)
-        # Behind a terminated run too: the epoch goes on where the batches do.
+        # After a terminated run too: the epoch goes on where the batches do.
         self._init_iter = iteration % epoch_length if epoch_length else iteration
         rng_states = getattr(self.state, "rng_states", None)
         if rng_states is not None and _seen_of_pass(self.state, iteration):
@@ -183,7 +183,7 @@ class DeterministicEngine(Engine):
         super()._setup_dataloader_iter()
 
     def _from_iteration(self, iteration: int) -> Iterator[Any]:
-        """Begin the pass that an iteration is in, behind the batches in front of it."""
+        """Begin the pass that an iteration is in, after the batches before it."""
         data = self.state.dataloader
         if data is None:
             raise RuntimeError(

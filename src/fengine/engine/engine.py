@@ -316,7 +316,7 @@ class Engine:
 
         Args:
             event_name: the event.
-            *event_args: passed to the handlers behind the engine.
+            *event_args: passed to the handlers after the engine.
             **event_kwargs: passed to the handlers.
         """
         inside = self._fengine
@@ -327,7 +327,7 @@ class Engine:
     # Requests.
 
     def terminate(self, skip_completed: bool = False) -> None:
-        """End the run: after the current iteration, or at the next event behind it.
+        """End the run: after the current iteration, or at the next event after it.
 
         Args:
             skip_completed: leave COMPLETED out.
@@ -341,7 +341,7 @@ class Engine:
         self.should_terminate = "skip_completed" if _wished(skip_completed) else True
 
     def terminate_epoch(self, skip_epoch_completed: bool = False) -> None:
-        """End the epoch: after the current iteration, or at the next event behind it.
+        """End the epoch: after the current iteration, or at the next event after it.
 
         Args:
             skip_epoch_completed: leave EPOCH_COMPLETED out.
@@ -528,7 +528,7 @@ class Engine:
         """Run the process function over the data.
 
         A run that is not done goes on: one that was interrupted from that very point, any other one
-        with its next epoch. A run that is done, and has no larger limit now, starts anew.
+        with its next epoch. A run that is done, and has no larger limit now, starts again.
 
         Args:
             data: batches that can be iterated again and again, such as a list or a DataLoader;

@@ -69,7 +69,7 @@ class CallableEventWithFilter:
 
         Args:
             event_filter: called with the engine and the count; tells whether handlers run.
-            every: run at every n-th count; with `after`, counted from the first one behind it.
+            every: run at every n-th count; with `after`, counted from the first one after it.
             once: run at this count, or at each of these.
             before: run at counts below this.
             after: run at counts above this.
@@ -132,7 +132,7 @@ class CallableEventWithFilter:
     def every_before_and_after_event_filter(
         every: int, before: int | None = None, after: int | None = None
     ) -> Callable[[Any, int], bool]:
-        """Make a filter that holds at every n-th count behind `after`, below `before`."""
+        """Make a filter that holds at every n-th count after `after`, below `before`."""
         return Stride(every, before, after or 0)
 
     @staticmethod

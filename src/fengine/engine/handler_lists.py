@@ -164,7 +164,7 @@ class Filtered(_Named):
 
 
 def original(handler: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the user's handler behind what the table holds for it."""
+    """Return the user's handler that an entry of the table stands for."""
     # A profiler of pytorch-ignite puts a wrapper around it.
     for held in (handler, getattr(handler, "__wrapped__", None)):
         if isinstance(held, Filtered | Adapted):

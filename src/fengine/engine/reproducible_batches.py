@@ -24,7 +24,7 @@ _SAMPLING: Final = ("batch_size", "shuffle", "sampler", "batch_sampler", "drop_l
 
 
 class ReproducibleBatchSampler(BatchSampler):
-    """Draw all indices of a pass at its beginning, and begin behind the first batches if asked.
+    """Draw all indices of a pass at its beginning, and begin after the first batches if asked.
 
     Args:
         batch_sampler: gives the indices of each batch.

@@ -12,7 +12,7 @@ from fengine.engine.handler_lists import original
 def _check_signature(
     fn: Callable[..., Any], fn_description: str, *args: Any, **kwargs: Any
 ) -> None:
-    """Refuse a function, or the handler behind one with a filter, that cannot be called so.
+    """Refuse a function, or the handler within one with a filter, that cannot be called so.
 
     Raises:
         TypeError: `fn` is not callable.

@@ -26,7 +26,7 @@ class Patience:
 
     Args:
         best: the score of the last improvement.
-        since: how many scores have come behind it; 0 where the last one is the best.
+        since: how many scores have come after it; 0 where the last one is the best.
 
     >>> Patience()
     Patience(best=-inf, since=0)

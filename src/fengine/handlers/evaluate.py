@@ -1,6 +1,6 @@
 """Evaluate: a handler that runs another loop and keeps its metrics.
 
-The other loop is a value, so each evaluation begins anew and nothing has to be reset.
+The other loop is a value, so each evaluation begins again and nothing has to be reset.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def evaluate(
 
     Args:
         loop: its handlers put their results into `state.metrics`.
-        batches: the data of the evaluation; it is read anew each time.
+        batches: the data of the evaluation; it is read again each time.
         user: the record that each evaluation begins with.
         prefix: put before the name of each metric.
 

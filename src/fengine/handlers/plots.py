@@ -1,6 +1,6 @@
 """Plots: curves over the epochs of a run, as a PNG file.
 
-Drawing is an effect: use it behind a run, or in a `tap`. It needs matplotlib, of the extra `plots`,
+Drawing is an effect: use it after a run, or in a `tap`. It needs matplotlib, of the extra `plots`,
 which is imported when something is drawn. Figures are made directly, so neither a window system nor
 the figures of pyplot are touched.
 """

@@ -99,7 +99,7 @@ class ProgressBar:
         return state
 
     def following(self, loop: Loop[Batch, Output, User]) -> Loop[Batch, Output, User]:
-        """Give a loop with this bar behind the handlers that it has; see `progress`."""
+        """Give a loop with this bar after the handlers that it has; see `progress`."""
         return (
             loop.on(Events.EPOCH_STARTED, self._begin)
             .on(Events.ITERATION_COMPLETED, self._advance)
@@ -111,9 +111,9 @@ class ProgressBar:
 def progress(
     loop: Loop[Batch, Output, User], *, file: TextIO | None = None
 ) -> Loop[Batch, Output, User]:
-    """Give a loop with a bar that follows each epoch and is wiped away behind it.
+    """Give a loop with a bar that follows each epoch and is wiped away after it.
 
-    What handlers print at EPOCH_COMPLETED comes behind the bar where they are registered later.
+    What handlers print at EPOCH_COMPLETED comes after the bar where they are registered later.
     Two runs of the loop at once share the bar.
 
     Args:

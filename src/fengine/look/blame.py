@@ -29,7 +29,7 @@ class Write:
 
     Args:
         by: the handler, or "the step" or "the loop".
-        event: the event at which the handler was called, or behind the step or the loop.
+        event: the event at which the handler was called, or the one after the step or the loop.
         epoch: the epoch.
         iteration: the iteration.
         difference: the part, before and after.

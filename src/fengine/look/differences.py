@@ -121,7 +121,7 @@ class Divergence:
         """Say where it is, and what differs there."""
         if self.one is None or self.other is None:
             which, ended = (self.other, "first") if self.one is None else (self.one, "second")
-            return f"the {ended} run ends ahead of moment {self.number}, {_place(which)}"
+            return f"the {ended} run ends before moment {self.number}, {_place(which)}"
         place = _place(self.one)
         return f"moment {self.number}, {place}, is the first that differs\n{self.differences}"
 

@@ -110,7 +110,7 @@ MOVES: Final = (
     Move("no batch", "", "end of epoch", silent=True),
     Move("get_batch_completed", "", "iteration_started"),
     Move("iteration_started", "", "iteration_completed"),
-    # Behind the step.
+    # After the step.
     Move("iteration_completed", "terminate", "terminate"),
     Move("iteration_completed", "terminate_epoch", "terminate_single_epoch"),
     Move("iteration_completed", "interrupt", "interrupt", forgets="interrupt"),

@@ -35,7 +35,7 @@ class Data:
         return self.kind not in ("iterator", "generator")
 
     def fresh(self) -> Iterable[Batch] | None:
-        """Make the data anew, as for `Loop.run`."""
+        """Make the data again, as for `Loop.run`."""
         batches: list[Batch] = [*range(self.size)]
         match self.kind:
             case "list":

@@ -151,7 +151,7 @@ _STANDINGS: Final = {
 
 
 def termination_table() -> str:
-    """Tabulate, as Markdown, what fires behind each way to stop, at each event.
+    """Tabulate, as Markdown, what fires after each way to stop, at each event.
 
     >>> print(termination_table())
     | what | at | `DOCUMENTED` fires | `IGNITE_0_5_5` fires |
@@ -178,7 +178,7 @@ def termination_table() -> str:
 
 
 def _fired(event: str, way: _Way, semantics: Semantics) -> str:
-    """Say what fires behind the handlers of an event, until the run ends or goes on as it would."""
+    """Say what fires after the handlers of an event, until the run ends or goes on as it would."""
     standing = _STANDINGS.get(event, Standing(event)).asking(way.requests)
     known = dict.fromkeys(CONDITIONS, False) | {"data": True, "batch": True}
     known |= {"at once": not semantics.finish_iteration} | dict.fromkeys(way.holds, True)

@@ -43,7 +43,7 @@ class HandlerMachine(RuleBasedStateMachine):
         loop: the loop with the handlers, and a step that makes their outputs.
         batches: a strategy of the batches.
         user: the user's record to begin with.
-        moment: the event that fired last, with the state behind it; None before the first.
+        moment: the event that fired last, with the state after it; None before the first.
 
     >>> from fengine import outputs
     >>> from hypothesis import settings

@@ -236,7 +236,7 @@ class Program:
         return self.loop().run(self.data.fresh(), user=Map(), **attrs.asdict(self.limits))
 
     def iterate(self, after: Played | None = None) -> Iterator[Moment[Batch, Output, Seen]]:
-        """Run step by step on fresh data, from the start or from behind a state."""
+        """Run step by step on fresh data, from the start or from after a state."""
         loop, batches = self.loop(), self.data.fresh()
         if after is not None:
             return loop.iterate(batches, after=after, replay=True)

@@ -36,15 +36,15 @@ def assert_resume_exact(
 ) -> None:
     """Assert that a run can be stopped at events, and goes on as if it had not been.
 
-    The run is made once without a stop. Then, for each boundary, everything is built anew, as in a
+    The run is made once without a stop. Then, for each boundary, everything is built again, as in a
     new process, and goes on from what was written there: the same events have to follow, with equal
-    states, and leave what `Loop(..., external=...)` names equal. Behind an event that pauses the
+    states, and leave what `Loop(..., external=...)` names equal. After an event that pauses the
     run there is no boundary, since a resumed run goes on where that one ends; nor is there one
     within the step of a loop that names something outside the state, which the step has changed.
 
     Args:
         build: gives the loop, the data, and the further arguments of `Loop.iterate`, each time new.
-        boundaries: behind which firings to stop, by their numbers from 1, or "all".
+        boundaries: after which firings to stop, by their numbers from 1, or "all".
         write: writes a snapshot, by default with pickle.
         read: reads what `write` has written, for a loop.
         replay: as for `Loop.resume`.
@@ -95,7 +95,7 @@ def assert_resume_exact(
         if found:
             state = whole[number - 1].state
             raise AssertionError(
-                f"resumed behind {whole[number - 1].event!r}, firing {number} of {len(whole)}, at "
+                f"resumed after {whole[number - 1].event!r}, firing {number} of {len(whole)}, at "
                 f"epoch {state.epoch}, iteration {state.iteration}, the run is not the one that "
                 f"was not stopped:\n{found}\nWhat it changes outside the state belongs into "
                 "Loop(..., external=...), and the data must give the same batches again"

@@ -32,7 +32,7 @@ from fengine.testing.automaton import (
 @final
 @attrs.frozen
 class Fired:
-    """Note that an event fired, and what is known of the run behind its handlers.
+    """Note that an event fired, and what is known of the run after its handlers.
 
     Args:
         event: the name of the event.
@@ -71,13 +71,13 @@ def assert_word(
         semantics: when stops act; None: either way.
         data: whether the run has data; None if that is unknown.
         emitted: own events that the stages of the step emit, in their order.
-        start: the name of the event behind which a run was resumed.
+        start: the name of the event after which a run was resumed.
         complete: the trace goes to the end of the run; False: it may stop anywhere.
 
     Raises:
         AssertionError: it is none; the message says at which place and why.
         TypeError: something in the trace is none of these, or the trace is a lone name.
-        ValueError: no run can be resumed behind `start`.
+        ValueError: no run can be resumed after `start`.
 
     >>> from fengine import Loop, outputs
     >>> assert_word(Loop(outputs(abs)).iterate([-1, -2], max_epochs=2))
@@ -121,7 +121,7 @@ def follow(
         known: the conditions whose answer is known at any time.
 
     Returns:
-        Where the run may stand behind the trace.
+        Where the run may stand after the trace.
 
     Raises:
         AssertionError: nowhere: no run leaves this trace.

@@ -24,7 +24,7 @@ class TensorBatches(Generic[*Tensors]):
     """Give the rows of some tensors in batches, each a tuple with a part of every tensor.
 
     Iteration over them is a pass, and begins the next one each time, from 0 on. A Loop says itself
-    which pass it begins, each run with 0, and goes on within one at no cost for the batches behind.
+    which pass it begins, each run with 0, and goes on within one at no cost for earlier batches.
     For another order in another run give another seed.
 
     Laws: the batches of the passes 0, 1, ... hold what `DataLoader(TensorDataset(*tensors),
@@ -72,7 +72,7 @@ class TensorBatches(Generic[*Tensors]):
         self._next_pass = 0
         # The order that was asked for last, with its number.
         self._drawn: tuple[int, Tensor] | None = None
-        # The generator ahead of some passes, for whoever goes through them one by one.
+        # The generator before some passes, for whoever goes through them one by one.
         self._ahead: dict[int, Tensor] = {}
 
     @override
@@ -105,7 +105,7 @@ class TensorBatches(Generic[*Tensors]):
         return self.iterate_from(0)
 
     def iterate_from(self, place: int) -> Iterator[tuple[*Tensors]]:
-        """Begin the next pass behind its first batches; a Loop that goes on does so."""
+        """Begin the next pass after its first batches; a Loop that goes on does so."""
         order = None if self.seed is None else self._order(self.seed, self._next_pass)
         self._next_pass += 1
         return self._batches(order, place)

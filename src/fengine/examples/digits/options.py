@@ -13,7 +13,7 @@ class Options:
         epochs: how many at most.
         batch_size: images in a batch; the last one of an epoch may have fewer.
         learning_rate: of the optimizer.
-        patience: epochs without a better accuracy behind which the training ends.
+        patience: epochs without a better accuracy after which the training ends.
         seed: decides all that is drawn at random.
     """
 

@@ -121,7 +121,7 @@ class Played:
 
     Args:
         program: the program.
-        runs: what was seen of its calls; none behind one that did not end.
+        runs: what was seen of its calls; none after one that did not end.
         state: the state of the engine.
         semantics: when stops have to act; None: either way will do.
 
@@ -158,7 +158,7 @@ def play(
 
 
 class _Player:
-    """Stand behind the handlers and the step of one engine."""
+    """Be the handlers and the step of one engine."""
 
     def __init__(self, program: EngineProgram, make: MakeEngine, events: Any) -> None:
         self.program = program
