@@ -388,7 +388,7 @@ def test_a_payload_is_dropped_with_its_event() -> None:
     assert loop.run([1, 2]).status is Status.COMPLETED
 
 
-# Data that has more to give than it said, and breaks there: behind the end, nobody asked for it.
+# Data that has more to give than it said, and breaks there: after the end, nobody asked for it.
 
 
 class Surprising:
@@ -405,7 +405,7 @@ class Surprising:
             self.fetched += 1
             yield batch
         self.fetched += 1
-        raise OSError("broken behind the end")
+        raise OSError("broken after the end")
 
 
 def test_data_that_breaks_behind_its_end_fails_no_run() -> None:

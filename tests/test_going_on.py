@@ -106,7 +106,7 @@ def test_what_a_run_refuses_a_resumed_run_refuses_too(event: Event) -> None:
         loop.run([1, 2])
     assert not hasattr(caught.value, "__notes__")
     moment = next(m for m in loop.iterate([1, 2]) if m.event is event)
-    if event is not Events.COMPLETED:  # nothing obeys requests behind it
+    if event is not Events.COMPLETED:  # nothing obeys requests after it
         with pytest.raises(RequestError):
             LOOP.resume(moment.state, [1, 2])
 

@@ -233,7 +233,7 @@ def test_a_loader_in_an_unknown_order_is_refused(make: Callable[[], Any]) -> Non
         LOOP.iterate(make(), after=state)
     LOOP.resume(state, make(), replay=True)
     LOOP.resume(LOOP.run([1, 2, 3]), make())  # nothing of it is read
-    LOOP.resume(moments_of([1, 2, 3])[1].state, make())  # nothing is behind
+    LOOP.resume(moments_of([1, 2, 3])[1].state, make())  # nothing is left to read
 
 
 # Other data can only be read again.

@@ -1,6 +1,6 @@
 """Contenders with the identity step: the same handlers in a `Loop`, an `Engine` and pytorch-ignite.
 
-Each is made ahead of its runs, and then runs over any data, for any number of epochs. It is made of
+Each is made before its runs, and then runs over any data, for any number of epochs. It is made of
 the modules that it is given, so that two versions of fengine can be compared. torch and
 pytorch-ignite are imported only where they are used, so that the core can be measured without them.
 """

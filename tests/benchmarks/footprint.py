@@ -43,13 +43,13 @@ def measure_imports(effort: Effort, have: frozenset[str]) -> Section:
         imports.append(ENGINE_OF_OURS)
         imports += [pair for pair, module in OTHERS.items() if module in have]
     found: dict[tuple[str, str], list[float]] = {pair: [] for pair in imports}
-    for module, behind in imports:
-        import_seconds(module, behind)  # which compiles what was not yet
+    for module, after in imports:
+        import_seconds(module, after)  # which compiles what was not yet
     order, shuffle = list(imports), random.Random(0).shuffle
     for _ in range(effort.imports):
         shuffle(order)
-        for module, behind in order:
-            found[module, behind].append(import_seconds(module, behind))
+        for module, after in order:
+            found[module, after].append(import_seconds(module, after))
     spreads = {pair: Spread.of(seconds) for pair, seconds in found.items()}
     return Section(
         "Imports",
@@ -59,10 +59,10 @@ def measure_imports(effort: Effort, have: frozenset[str]) -> Section:
             [
                 (
                     module,
-                    f"import {behind}" if behind else "bare Python",
+                    f"import {after}" if after else "bare Python",
                     *spread_cells(s, MILLI, 0),
                 )
-                for (module, behind), s in spreads.items()
+                for (module, after), s in spreads.items()
             ],
             texts=2,
         ),
@@ -84,11 +84,11 @@ def measure_imports(effort: Effort, have: frozenset[str]) -> Section:
     )
 
 
-def import_seconds(module: str, behind: str) -> float:
+def import_seconds(module: str, after: str) -> float:
     """Time the import of a module in a new interpreter that has imported another one before."""
     return float(
         _output(
-            f"import gc, time{behind and ', ' + behind}; gc.collect(); gc.disable(); "
+            f"import gc, time{after and ', ' + after}; gc.collect(); gc.disable(); "
             f"began = time.process_time(); import {module}; print(time.process_time() - began)"
         )
     )

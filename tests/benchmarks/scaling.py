@@ -116,7 +116,7 @@ def _by_power(
     """Cut one run at 1, 2, ... 9 times each power of ten; give the cost within each power."""
     powers = [10**exponent for exponent in range(2, round(math.log10(length)))]
     marks = [power * times for power in powers for times in range(1, 10)]
-    # The collector stays on: what such a long run leaves behind would pile up without it.
+    # The collector stays on: what such a long run leaves would pile up without it.
     with frozen():
         followed = follow(run, (*marks, length - 1), length)
     readings = [*zip((*marks, length - 1), followed, strict=True)]

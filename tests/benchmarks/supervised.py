@@ -27,7 +27,7 @@ TEXT: Final = """\
 quartiles of the differences within a round. How much a second such loop differs shows the noise."""
 TRAINING: Final = """\
 Linear(8, 1), batches of one, on the CPU: zero_grad, forward, loss, backward, step and the loss's
-`.item()`, which the Loop leaves to whoever wants the number; behind all rounds every weight is
+`.item()`, which the Loop leaves to whoever wants the number; after all rounds every weight is
 compared with those of the loop by hand, bit by bit"""
 EVALUATION: Final = """\
 The same model in evaluation mode, without gradients: forward only. It is in training

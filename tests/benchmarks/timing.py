@@ -88,7 +88,7 @@ def frozen() -> Iterator[None]:
 
 
 def in_turns(first: Callable[[], float], second: Callable[[], float]) -> Callable[[], Pair]:
-    """Make one contender of two that run close to each other, each ahead of the other in turn."""
+    """Make one contender of two that run close to each other, each before the other in turn."""
     turned = cycle((False, True))
 
     def contender() -> Pair:

@@ -154,13 +154,13 @@ ONCE_WRONG: Final = {
         (Run(max_epochs=3), Run(before=(Stop("terminate_epoch"), Pause())), Run()),
         (Act("epoch_completed", 1, Pause()),),
     ),
-    "progress loaded behind an error": Program(
+    "progress loaded after an error": Program(
         (Run(), Run(before=(Load(done=2), Save()))), (ERROR,)
     ),
     "progress loaded in a run": Program(
         (Run(max_epochs=3),), (Act("iteration_completed", 1, Load(done=2)),)
     ),
-    "progress loaded behind data": Program(
+    "progress loaded after data": Program(
         (Run(before=(Give(Data("sized", 4), "set_data"), Load(done=2))),)
     ),
 }

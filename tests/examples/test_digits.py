@@ -229,7 +229,7 @@ main([])
     assert list(tmp_path.iterdir()) == []
 
 
-def interrupted(*arguments: str, behind: str, cwd: Path) -> tuple[int, str, str]:
+def interrupted(*arguments: str, after: str, cwd: Path) -> tuple[int, str, str]:
     """Press Ctrl-C once a line that begins so has come; give exit code, output and errors."""
     # Where the tests run in the background Ctrl-C may be ignored, and children inherit that.
     program = (
@@ -247,7 +247,7 @@ def interrupted(*arguments: str, behind: str, cwd: Path) -> tuple[int, str, str]
         output = ""
         for line in process.stdout:
             output += line
-            if line.startswith(behind):
+            if line.startswith(after):
                 process.send_signal(signal.SIGINT)
                 break
         rest, errors = process.communicate(timeout=60)
@@ -257,7 +257,7 @@ def interrupted(*arguments: str, behind: str, cwd: Path) -> tuple[int, str, str]
 @pytest.mark.parametrize("way", [[], ["--engine"]], ids=["functional", "engine"])
 def test_ctrl_c_ends_it_with_what_was_reached(way: list[str], tmp_path: Path) -> None:
     code, output, errors = interrupted(
-        *way, "--epochs=500", "--patience=500", behind="epoch   2/", cwd=tmp_path
+        *way, "--epochs=500", "--patience=500", after="epoch   2/", cwd=tmp_path
     )
     assert (code, errors) == (130, "")
     assert re.search(r"^Interrupted in epoch \d+, iteration \d+\.$", output, re.M)
@@ -267,7 +267,7 @@ def test_ctrl_c_ends_it_with_what_was_reached(way: list[str], tmp_path: Path) ->
 
 
 def test_ctrl_c_in_the_first_epoch_leaves_no_file(tmp_path: Path) -> None:
-    code, output, errors = interrupted("--batch-size=1", behind="Digits:", cwd=tmp_path)
+    code, output, errors = interrupted("--batch-size=1", after="Digits:", cwd=tmp_path)
     assert code == 130
     assert "Traceback" not in errors
     assert "No epoch was completed" in output or "interrupted" in errors

@@ -19,7 +19,7 @@ def identity(batch: Any) -> Any:
 
 
 def rest_of(program: Program, text: str) -> list[object]:
-    """Read a state from text, and list the names and states of the events behind it."""
+    """Read a state from text, and list the names and states of the events after it."""
     state: State[Any, Any, Any] = State.from_dict(
         json.loads(text), events=program.loop().registry, user=Map, output=tuple
     )

@@ -89,7 +89,7 @@ def test_law_9_a_resumed_run_goes_on_like_the_uninterrupted_one(
         if goes_on_elsewhere(moment):
             continue
         rest = record(program.iterate(after=passed_on(moment.state)))
-        assert rest.trace == whole.trace[number:], f"behind {moment.event}, number {number}"
+        assert rest.trace == whole.trace[number:], f"after {moment.event}, number {number}"
         assert rest.moments == whole.moments[number:]
         assert rest.fails_like(whole)
         if whole.error is None:

@@ -93,7 +93,7 @@ def test_a_run_goes_on_from_text_at_every_event(program: Program) -> None:
         state = restored(written(moment.state, with_batch=False), program)
         rest = rest_of(program, state)
         expected = rest_of(program, moment.state)
-        assert rest.moments == expected.moments, f"behind {moment.event}, number {number}"
+        assert rest.moments == expected.moments, f"after {moment.event}, number {number}"
         assert rest.fails_like(expected)
         if not goes_on_elsewhere(moment):
             assert rest.moments == whole.moments[number:]
@@ -197,10 +197,10 @@ def test_a_run_with_other_limits_equals_one_that_had_them_from_its_start(
         if state.event == moment.state.event:
             common = position
             assert state == long.moments[common - 1].state
-        else:  # where limits ended the run, behind its last epoch or iteration
+        else:  # where limits ended the run, after its last epoch or iteration
             common = short.trace.index("terminate" if "terminate" in short.trace else "completed")
         rest = rest_of(program, state)
-        assert rest.moments == long.moments[common:], f"behind {moment.event}, number {position}"
+        assert rest.moments == long.moments[common:], f"after {moment.event}, number {position}"
         assert rest.fails_like(long)
 
 
@@ -210,7 +210,7 @@ def is_behind(state: Played, name: str, number: int) -> bool:
         state.with_limits(**{name: number})
     except ValueError:
         return True
-    # An epoch of unknown length has ended behind the iteration that was to be the last.
+    # An epoch of unknown length has ended after the iteration that was to be the last.
     return name == "max_iters" and state.iteration == number and state.event in AFTER_THE_LAST
 
 

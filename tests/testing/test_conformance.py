@@ -121,7 +121,7 @@ class Deaf(fengine.engine.Engine):
 
 
 class Restarting(fengine.engine.Engine):
-    """Begins anew where it was given more epochs."""
+    """Begins again where it was given more epochs."""
 
     @override
     def run(self, *args: Any, **kwargs: Any) -> Any:

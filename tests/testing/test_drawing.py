@@ -83,7 +83,7 @@ def rows() -> Iterator[tuple[str, str, Semantics, str]]:
 
 
 def fired(what: str, event: str, semantics: Semantics) -> list[str]:
-    """Play a run, and give what fires behind the event, without the last one."""
+    """Play a run, and give what fires after the event, without the last one."""
     limits = LIMITS.get(what, Limits(max_epochs=3, epoch_length=3))
     acts = []
     if event in CAUSES:

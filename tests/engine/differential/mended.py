@@ -1,7 +1,7 @@
 """pytorch-ignite 0.5.5 without the defects that are fixed here; each mend names its rows.
 
 A subclass, so that all the rest is what that version does. What cannot be mended from outside is
-noted in the result, by its row: what comes behind may differ.
+noted in the result, by its row: what comes after may differ.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Mended(Watched):
             self._again = (self.place, name) == ("dataloader_stop_iteration", "get_batch_started")
             self.place = name
         if name == "interrupt" and self._again:
-            self.result.met("R-12")  # behind it, what was announced twice is not announced again
+            self.result.met("R-12")  # after it, what was announced twice is not announced again
         self.fired[event_name] += 1
         super()._fire_event(event_name, *event_args, **event_kwargs)
 
@@ -147,7 +147,7 @@ class Mended(Watched):
         return took
 
     def end_epoch(self) -> None:
-        """Stand behind an epoch, whether EPOCH_COMPLETED fires or not."""
+        """Stand after an epoch, whether EPOCH_COMPLETED fires or not."""
         self.place = "epoch_completed"
 
     @override
@@ -168,8 +168,8 @@ class Mended(Watched):
     def _look(self) -> None:
         """Take note of what the loop overlooks at its checks."""
         limit = self.state.max_iters
-        behind = limit is not None and self.state.iteration > limit
-        if behind and self.place == "iteration_completed":
+        after = limit is not None and self.state.iteration > limit
+        if after and self.place == "iteration_completed":
             self.result.met("R-21")  # until the epoch ends
         if self.should_interrupt and not self.interrupt_resume_enabled:
             self.result.met("C17")  # for ever, in the second copy of the loop

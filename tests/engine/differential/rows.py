@@ -66,7 +66,7 @@ STAND: Final = (
                 Act("get_batch_started", 4, Pause()),
             ),
         ),
-        there="behind a pause at a GET_BATCH_STARTED that fires again behind "
+        there="after a pause at a GET_BATCH_STARTED that fires again after "
         "DATALOADER_STOP_ITERATION, an epoch without a batch ends at once",
         here="DATALOADER_STOP_ITERATION fires once more before it ends",
     ),
@@ -77,7 +77,7 @@ STAND: Final = (
             (Act("iteration_completed", 2, Put("max_iters", 1)),),
         ),
         there="a `max_iters` set below the iteration is overlooked until the epoch ends",
-        here="it ends the run behind the iteration",
+        here="it ends the run after the iteration",
     ),
     Standing(
         "C17",
@@ -103,7 +103,7 @@ STAND: Final = (
             (Act("get_batch_started", 3, Stop("terminate_epoch")),),
         ),
         DOCUMENTED,
-        there="a stop acts behind the event at which it is asked for",
+        there="a stop acts after the event at which it is asked for",
         here="it waits for the end of the iteration, or for a batch that does not come",
     ),
 )

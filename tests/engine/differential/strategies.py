@@ -1,7 +1,7 @@
 """Strategies: programs in which something is likely to go wrong.
 
 What changes the course of a run is drawn more often than the rest, and most runs are possible
-behind those before them. The parts are made once; making them at each draw takes most of the time.
+after those before them. The parts are made once; making them at each draw takes most of the time.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ _calls: Final = st.sampled_from([2, 1, 2, 3, 4])
 
 @st.composite
 def _runs(draw: st.DrawFn) -> tuple[Run, ...]:
-    """Generate calls of run, most of which are possible behind those before them."""
+    """Generate calls of run, most of which are possible after those before them."""
     limits = draw(st.sampled_from([_by_epochs, _by_iterations]))
     length = draw(_length)
     calls = []

@@ -55,7 +55,7 @@ def payload_last() -> object:
 @APIS(
     "B4",
     "arguments of your own at EXCEPTION_RAISED",
-    ("come behind the exception", ["Fault", "tag"]),
+    ("come after the exception", ["Fault", "tag"]),
     ("are bound by `functools.partial`, where you like", ["tag", "Fault"]),
     payload_last,
 )

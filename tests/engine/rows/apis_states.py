@@ -26,7 +26,7 @@ LOOP: Final[AnyLoop] = Loop(outputs(lambda batch: batch))
 
 
 def at_iteration(number: int, data: Any, **limits: Any) -> AnyState:
-    """Give the state behind an iteration of a run."""
+    """Give the state after an iteration of a run."""
     moments = LOOP.iterate(data, **limits)
     event = Events.ITERATION_COMPLETED
     return next(m.state for m in moments if m.event is event and m.state.iteration == number)
@@ -66,8 +66,8 @@ def kept_metrics(side: Side) -> object:
 @APIS(
     "D3 C-03 C-04",
     "`run` with `max_epochs` 2, 2, 3, 1, one after the other",
-    ("runs 2, 2 anew, 1 more, and then raises ValueError", [2, 2, 1, "ValueError"]),
-    ("runs 2, 2, 3, 1: `run` starts anew, `resume` goes on", [2, 2, 3, 1]),
+    ("runs 2, 2 again, 1 more, and then raises ValueError", [2, 2, 1, "ValueError"]),
+    ("runs 2, 2, 3, 1: `run` starts again, `resume` goes on", [2, 2, 3, 1]),
     lambda: [LOOP.run([1], max_epochs=number).epoch for number in (2, 2, 3, 1)],
 )
 def four_runs(side: Side) -> object:
@@ -139,7 +139,7 @@ def stopped(side: Side) -> object:
     "D10 R-23",
     "a run over 0, 1, 2, 3 that was saved in its 2nd iteration",
     ("begins the data again, and stays shifted against it", [0, 1, 2, 3, 0, 1]),
-    ("goes on behind what was read", [2, 3, 0, 1, 2, 3]),
+    ("goes on after what was read", [2, 3, 0, 1, 2, 3]),
     lambda: seen_by(
         lambda loop: loop.resume(at_iteration(2, [0, 1, 2, 3], max_epochs=2), [0, 1, 2, 3])
     ),

@@ -257,7 +257,7 @@ def modes_behind_an_evaluation() -> object:
 
 @APIS(
     "E12",
-    "the model behind an evaluation",
+    "the model after an evaluation",
     ("stays in evaluation mode", [False, False, False]),
     ("has each part in the mode it was in", [True, True, True]),
     modes_behind_an_evaluation,

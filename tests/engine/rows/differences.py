@@ -34,7 +34,7 @@ TABLES: Final[dict[str, Differences]] = {
 
 
 def with_records(rows: Rows, prefix: str) -> Rows:
-    """Give checks, together with those of the records whose ids have a letter and this behind it.
+    """Give checks, together with those of the records whose ids have a letter and this after it.
 
     A row that has both, or more than one record, has them all checked.
     """

@@ -93,7 +93,7 @@ X, Y = torch.ones(2, 3), torch.zeros(2, 1)
 
 
 def trained(side: Side, kind: type[torch.optim.Optimizer] = torch.optim.SGD, **options: Any) -> Any:
-    """Give the state behind one step of a trainer with these options."""
+    """Give the state after one step of a trainer with these options."""
     torch.manual_seed(0)
     model = nn.Linear(3, 1)
     optimizer = kind(model.parameters(), lr=0.1)  # type: ignore[call-arg]  # all of them take it

@@ -44,7 +44,7 @@ class Fact:
 
     Args:
         counter: the attribute of the state that counts it, and its value at the first firing.
-        obeyed: whether a stop that is asked for in it acts right behind it.
+        obeyed: whether a stop that is asked for in it acts right after it.
         without_data: whether it is fired in a run without data too.
         cause: what is done at which firing of which event, so that it is fired in the first epoch.
         adds: what its handlers are given beside the engine.

@@ -86,7 +86,7 @@ def the_last_event_is_what_was_fired_last_whatever_is_written_then() -> None:
 
 
 def flags(side: Side, name: str, ask: Any, at: tuple[str, ...]) -> list[object]:
-    """Give a flag where it is asked for, at some events behind it, and when the run is over."""
+    """Give a flag where it is asked for, at some events after it, and when the run is over."""
     engine, seen = side.engine(), list[object]()
 
     def note() -> None:

@@ -126,7 +126,7 @@ def run_takes_data_and_limits() -> None:
         engines[4].run(epoch_length=4)
         engines[5].run(iter([1, 2, 3]))
         engines[1].run([1, 2], 4)  # goes on
-        engines[0].run([1, 2])  # starts anew
+        engines[0].run([1, 2])  # starts again
         return [(engine.state.epoch, engine.state.iteration) for engine in engines]
 
     everywhere(program, [(1, 2), (4, 8), (2, 2), (2, 3), (1, 4), (1, 3)])

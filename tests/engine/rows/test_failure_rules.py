@@ -45,7 +45,7 @@ def taken(word: str, deed: Deed = fail) -> Any:
     return program
 
 
-REST: Final = f"E EC ES {ONE} BS DS BC IS IC EC C"  # behind the first batch of two
+REST: Final = f"E EC ES {ONE} BS DS BC IS IC EC C"  # after the first batch of two
 TAKEN_WITHIN: Final = {
     "BS1": (f"S ES BS E EC {EPOCH} C", [0, 1]),
     "BC1": (f"S ES BS BC {REST}", [1, 0]),
@@ -77,7 +77,7 @@ def taken_within_an_epoch() -> None:
 
 
 class Breaking:
-    """Data that breaks behind its first batch, the first time."""
+    """Data that breaks after its first batch, the first time."""
 
     def __init__(self) -> None:
         self.broken = False

@@ -102,7 +102,7 @@ EVERYWHERE: Final = ("S1", "ES2", "BS1", "BS4", "BC1", "IS3", "P2", "IC1", "IC4"
 
 @row("R-10")
 def a_pause_at_any_event() -> None:
-    """The words before the pause and behind it are those of the whole run."""
+    """The words before the pause and after it are those of the whole run."""
 
     def paused(side: Side) -> object:
         seen = []

@@ -32,7 +32,7 @@ def report(checks: Mapping[str, Callable[[], None]]) -> None:
 
 
 def reported(module: str, checks: str) -> dict[str, str]:
-    """Run the checks that a module has in a program behind `install`; give what went wrong."""
+    """Run the checks that a module has in a program after `install`; give what went wrong."""
     program = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(module=module, checks=checks)],
         cwd=ROOT,

@@ -37,7 +37,7 @@ class Workflow(Engine):
 
     def run(self):
         state = self.state
-        self.logger.info("%s starts behind iteration %d", state.name, state.iteration)
+        self.logger.info("%s starts after iteration %d", state.name, state.iteration)
         return super().run(data=self.data, max_epochs=state.epochs_wanted)
 
     def _iteration(self, engine, batch):

@@ -1,7 +1,7 @@
 """Small runs, each with a handler or metric of pytorch-ignite, that give what happened as data.
 
 `python -m tests.engine.unmodified.setups` prints what all of them give, as JSON; with `--fengine`
-they run behind `fengine.engine.install()`. A set-up knows nothing of that: it imports what any
+they run after `fengine.engine.install()`. A set-up knows nothing of that: it imports what any
 program imports. So this file imports nothing of pytorch-ignite, and `every` all of the set-ups.
 """
 

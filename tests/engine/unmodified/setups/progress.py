@@ -21,7 +21,7 @@ class Moments(EventEnum):
 
 
 def shown(engine: Engine, runs: int = 1, bar: Any = None, **attached: Any) -> str:
-    """Run an engine behind a progress bar that draws each change; give what it drew."""
+    """Run an engine under a progress bar that draws each change; give what it drew."""
     screen = StringIO()
     always: Any = {"file": screen, "mininterval": 0, "miniters": 1, "ncols": 80, "ascii": True}
     options = always | {"bar_format": TIMELESS} | (bar or {})
