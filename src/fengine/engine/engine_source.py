@@ -21,7 +21,7 @@ from fengine.engine.versions import version_of
 from fengine.engine.wishes import Wishes
 from fengine.run import obeying
 from fengine.run.box import Box, Leaked
-from fengine.run.entering import BUILT_IN, begin_pass
+from fengine.run.entering import begin_pass
 from fengine.run.place import note_restart
 
 AnyBox = Box[Any, Any, dict[str, Any]]
@@ -139,9 +139,8 @@ class EngineSource:
     def _tell_pass(self, number: int) -> None:
         """Tell whatever shuffles the data which pass begins, where the version has it so."""
         self.feed.passes = number
-        data = self.box.user["dataloader"]
-        if type(data) not in BUILT_IN and version_of(self.hooks.semantics).tells_epochs:
-            begin_pass(data, number)
+        if version_of(self.hooks.semantics).tells_epochs:
+            begin_pass(self.box.user["dataloader"], number)
 
     def ran_dry(self, box: AnyBox) -> None:
         """Warn of an epoch without data; end a run that could never end."""

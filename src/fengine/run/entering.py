@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from fengine.core.events import Events
 from fengine.core.missing import MISSING
@@ -54,14 +54,8 @@ def end_of_pass(box: Box[Any, Any, Any], length: int | None) -> End:
     return "unseen" if box.drawn == length else "seen"
 
 
-# Data that holds nothing but its batches, and is nowhere in them.
-BUILT_IN: Final = (list, tuple, range)
-
-
 def begin_pass(data: object, number: int) -> None:
     """Tell whatever shuffles the data which pass over it begins, from 0 on."""
-    if type(data) in BUILT_IN:
-        return
     for part in parts_of(data):
         set_epoch = getattr(part, "set_epoch", None)
         if callable(set_epoch):

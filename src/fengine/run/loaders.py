@@ -46,17 +46,22 @@ def parts_of(data: object) -> list[object]:
     """Return data, and what it takes its batches from: samplers and datasets, the innermost too."""
     parts = [data]
     for part in parts:  # which grows meanwhile
-        found = [getattr(part, name, None) for name in _NAMES_OF_PARTS]
-        several = getattr(part, "datasets", None)  # as in a ConcatDataset
-        found += several if isinstance(several, list | tuple) else []
-        for one in found:
-            if one is not None and len(parts) < _MOST_PARTS and not any(one is p for p in parts):
-                parts.append(one)
+        for name in _NAMES_OF_PARTS:
+            found = getattr(part, name, None)
+            if found is None:
+                continue
+            if name != _SEVERAL:
+                found = (found,)
+            for one in found if isinstance(found, list | tuple) else ():
+                known = any(one is other for other in parts)
+                if one is not None and not known and len(parts) < _MOST_PARTS:
+                    parts.append(one)
     return parts
 
 
 # In the order in which they are told.
-_NAMES_OF_PARTS: Final = ("batch_sampler", "sampler", "dataset")
+_SEVERAL: Final = "datasets"  # as in a ConcatDataset
+_NAMES_OF_PARTS: Final = ("batch_sampler", "sampler", "dataset", _SEVERAL)
 # Data that has any attribute one asks for, such as a mock, has parts without end.
 _MOST_PARTS: Final = 64
 

@@ -23,7 +23,7 @@ from fengine.core.missing import MISSING, Missing
 from fengine.core.requests import Terminate
 from fengine.core.table import where_in_run
 from fengine.run.box import Box, Leaked
-from fengine.run.entering import BUILT_IN, begin_pass, end_of_pass, entered, go_on_at
+from fengine.run.entering import begin_pass, end_of_pass, entered, go_on_at
 from fengine.run.failures import note
 from fengine.run.place import is_under_way, note_restart
 
@@ -91,6 +91,14 @@ class DataExhausted(ValueError):
         return DataExhausted, (self.got, self.wanted)
 
 
+# The iterator after a pass, and what fetches from it.
+_ENDED: Final[Iterator[Any]] = iter(())
+
+
+def _no_more() -> Missing:
+    return MISSING
+
+
 def _not_open() -> Missing:
     raise RuntimeError("there is no iterator to fetch from; open begins one, and close gives it up")
 
@@ -134,7 +142,7 @@ class DataSource(Generic[Item]):
             elif box._notes.batch_due and not isinstance(self.data, Iterator):
                 self._fetch_due_batch(box)
             elif box._exhausted and box.drawn:
-                self._take_from(iter(()))
+                self._iterator, self.fetch = _ENDED, _no_more
             elif is_under_way(box.state):
                 self._begin(box.drawn, box.passes)
         except (Leaked, StopIteration) as failure:
@@ -155,9 +163,8 @@ class DataSource(Generic[Item]):
 
     def end_pass(self, box: AnyBox) -> None:
         """Let go of an iterator that has ended, and report data with fewer batches than it said."""
-        if type(self.data) not in BUILT_IN:
-            self.close()
-            self._take_from(iter(()))
+        self.close()
+        self._iterator, self.fetch = _ENDED, _no_more
         if self.length is not None and box.drawn < self.length:
             self._report(f"it gave {box.drawn}")
 
@@ -165,15 +172,14 @@ class DataSource(Generic[Item]):
         """Start iteration over the data again."""
         if self.length is not None and (length := length_of(self.data)) != self.length:
             self._report(f"it now says {length}")
-        if type(self.data) in BUILT_IN:
-            self._take_from(iter(self.data))
-            note_restart(box)
-            return
-        unseen = box.drawn == self.length and not isinstance(self.data, Iterator)
-        self._take_from(iter(()))  # workers of a pass that was cut short end before others begin
-        self._begin(0, box.passes + 1)
-        if unseen:
-            self.fetch = self._fetch_first
+        # Workers of a pass that was cut short end before others begin.
+        self._iterator, self.fetch = _ENDED, _no_more
+        begin_pass(self.data, box.passes + 1)
+        iterator = entered(self.data, 0)
+        if box.drawn == self.length and iterator is not self.data:
+            self._iterator, self.fetch = iterator, self._fetch_first
+        else:
+            self._take_from(iterator)
         note_restart(box)
 
     def ran_dry(self, box: AnyBox) -> None:
@@ -224,12 +230,13 @@ class DataSource(Generic[Item]):
         Data that knows its place may still stand there. Then it comes to that end now, and its next
         iteration is a pass.
         """
-        assert self._iterator is not None, "restart has begun it"
-        self._take_from(self._iterator)
-        batch = self.fetch()
+        iterator = self._iterator
+        assert iterator is not None, "restart has begun it"
+        batch = next(iterator, MISSING)
         if batch is MISSING:
-            self._take_from(entered(self.data, 0))
-            batch = self.fetch()
+            iterator = entered(self.data, 0)
+            batch = next(iterator, MISSING)
+        self._take_from(iterator, 1)
         return batch
 
     def _take_position(self, box: AnyBox) -> None:
@@ -257,7 +264,7 @@ class DataSource(Generic[Item]):
         if not drawn:
             self._begin(0, number)
         elif box._exhausted:
-            self._take_from(iter(()))
+            self._iterator, self.fetch = _ENDED, _no_more
         box._batch = batch
 
     def _report(self, finding: str) -> None:
