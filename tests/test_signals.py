@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 import fengine
-from fengine import Event, Events, Loop, Outcome, State, last_state, outputs, stages
+from fengine import Event, Events, Loop, Outcome, State, last_state, outputs, stages, tap
 from fengine.engine import Engine
 from fengine.engine import Events as EngineEvents
 from fengine.training import modes, supervised, supervised_evaluation
@@ -77,6 +77,21 @@ def listening(loop: Loop[int, int, Kept]) -> Loop[int, int, Kept]:
     return loop
 
 
+def doubled(state: Run) -> Run:
+    return state.evolve(user=state.user * 2)
+
+
+def many(loop: Loop[int, int, Kept]) -> Loop[int, int, Kept]:
+    """Add handlers that do not commute, so that none can be left out or run twice unseen."""
+    for handler in (keep, tap(abs_of), doubled, keep, doubled):
+        loop = loop.on(Events.EPOCH_COMPLETED | Events.ITERATION_STARTED(every=2), handler)
+    return loop
+
+
+def abs_of(state: Run) -> int:
+    return abs(state.iteration)
+
+
 def batch_of(state: Run) -> int:
     return state.batch
 
@@ -91,6 +106,7 @@ MIDDLE = Event("middle")
 STEPS: dict[str, Loop[int, int, Kept]] = {
     "of the batch": Loop[int, int, Kept](outputs(double)).on(Events.ITERATION_COMPLETED, keep),
     "heard at each event": listening(Loop(outputs(double))),
+    "of many handlers": many(Loop(outputs(double))),
     "cut": listening(Loop(outputs(double))).on(Events.ITERATION_COMPLETED, cut_second),
     "of the state": Loop[int, int, Kept](
         lambda state: state.evolve(output=2 * state.batch)

@@ -38,7 +38,7 @@ from fengine.core.notes import Notes
 from fengine.core.registration import Others, registrations
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.semantics import DOCUMENTED, Semantics
-from fengine.core.state import Batch, Output, State, User
+from fengine.core.state import Batch, Output, State, User, after_handlers
 from fengine.core.stateful import Stateful
 from fengine.core.steps import Stages, contexts_of
 from fengine.core.table import Compiled, Table
@@ -50,6 +50,7 @@ from fengine.look.plan import Plan
 from fengine.run.box import Box
 from fengine.run.driver import drive
 from fengine.run.failures import keep_state
+from fengine.run.firing import caught_up
 from fengine.run.place import require_place, resumable
 from fengine.run.script import script
 from fengine.run.source import DataSource, NoData, OnExhausted, require_word, source_of
@@ -548,7 +549,7 @@ class Loop(Generic[Batch, Output, User]):
                 "have a signal handler set a flag, and a handler of ITERATION_COMPLETED return "
                 "state.interrupt() where it is set"
             )
-        return taken(self.external, state, data)
+        return taken(self.external, caught_up(state), data)
 
     def _going_on(
         self,
@@ -573,6 +574,8 @@ class Loop(Generic[Batch, Output, User]):
                 "never end; take it from a run, or give it limits: State(..., "
                 "limits=Limits(max_epochs=1))"
             )
+        if state.event is not None and state._handled:
+            state = after_handlers(state, self.table.begun(state.event, state._handled))
         if self.external and is_generator_function(self.step) and is_within_step(state):
             raise ValueError(
                 f"the state stands at {state.event!r}, within the step, which has changed external "

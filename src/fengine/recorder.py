@@ -17,9 +17,11 @@ from typing_extensions import override
 from fengine.core.events import AnyEvent, Events
 from fengine.core.handlers import AnyHandler
 from fengine.core.missing import MISSING
+from fengine.core.phases import fires_beside
 from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.table import Table
+from fengine.core.taking import StandIn
 from fengine.keep.snapshot import taken
 from fengine.look.entry import Entry
 from fengine.loop import Loop
@@ -116,11 +118,10 @@ class Recorder(Generic[Batch, Output, User]):
         handler: AnyHandler[Batch, Output, User] | None,
         state: State[Batch, Output, User],
     ) -> None:
-        if handler is None:
-            self._calls = []
-        elif self._calls[-1][1] is state:
-            return
-        self._calls.append((handler, state))
+        if handler is None or not self._calls:
+            self._calls = [(None, state)]
+        elif self._calls[-1][1] is not state:
+            self._calls.append((handler, state))
 
     def _note_event(self, event: AnyEvent, state: State[Batch, Output, User]) -> None:
         if event is Events.STARTED and self._entries:
@@ -129,7 +130,9 @@ class Recorder(Generic[Batch, Output, User]):
                 "for each run: Recorder(loop)"
             )
         before = self._entries[-1].snapshot if self._entries else None
-        snapshot = taken(self.of.external, self._kept(state), self.data, before)
+        names = state._handled if fires_beside(event.name) else None
+        kept = self._kept(attrs.evolve(state, handled=names))
+        snapshot = taken(self.of.external, kept, self.data, before)
         calls = tuple((handler, self._kept(left)) for handler, left in self._calls)
         self._calls = []
         self._entries.append(Entry(event, snapshot, calls))
@@ -144,11 +147,15 @@ class Recorder(Generic[Batch, Output, User]):
 
 @final
 @attrs.frozen
-class _Called(Generic[Batch, Output, User]):
+class _Called(StandIn, Generic[Batch, Output, User]):
     """Note the state that a handler left."""
 
     recorder: Recorder[Batch, Output, User] = attrs.field(repr=False)
     handler: AnyHandler[Batch, Output, User] | None
+
+    @override
+    def stands_for(self) -> None:
+        """Return None: it only looks on."""
 
     def __call__(
         self, state: State[Batch, Output, User], payload: object = None
@@ -159,11 +166,15 @@ class _Called(Generic[Batch, Output, User]):
 
 @final
 @attrs.frozen(repr=False)
-class _Fired(Generic[Batch, Output, User]):
+class _Fired(StandIn, Generic[Batch, Output, User]):
     """Note an event after its handlers."""
 
     recorder: Recorder[Batch, Output, User]
     event: AnyEvent
+
+    @override
+    def stands_for(self) -> None:
+        """Return None: it only looks on."""
 
     @override
     def __repr__(self) -> str:

@@ -69,12 +69,12 @@ def stop(box: Box[Any, Any, Any]) -> None:
 # What is done to a run in place: the registers that change, by the move that changes them.
 MOVES: dict[str, tuple[Callable[[Box[Any, Any, Any]], object], set[str]]] = {
     "begin_epoch": (
-        lambda box: box.begin_epoch(firing=True),
-        {"epoch", "batches", "event", "_offset", "_counts_before"},
+        lambda box: box.begin_epoch(heard=True),
+        {"epoch", "batches", "event", "_handled", "_offset", "_counts_before"},
     ),
-    "stand_at": (lambda box: box.stand_at(Events.TERMINATE, firing=False), {"event", "counts"}),
+    "stand_at": (lambda box: box.stand_at(Events.TERMINATE, heard=False), {"event", "counts"}),
     "stand at mapped": (
-        lambda box: box.stand_at(Event("chunk", attr="chunk"), firing=False),
+        lambda box: box.stand_at(Event("chunk", attr="chunk"), heard=False),
         {"event"},
     ),
     "learn_epoch_length": (lambda box: box.learn_epoch_length(), {"limits", "_notes"}),

@@ -38,7 +38,7 @@ def test_a_chosen_handler_fails_at_a_chosen_firing() -> None:
     assert (failed.value.place, failed.value.firing) == ("epoch_completed", 2)
     assert any("failing(count_too (test_faults.py:" in note for note in failed.value.__notes__)
     state: AnyState = last_state(failed.value)
-    assert (state.epoch, state.user) == (2, 101)
+    assert (state.epoch, state.user) == (2, 102)
 
 
 def test_the_loop_itself_stays_as_it_is_and_can_go_on_from_there() -> None:

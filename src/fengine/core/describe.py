@@ -12,19 +12,33 @@ from collections.abc import Callable
 
 def describe(function: object) -> str:
     """Name a callable the way its author would look for it: `log_loss (train.py:31)`."""
+    function = _written(function)
+    if not hasattr(function, "__qualname__"):
+        return repr(function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return name_of(function)
+    file = code.co_filename.replace("\\", "/").rpartition("/")[2]
+    return f"{name_of(function)} ({file}:{code.co_firstlineno})"
+
+
+def name_of(function: object) -> str:
+    """Name a callable the same in each process, wherever in its file it stands.
+
+    >>> name_of(dict.fromkeys), name_of(functools.partial(max, 1)), name_of(functools.partial)
+    ('dict.fromkeys', 'max', 'partial')
+    """
+    function = _written(function)
+    name = getattr(function, "__qualname__", None)
+    return str(name or type(function).__qualname__).replace("<locals>.", "")
+
+
+def _written(function: object) -> object:
+    """Return the function that a user has written, without what was wrapped around it."""
     while isinstance(function, functools.partial):
         function = function.func
     function = inspect.unwrap(function) if callable(function) else function
-    function = getattr(function, "__func__", function)
-    name = getattr(function, "__qualname__", None)
-    if name is None:
-        return repr(function)
-    code = getattr(function, "__code__", None)
-    name = name.replace("<locals>.", "")
-    if code is None:
-        return str(name)
-    file = code.co_filename.replace("\\", "/").rpartition("/")[2]
-    return f"{name} ({file}:{code.co_firstlineno})"
+    return getattr(function, "__func__", function)
 
 
 def require_callable(

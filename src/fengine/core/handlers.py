@@ -18,7 +18,7 @@ import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
-from fengine.core.describe import describe, require_callable, required
+from fengine.core.describe import require_callable, required
 from fengine.core.returned import stated
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.taking import Combined, Takes, first_in_need, takes
@@ -83,8 +83,9 @@ class Compose(Combined, Generic[Batch, Output, User]):
         return first_in_need(*zip(self.handlers, self._accepted, strict=True))
 
     @override
-    def __repr__(self) -> str:
-        return f"compose({', '.join(map(describe, self.handlers))})"
+    def in_words(self, word: Callable[[object], str]) -> str:
+        """Say what it is made of, with a word for each part."""
+        return f"compose({', '.join(map(word, self.handlers))})"
 
     def __call__(
         self, state: State[Batch, Output, User], *payload: object
@@ -135,9 +136,10 @@ class When(Combined, Generic[Batch, Output, User]):
         self.__init__(predicates, handler, asked, accepted, whole)
 
     @override
-    def __repr__(self) -> str:
-        opened = "".join(f"when({describe(predicate)}, " for predicate in self.predicates)
-        return f"{opened}{describe(self.handler)}{')' * len(self.predicates)}"
+    def in_words(self, word: Callable[[object], str]) -> str:
+        """Say what it is made of, with a word for each part."""
+        opened = "".join(f"when({word(predicate)}, " for predicate in self.predicates)
+        return f"{opened}{word(self.handler)}{')' * len(self.predicates)}"
 
     def __call__(
         self, state: State[Batch, Output, User], *payload: object
@@ -181,8 +183,9 @@ class Tap(Combined, Generic[Batch, Output, User]):
         return self.effect
 
     @override
-    def __repr__(self) -> str:
-        return f"tap({describe(self.effect)})"
+    def in_words(self, word: Callable[[object], str]) -> str:
+        """Say what it is made of, with a word for each part."""
+        return f"tap({word(self.effect)})"
 
     def __call__(
         self, state: State[Batch, Output, User], *payload: object
@@ -218,8 +221,9 @@ class Focus(Combined, Generic[Batch, Output, Part]):
         return self.handler
 
     @override
-    def __repr__(self) -> str:
-        return f"focus({self.field!r}, {describe(self.handler)})"
+    def in_words(self, word: Callable[[object], str]) -> str:
+        """Say what it is made of, with a word for each part."""
+        return f"focus({self.field!r}, {word(self.handler)})"
 
     def __call__(
         self, state: State[Batch, Output, User], *payload: object

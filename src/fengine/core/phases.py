@@ -142,6 +142,15 @@ def rank_of(name: str | None) -> int:
     return rank
 
 
+def fires_beside(name: str) -> bool:
+    """Tell whether an event fires beside the order, while the state stays at the one before it.
+
+    >>> fires_beside("exited"), fires_beside("completed"), fires_beside("chunk_started")
+    (True, False, False)
+    """
+    return name in PHASES and PHASES[name].rank is None
+
+
 def is_counted(name: str, attr: str | None) -> bool:
     """Tell whether the loop counts the firings of an event one by one, for nothing else does.
 

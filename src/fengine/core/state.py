@@ -122,6 +122,8 @@ class State(Generic[Batch, Output, User]):
     _drawn_before: int = attrs.field(default=0, alias="drawn_before")
     # Whether this pass has come to its end, and the next one has not begun:
     _exhausted: bool = attrs.field(default=False, alias="exhausted")
+    # Which handlers of the event had run as the state was made; None where there are none to run:
+    _handled: tuple[str, ...] | None = attrs.field(default=None, alias="handled", eq=False)
     # What seldom changes. A state that is made of new fields, as by attrs.evolve, is of no run:
     _notes: Notes = attrs.field(default=Notes(), alias="notes", converter=unmarked)
 
@@ -390,7 +392,7 @@ class State(Generic[Batch, Output, User]):
 
     def __setstate__(self, fields: dict[str, Any]) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
-        fields = dict(fields)
+        fields = {"_handled": None, **fields}
         ledger = fields.pop("ledger", None)
         if ledger is not None:
             fields |= ledger.fields()
@@ -441,6 +443,13 @@ def state_of(fields: dict[str, Any]) -> State[Any, Any, Any]:
 def of_run(state: State[Batch, Output, User], run: int | None) -> State[Batch, Output, User]:
     """Return a state as one that was made in a run."""
     return _replaced(state, "_notes", attrs.evolve(state._notes, run=run))
+
+
+def after_handlers(
+    state: State[Batch, Output, User], names: tuple[str, ...]
+) -> State[Batch, Output, User]:
+    """Return a state as one that was made after the named handlers of its event had run."""
+    return _replaced(state, "_handled", names)
 
 
 def _replaced(
@@ -497,4 +506,5 @@ def _before_end(state: State[Batch, Output, User]) -> State[Batch, Output, User]
         counts=counts,
         status=Status.RUNNING,
         failure=None,
+        handled=None,
     )

@@ -19,9 +19,18 @@ from fengine.core.events import AnyEvent, PayloadEvent
 from fengine.core.filters import Filter, asks_for_numbers
 from fengine.core.handler_order import ordered, require_others
 from fengine.core.handlers import AnyHandler
-from fengine.core.phases import PHASES, Fires, has_batch_to_come, is_counted, rank_of
+from fengine.core.missing import MISSING
+from fengine.core.phases import (
+    PHASES,
+    Fires,
+    fires_beside,
+    has_batch_to_come,
+    is_counted,
+    rank_of,
+)
 from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, User
+from fengine.core.taking import name_of_handler
 
 
 @final
@@ -86,6 +95,29 @@ class Table(Generic[Batch, Output, User]):
         require_others(self.registrations)
         return self.in_order()
 
+    def begun(self, event: AnyEvent, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the names of the first handlers of an event, which have run already.
+
+        Args:
+            event: the event.
+            names: those that a state has, perhaps of a run with others that only looked on.
+
+        Raises:
+            ValueError: the handlers of the table begin with others.
+        """
+        wanted = [name for name in names if name]
+        known = [name_of_handler(one.handler) for one in self.in_order().get(event.name, ())]
+        named = [place for place, name in enumerate(known) if name]
+        if [known[place] for place in named[: len(wanted)]] != wanted:
+            found = ", ".join(known[place] for place in named) or "none"
+            raise ValueError(
+                f"the state was taken at {event!r}, after {', '.join(wanted)} had run there, and "
+                f"going on runs the handlers after them. This loop has {found} there: give it the "
+                "same ones first, in that order, or go on from a state that was taken after all of "
+                "them"
+            )
+        return tuple(known[: named[len(wanted) - 1] + 1]) if wanted else ()
+
     def compiled(self) -> Compiled[Batch, Output, User]:
         """Return the handlers of `for_run()` in groups, by the name of their event.
 
@@ -95,34 +127,51 @@ class Table(Generic[Batch, Output, User]):
         Raises:
             ValueError: as for `for_run`.
         """
-        return {
-            name: (isinstance(registrations[0].event, PayloadEvent), _grouped(registrations))
-            for name, registrations in self.for_run().items()
-        }
+        return {name: _listening(registrations) for name, registrations in self.for_run().items()}
 
 
-# A filter, whether it asks for numbers only, and the handlers under it.
-Group: TypeAlias = tuple[Filter | None, bool, tuple[AnyHandler[Batch, Output, User], ...]]
+# A filter, whether it asks for numbers only, the handlers under it, and the names of all handlers
+# of the event up to the last of those; none where the event fires beside the order.
+Group: TypeAlias = tuple[
+    Filter | None, bool, tuple[AnyHandler[Batch, Output, User], ...], tuple[str, ...]
+]
 Groups: TypeAlias = tuple[Group[Batch, Output, User], ...]
-# By the name of the event: whether its handlers take a payload, and they in groups.
-Compiled: TypeAlias = Mapping[str, tuple[bool, Groups[Batch, Output, User]]]
+
+
+# Whether an event hands a payload to its handlers, whether it fires beside the order of a run, the
+# handler that is called last (MISSING where that one is called earlier, too), and the handlers.
+Listening: TypeAlias = tuple[bool, bool, object, Groups[Batch, Output, User]]
+# By the name of the event.
+Compiled: TypeAlias = Mapping[str, Listening[Batch, Output, User]]
 
 # What counts the firings of an event where the loop does: handlers cannot change it.
 COUNTED_BY_THE_LOOP: Final = (None, "iteration", "epoch")
 
 
+def _listening(
+    registrations: tuple[Registration[Batch, Output, User], ...],
+) -> Listening[Batch, Output, User]:
+    event, last = registrations[0].event, registrations[-1].handler
+    is_called_once = sum(one.handler is last for one in registrations) == 1
+    beside = fires_beside(event.name)
+    groups = _grouped(registrations, beside=beside)
+    return isinstance(event, PayloadEvent), beside, last if is_called_once else MISSING, groups
+
+
 def _grouped(
-    registrations: Iterable[Registration[Batch, Output, User]],
+    registrations: Iterable[Registration[Batch, Output, User]], *, beside: bool
 ) -> Groups[Batch, Output, User]:
     groups: list[Group[Batch, Output, User]] = []
+    named: tuple[str, ...] = ()
     for registration in registrations:
         filter, handler = registration.filter, registration.handler
+        named = () if beside else (*named, name_of_handler(handler))
         numbers = filter is None or asks_for_numbers(filter)
         kept = registration.event.attr in COUNTED_BY_THE_LOOP
         if groups and groups[-1][0] == filter and (filter is None or (numbers and kept)):
-            groups[-1] = filter, numbers, (*groups[-1][2], handler)
+            groups[-1] = filter, numbers, (*groups[-1][2], handler), named
         else:
-            groups.append((filter, numbers, (handler,)))
+            groups.append((filter, numbers, (handler,), named))
     return tuple(groups)
 
 

@@ -5,11 +5,13 @@ A handler takes the state; at a payload event it may take the payload too, or ma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import final
 
 import attrs
+from typing_extensions import override
 
-from fengine.core.describe import require_callable
+from fengine.core.describe import describe, name_of, require_callable
 
 
 @final
@@ -35,6 +37,14 @@ class Combined:
 
     __slots__ = ()
     takes: Takes
+
+    def in_words(self, word: Callable[[object], str]) -> str:
+        """Say what it is made of, with a word for each part."""
+        raise AssertionError("each kind has its own")
+
+    @override
+    def __repr__(self) -> str:
+        return self.in_words(describe)
 
     def first_in_need(self) -> object:
         """Return the first part that cannot do without a payload."""
@@ -62,6 +72,27 @@ def takes(handler: object, role: str = "a handler") -> Takes:
     except TypeError:
         return Takes(alone=True, payload=False)
     return Takes(alone=True, payload=True)
+
+
+class StandIn:
+    """Be a handler that stands in a loop for another one, or only looks on.
+
+    A run that goes on knows it by the name of that other one; one that only looks on has no name.
+    """
+
+    __slots__ = ()
+
+    def stands_for(self) -> object:
+        """Return the other handler, or None."""
+        raise AssertionError("each kind has its own")
+
+
+def name_of_handler(handler: object) -> str:
+    """Name a handler the same in each process; "" is one that only looks on."""
+    if isinstance(handler, StandIn):
+        other = handler.stands_for()
+        return "" if other is None else name_of_handler(other)
+    return handler.in_words(name_of_handler) if isinstance(handler, Combined) else name_of(handler)
 
 
 def require_handler(handler: object, role: str, *given: str) -> None:

@@ -79,7 +79,7 @@ def forget_run(box: AnyBox) -> None:
     """Stand before a run, with the counters, the limits and the values of the user kept."""
     fresh = vars(Record())
     fresh.update({name: getattr(box, name) for name in _KEPT})
-    box.__dict__, box.firing = fresh, False
+    box.__dict__ = fresh
 
 
 _KEPT: Final = ("iteration", "epoch", "_batch", "_output", "user", "metrics", "limits")

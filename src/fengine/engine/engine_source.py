@@ -122,9 +122,9 @@ class EngineSource:
         stopped = box.event is CoreEvents.DATALOADER_STOP_ITERATION and self.announced
         if stopped and self.hooks.last_event_name != Events.DATALOADER_STOP_ITERATION:
             box._batch = MISSING
-            box.event, box.firing = CoreEvents.GET_BATCH_STARTED, True
+            box.event, box._handled = CoreEvents.GET_BATCH_STARTED, ()
             _guarded(lambda: self.hooks._fire_event(Events.GET_BATCH_STARTED))
-            box.firing = False
+            box._handled = None
             self.wishes.take(box)
             obeying.obey(box, finish_iteration=self.hooks.semantics.finish_iteration)
         note_restart(box)

@@ -130,7 +130,7 @@ class Running:
                 call(self._lists[name], self._engine)
         else:
             self._fire_rarely(event)
-        self._box.firing = False
+        self._box._handled = None
         if self._wishes.posted:
             self._wishes.take(self._box)
 

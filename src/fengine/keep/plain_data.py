@@ -34,12 +34,14 @@ from fengine.keep.readers import (
     excerpt,
     flag,
     integer,
+    list_of,
     map_of,
     number,
     one_of,
     optional,
     read_fields,
     record,
+    text,
 )
 from fengine.run.place import without_batch
 
@@ -77,8 +79,15 @@ def written(
 
 
 _COUNTERS: Final = ("iteration", "epoch", "batches")
+
+
+def _names_of_handlers(state: State[Any, Any, Any]) -> list[str] | None:
+    """Return the names of the handlers that have run, but of none that only looked on."""
+    return None if state._handled is None else [name for name in state._handled if name]
+
+
 # What stands in the "ledger" of the data, with the field that it is: the notes of the loop.
-_NOTES: Final = {
+_NOTES: Final[dict[str, Callable[[State[Any, Any, Any]], Any]]] = {
     "status": attrgetter("status"),
     "attributes": attrgetter("attributes"),
     "counts_before": attrgetter("_counts_before"),
@@ -91,9 +100,14 @@ _NOTES: Final = {
     "failure": attrgetter("failure"),
     "has_data": attrgetter("_notes.has_data"),
     "length_of_data": attrgetter("_notes.length_of_data"),
+    "handled": _names_of_handlers,
 }
 # Notes that version 0.1 did not have, which are left out where they say nothing.
-_LATER_NOTES: Final = {"length_of_data": False, "fired": 0}
+_LATER_NOTES: Final = {
+    "length_of_data": False,
+    "fired": 0,
+    "handled": None,
+}
 
 
 def read(
@@ -213,6 +227,7 @@ def _ledger(events: EventRegistry) -> Reader:
         has_data=flag,
         fired=integer(0),
         length_of_data=flag,
+        handled=optional(list_of(text)),
     )
     return lambda value, path: whole(
         {**_LATER_NOTES, **value} if isinstance(value, Mapping) else value, path
@@ -262,6 +277,8 @@ def _refuse_impossible_place(fields: Mapping[str, Any]) -> None:
     name = None if event is None else event.name
     if name in PHASES and PHASES[name].rank is None:
         raise SnapshotError("event", f"no state stands at {name}, which fires aside")
+    if ledger.handled is not None and (name is None or ledger.status.has_ended):
+        raise SnapshotError("ledger.handled", f"no handler is to run at {name} of this run")
     rank = rank_of(name)
     if ledger.status is Status.COMPLETED and rank != phases.COMPLETED:
         raise SnapshotError("ledger.status", f"is completed, but the event is {name}")

@@ -156,6 +156,17 @@ def map_of(reader: Reader, events: EventRegistry | None = None) -> Reader:
     return read
 
 
+def list_of(reader: Reader) -> Reader:
+    """Make the reader of a list, which is read as a tuple."""
+
+    def read(value: object, path: str) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            refuse(value, path, "a list")
+        return tuple(reader(part, _join(path, place)) for place, part in enumerate(value))
+
+    return read
+
+
 def record(kind: Callable[..., object], **readers: Reader) -> Reader:
     """Make the reader of a dict that holds the fields of a record."""
     return lambda value, path: kind(**read_fields(value, path, readers))

@@ -19,6 +19,7 @@ around it. The moves of each iteration are in the script.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
 from typing import Any, Final, Generic, final
 
 import attrs
@@ -42,8 +43,11 @@ class Box(Generic[Batch, Output, User]):
         state: the run to begin or to go on with.
 
     Attributes:
-        firing: whether the handlers of the event that the run stands at are still to run.
+        beside: whether the handlers of EXITED are still to run.
         called: whether one of them has been called, where an exception came in between.
+        left: goes through the handlers that are being called; those still to call.
+        made: what those that have been called have made of the run; None if they have made nothing.
+        named: the names of all handlers of the event up to the last of those, or none.
         payload: what the event that is being fired hands to its handlers.
         number: runs are numbered as they begin; the register `_notes` has it in every picture.
         answered: how many failures of the run have been answered.
@@ -55,7 +59,17 @@ class Box(Generic[Batch, Output, User]):
     (7, 8)
     """
 
-    __slots__ = ("__dict__", "answered", "called", "firing", "number", "payload")
+    __slots__ = (
+        "__dict__",
+        "answered",
+        "beside",
+        "called",
+        "left",
+        "made",
+        "named",
+        "number",
+        "payload",
+    )
 
     iteration: int
     epoch: int
@@ -76,10 +90,14 @@ class Box(Generic[Batch, Output, User]):
     _offset: int
     _drawn_before: int
     _exhausted: bool
+    _handled: tuple[str, ...] | None
     _notes: Notes
 
     def __init__(self, state: State[Batch, Output, User]) -> None:
-        self.firing = self.called = False
+        self.beside = self.called = False
+        self.left: Iterator[object] = iter(())
+        self.made: State[Batch, Output, User] | None = None
+        self.named: tuple[str, ...] = ()
         self.payload: object = None
         self.number = next(RUNS)
         self.answered = 0
@@ -127,21 +145,21 @@ class Box(Generic[Batch, Output, User]):
         """Tell whether the limits are reached."""
         return self.limits.are_reached(self.epoch, self.iteration)
 
-    def begin_epoch(self, *, firing: bool) -> None:
+    def begin_epoch(self, *, heard: bool) -> None:
         """Stand at EPOCH_STARTED of the next epoch, for which no batch has been fetched."""
-        self.epoch, self.batches, self._offset, self._counts_before, self.event, self.firing = (
+        self.epoch, self.batches, self._offset, self._counts_before, self.event, self._handled = (
             self.epoch + 1,
             0,
             self.drawn,
             self.counts,
             Events.EPOCH_STARTED,
-            firing,
+            () if heard else None,
         )
 
-    def stand_at(self, event: AnyEvent, *, firing: bool) -> None:
+    def stand_at(self, event: AnyEvent, *, heard: bool) -> None:
         """Stand at an event, and count its firing if the loop does."""
         counts = self.counted(event) if is_counted(event.name, event.attr) else self.counts
-        self.counts, self.event, self.firing = counts, event, firing
+        self.counts, self.event, self._handled = counts, event, () if heard else None
 
     def counted(self, event: AnyEvent) -> Map[str, int]:
         """Return the counts with one more firing of an event."""
@@ -164,6 +182,8 @@ class Box(Generic[Batch, Output, User]):
 
 # Tells a run that began within another one from one that came after it, and nothing else.
 RUNS: Final = itertools.count()
+# The runs that are under way, by their number.
+RUNNING: Final[dict[int | None, Box[Any, Any, Any]]] = {}
 _REQUESTS: Final = ("terminate", "terminate_epoch", "interrupt", "recovery")
 
 

@@ -107,8 +107,8 @@ def keep_state(error: BaseException, box: Box[Any, Any, Any]) -> None:
 def last_state(error: BaseException) -> State[object, object, object]:
     """Return the last complete state of the run that an exception left.
 
-    It holds the work of every handler of earlier events, and of none of the event that failed.
-    `Loop.resume` goes on there: a failed event fires again, a failed step runs again.
+    It holds the work of every handler that has returned. `Loop.resume` goes on there: a failed
+    handler is called again, and those after it; a failed step runs again.
 
     Raises:
         LookupError: the exception did not come out of a run, or is a copy of one that did.

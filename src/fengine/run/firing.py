@@ -1,33 +1,49 @@
 """Dispatcher: a fold of the run over the handlers of an event.
 
 This is the one place where handlers are called. A picture of the run is taken where somebody looks,
-and threaded through the handlers. The registers are written once, when all handlers have run: so a
-run whose handler fails stands where it stood before them.
+and threaded through the handlers. What a handler has returned stays, whatever happens to the ones
+after it: the registers are written before the next one is called, with the names of those that have
+run. So a run that goes on from the registers calls the others.
+
+At an event beside the order they are written once, when all have run, and nothing counts them: such
+an event is not fired again where a run goes on.
 """
 
 from __future__ import annotations
 
+import operator
 from typing import Any, Final, Generic, cast, final
 
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent
 from fengine.core.filters import Filter
 from fengine.core.handlers import AnyHandler
+from fengine.core.phases import fires_beside
 from fengine.core.returned import accepted, stated
-from fengine.core.state import Batch, Output, State, User, new_object, set_fields
+from fengine.core.state import (
+    Batch,
+    Output,
+    State,
+    User,
+    after_handlers,
+    new_object,
+    set_fields,
+)
 from fengine.core.table import (
     COUNTED_BY_THE_LOOP,
     Compiled,
+    Groups,
     count,
     count_in_epoch,
     where_in_run,
 )
-from fengine.run.box import Box
+from fengine.run.box import RUNNING, Box
 from fengine.run.failures import note_failure
 
+# Where a run stands, for whoever asks whether a state stands there.
+_PLACE: Final = ("iteration", "epoch", "batches", "event", "counts", "_notes")
 # No firing has this number.
 _UNKNOWN: Final = -1
-_NOBODY: Final = False, ()
 
 
 @final
@@ -64,14 +80,26 @@ class Dispatcher(Generic[Batch, Output, User]):
             BaseException: whatever a handler raised, with a note that says which one and where.
         """
         box = self._box
-        state: State[Batch, Output, User] | None = None
-        before: State[Batch, Output, User] | None = None
-        wanted: Filter | None = None
-        handler: AnyHandler[Batch, Output, User] | None = None
+        listening = self._table.get(event.name)
+        if listening is None:
+            if not fires_beside(event.name):
+                box._handled = None
+            box.beside = False
+            return
+        state: State[Batch, Output, User] | None
+        before: State[Batch, Output, User] | None
+        wanted: Filter | None
+        handler: AnyHandler[Batch, Output, User] | None
+        handlers: tuple[AnyHandler[Batch, Output, User], ...]
+        upto: tuple[str, ...]
+        state = before = wanted = handler = None
         number = in_epoch = _UNKNOWN
+        handlers = upto = ()
+        carries, beside, last, groups = listening
+        if box._handled and not beside:
+            groups = _without(groups, len(box._handled))
         try:
-            carries, groups = self._table.get(event.name, _NOBODY)
-            for filter, numbers, handlers in groups:
+            for filter, numbers, handlers, upto in groups:
                 wanted = filter
                 if filter is not None:
                     if number == _UNKNOWN or event.attr not in COUNTED_BY_THE_LOOP:
@@ -84,10 +112,14 @@ class Dispatcher(Generic[Batch, Output, User]):
                     state = before = new_object(State)
                     set_fields(state, box.__dict__.copy())
                 if filter is not None:
-                    if not numbers and not filter.holds(number, in_epoch, state):
-                        continue
+                    if not numbers:
+                        box.named = ()
+                        if not filter.holds(number, in_epoch, state):
+                            continue
                     wanted = None
-                for handler in handlers:
+                left = iter(handlers)
+                box.left, box.named = left, upto
+                for handler in left:
                     result: object = handler(state, box.payload) if carries else handler(state)
                     if result is not state:
                         if (
@@ -101,14 +133,88 @@ class Dispatcher(Generic[Batch, Output, User]):
                             where = f" from {event!r} {where_in_run(state)}"
                             made = stated(handler, cast("State[Any, Any, Any]", result), where)
                             result = accepted(state, made, f"handler {describe(handler)}")
-                        state = result
-            if state is None or state is before:
-                box.firing = False
+                        if handler is last or beside:
+                            state = result
+                        else:
+                            state = box.made = _handled_by(handled(box), result, state)
+            if beside:
+                self._end_beside(None if state is before else state)
+            elif state is None or state is before:
+                box._handled = None
             else:
-                box.__dict__, box.firing = state.__dict__.copy(), False
+                registers = state.__dict__.copy()
+                registers["_handled"] = None
+                box.__dict__, box.made = registers, None
         except BaseException as error:
             box.called = handler is not None or wanted is not None
+            if not beside and box._handled is not None:
+                have_run = () if handler is None else handled(box)[:-1]
+                if wanted is not None:
+                    have_run = upto[: len(upto) - len(handlers)]
+                _keep(box, have_run)
             role, called = ("handler", handler) if wanted is None else ("filter", wanted)
             said = f"in {role} {describe(called)} of {event!r} {where_in_run(box)}"
             note_failure(error, said, box)
             raise
+
+    def _end_beside(self, state: State[Batch, Output, User] | None) -> None:
+        """End an event beside the order, of which the handlers have made another state, or none."""
+        box = self._box
+        if state is None:
+            box.beside = False
+        else:
+            box.__dict__, box.beside = state.__dict__ | {"_handled": box._handled}, False
+
+
+def _handled_by(
+    names: tuple[str, ...], made: State[Batch, Output, User], given: State[Batch, Output, User]
+) -> State[Batch, Output, User]:
+    """Return a state that a handler has made as what the named ones have made.
+
+    One that is new is marked as it is; nobody but its maker has seen it.
+    """
+    if made._handled is not given._handled:
+        return after_handlers(made, names)
+    vars(made)["_handled"] = names
+    return made
+
+
+def _keep(box: Box[Any, Any, Any], have_run: tuple[str, ...]) -> None:
+    """Write what handlers have made of the run into the registers, where another one has failed."""
+    made = box if box.made is None else box.made
+    names = max(made._handled or (), have_run, key=len)
+    box.__dict__, box.made = made.__dict__ | {"_handled": names}, None
+
+
+def handled(box: Box[Any, Any, Any]) -> tuple[str, ...]:
+    """Name the handlers that have been called, the newest among them."""
+    return box.named[: len(box.named) - operator.length_hint(box.left)]
+
+
+def caught_up(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+    """Return the state that a handler was given, with the names of all that have run before it.
+
+    They are more than those that had run as the state was made, where some have returned it as it
+    is. Any other state comes back as it is.
+    """
+    box = RUNNING.get(state._notes.run)
+    if box is None or state._handled is None:
+        return state
+    newest = box if box.made is None else box.made
+    if state._handled != newest._handled:
+        return state
+    if any(getattr(state, name) != getattr(box, name) for name in _PLACE):
+        return state
+    names = handled(box)[:-1]
+    if len(names) <= len(state._handled):
+        return state
+    return after_handlers(state, names)
+
+
+def _without(groups: Groups[Batch, Output, User], number: int) -> Groups[Batch, Output, User]:
+    """Leave out the first handlers."""
+    return tuple(
+        (filter, numbers, handlers[max(0, number - len(upto) + len(handlers)) :], upto)
+        for filter, numbers, handlers, upto in groups
+        if number < len(upto)
+    )

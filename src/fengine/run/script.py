@@ -18,8 +18,8 @@ of the Engine, of torch, of clocks or of logs. It warns of nothing.
 Rule 4. No exception of the user's leaves it, but as its return value. It is closed by GeneratorExit
 alone; a GeneratorExit or StopIteration of the user's is carried past the generators as `Leaked`.
 Rule 5. Registers are written as `box` says: what belongs together in one statement, what is let go
-of last. An exception between any two statements then finds a whole run, and `box.firing` says
-whether the handlers of its event are still to run.
+of last. An exception between any two statements then finds a whole run, and `box._handled` says
+which handlers of its event have run, or that there are none to run.
 
 `at` is a rank: the point of the run that is done. A run that is resumed, stopped or recovered
 enters the same lines with another rank. `docs/inside.md` explains each term.
@@ -40,7 +40,7 @@ from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, Terminat
 from fengine.core.state import Batch, Output, User
 from fengine.core.steps import Stages, function_of_batch
 from fengine.run import obeying
-from fengine.run.box import RUNS, Box, Leaked, Raised
+from fengine.run.box import RUNNING, RUNS, Box, Leaked, Raised
 from fengine.run.failures import interrupt_of_workers, note
 from fengine.run.place import note_end_of_pass
 from fengine.run.source import Source
@@ -121,10 +121,12 @@ class _Script(Generic[Batch, Output, User]):
 
     def whole(self) -> Generator[AnyEvent, None, BaseException | None]:
         """Go through a run, whatever comes between two lines of it."""
-        self.box.number = next(RUNS)
-        self.box._notes = self.box.noting(run=self.box.number)
+        box = self.box
+        box.number = next(RUNS)
         try:
-            while not self.box.status.has_ended:
+            RUNNING[box.number] = box
+            box._notes = box.noting(run=box.number)
+            while not box.status.has_ended:
                 try:
                     yield from self.parts()
                     return self.error
@@ -134,11 +136,12 @@ class _Script(Generic[Batch, Output, User]):
                     self.meet(stray)
             return self.error
         finally:
+            RUNNING.pop(box.number, None)
             self.error = self.unanswered = None  # their tracebacks hold this frame
 
     def parts(self) -> Firings:
         """Go through a run part by part, with its jumps, its failures and its end."""
-        while not (self.leaving and not self.box.firing):
+        while not (self.leaving and not self.box.beside):
             try:
                 if self.unanswered is not None:
                     yield from self.fail(self.unanswered)
@@ -180,8 +183,8 @@ class _Script(Generic[Batch, Output, User]):
         if at < phases.EPOCH_STARTED:
             if box.is_done():
                 return phases.TERMINATED
-            box.begin_epoch(firing=Events.EPOCH_STARTED.name in self.heard)
-            if box.firing:
+            box.begin_epoch(heard=Events.EPOCH_STARTED.name in self.heard)
+            if box._handled is not None:
                 yield Events.EPOCH_STARTED
             self.obey()
             at = phases.EPOCH_STARTED
@@ -199,8 +202,8 @@ class _Script(Generic[Batch, Output, User]):
             if at < _GET_BATCH_STARTED:
                 box._batch = MISSING
                 if source.announced:
-                    box.event, box.firing = _FETCHING, _FETCHING.name in heard
-                    if box.firing:
+                    box.event, box._handled = _FETCHING, () if _FETCHING.name in heard else None
+                    if box._handled is not None:
                         yield _FETCHING
                     if box.requests is not NO_REQUESTS:
                         self.obey()
@@ -213,25 +216,25 @@ class _Script(Generic[Batch, Output, User]):
                     batch = yield from self.next_pass(at)
                     if batch is MISSING:
                         return _EPOCH_OVER
-                box._batch, box.batches, box.event, box.firing, box._output = (
+                box._batch, box.batches, box.event, box._handled, box._output = (
                     batch,
                     box.batches + 1,
                     _FETCHED,
-                    source.announced and _FETCHED.name in heard,
+                    () if source.announced and _FETCHED.name in heard else None,
                     MISSING,
                 )
                 del batch
-                if box.firing:
+                if box._handled is not None:
                     yield _FETCHED
                 if box.requests is not NO_REQUESTS and source.announced:
                     self.obey()
             if at < _ITERATION_STARTED:
-                box.iteration, box.event, box.firing = (
+                box.iteration, box.event, box._handled = (
                     box.iteration + 1,
                     _BEGUN,
-                    _BEGUN.name in heard,
+                    () if _BEGUN.name in heard else None,
                 )
-                if box.firing:
+                if box._handled is not None:
                     yield _BEGUN
                 if box.requests is not NO_REQUESTS:
                     self.obey()
@@ -241,7 +244,11 @@ class _Script(Generic[Batch, Output, User]):
                         output = of_batch(box._batch)
                     except (StopIteration, GeneratorExit) as error:
                         raise Leaked(error) from None
-                    box.event, box.firing, box._output = _DONE, _DONE.name in heard, output
+                    box.event, box._handled, box._output = (
+                        _DONE,
+                        () if _DONE.name in heard else None,
+                        output,
+                    )
                     del output
                 elif stages is not None:
                     yield from self.stepping.stages(stages)
@@ -249,7 +256,7 @@ class _Script(Generic[Batch, Output, User]):
                     firings = self.stepping.plain_step()
                     if firings is not None:
                         yield from self.stepping.generator(firings)
-                if box.firing:
+                if box._handled is not None:
                     yield _DONE
                 if box.requests is not NO_REQUESTS:
                     self.obey()
@@ -296,8 +303,8 @@ class _Script(Generic[Batch, Output, User]):
 
     def announce(self, event: Event) -> Firings:
         """Stand at an event, and fire it if it is heard."""
-        self.box.stand_at(event, firing=event.name in self.heard)
-        if self.box.firing:
+        self.box.stand_at(event, heard=event.name in self.heard)
+        if self.box._handled is not None:
             yield event
 
     def end_of_epoch(self, at: int) -> Generator[AnyEvent, None, int]:
@@ -355,11 +362,12 @@ class _Script(Generic[Batch, Output, User]):
             box.status = Status.RUNNING
         if failure is not None and box.requests.recovery is not None:
             return (yield from self.enter(obeying.recovered(box)))
+        if failure is not None:
+            handled = box._handled or () if failure is Failure.AT_EVENT else None
+            box.failure, box._handled = None, handled
         emitted = event is not None and event.name not in phases.PHASES
-        if failure is not None and not (failure is Failure.AT_EVENT and emitted):
-            box.failure, box.firing = None, failure is Failure.AT_EVENT
-            if box.firing and event is not None:
-                yield event
+        if box._handled is not None and event is not None and not emitted:
+            yield event
         # After a pause, and before a run, the requests at the event have been looked at already.
         looked = status not in (Status.RUNNING, Status.FAILED)
         if looked and not obeying.was_asked_since(box, finish_iteration=self.finish_iteration):
@@ -374,11 +382,11 @@ class _Script(Generic[Batch, Output, User]):
     def fail(self, error: BaseException) -> Firings:
         """Fire EXCEPTION_RAISED; find where to go on from, or that the exception stays."""
         box = self.box
-        if box.firing or box.failure is Failure.AT_EVENT:
+        if box._handled is not None or box.failure is Failure.AT_EVENT:
             kind = Failure.AT_EVENT
         else:
             kind = Failure.REFUSED if isinstance(error, RequestError) else Failure.ELSEWHERE
-        box.failure, box.firing = kind, False
+        box.failure = kind
         box.counts = box.counted(Events.EXCEPTION_RAISED)
         if Events.EXCEPTION_RAISED.name in self.heard:
             box.payload = error
@@ -414,15 +422,15 @@ class _Script(Generic[Batch, Output, User]):
             box.status = Status.TERMINATED
         else:
             box.status = Status.COMPLETED
-        self.leaving, box.firing, box.called = True, Events.EXITED.name in self.heard, False
-        if box.firing:
+        self.leaving, box.beside, box.called = True, Events.EXITED.name in self.heard, False
+        if box.beside:
             box.payload = Outcome(box.status, error)
             try:
                 yield Events.EXITED
             except Raised as raised:
                 # Handlers run once: where one has been called, the event is done with.
                 if box.called:
-                    box.firing = False
+                    box.beside = False
                 self.error = _foremost(error, raised.error)
             finally:
                 box.payload = None

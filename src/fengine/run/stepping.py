@@ -17,7 +17,6 @@ import attrs
 
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent, Event, Events, PayloadEvent
-from fengine.core.outcome import Failure
 from fengine.core.phases import PHASES
 from fengine.core.returned import accepted
 from fengine.core.state import Batch, Output, State, User, new_object, set_fields
@@ -73,21 +72,26 @@ class Stepping(Generic[Batch, Output, User]):
                 del given
                 continue
             is_heard = part.name in heard
+            handled = () if is_heard else None
             if silent:
                 silent = part != stands_at
-                if silent or box.failure is not Failure.AT_EVENT:
+                if silent or box._handled is None:
                     continue
-                box.failure, box.firing = None, is_heard
+                is_heard = True
             elif part.attr is None:
-                box.counts, box.event, box.firing = box.counted(part), part, is_heard
+                box.counts, box.event, box._handled = box.counted(part), part, handled
             elif is_heard:
-                box.event, box.firing = part, True
+                box.event, box._handled = part, handled
             if is_heard:
                 box.payload = value
                 yield part
         box.payload = None
         output = cast("Output", value)
-        box.event, box.firing, box._output = _DONE, _DONE.name in heard, output
+        box.event, box._handled, box._output = (
+            _DONE,
+            () if _DONE.name in heard else None,
+            output,
+        )
 
     def plain_step(self) -> FiringStep[Batch, Output, User] | None:
         """Call a step that takes the state; stand at ITERATION_COMPLETED with what it returns.
@@ -116,7 +120,8 @@ class Stepping(Generic[Batch, Output, User]):
             # What `_take` does, a call less.
             registers = result.__dict__.copy()
             registers["event"] = _DONE
-            box.__dict__, box.firing = registers, _DONE.name in self.heard
+            registers["_handled"] = () if _DONE.name in self.heard else None
+            box.__dict__ = registers
             return None
         if isinstance(result, Generator):
             return result
@@ -147,11 +152,12 @@ class Stepping(Generic[Batch, Output, User]):
             made = accepted(box.state, made, owner, ("iteration", "epoch", "batches"))
         registers = made.__dict__.copy()
         registers["event"] = event
+        registers["_handled"] = () if event.name in self.heard else None
         if number != box._notes.fired:
             registers["_notes"] = box.noting(fired=number)
         if number and event.attr is None:
             registers["counts"] = box.counted(event)
-        box.__dict__, box.firing = registers, event.name in self.heard
+        box.__dict__ = registers
 
     def generator(self, step: FiringStep[Batch, Output, User]) -> Firings:
         """Run a step that fires events; a run that resumes within it is silent up to there."""
@@ -175,12 +181,9 @@ class Stepping(Generic[Batch, Output, User]):
                 if number > silent:
                     self._require_newest(answer, number)
                     self._take(answer, event, number)
-                elif number == silent:
-                    if event != stands_at:
-                        raise ValueError(self._impure(number, event))
-                    if box.failure is Failure.AT_EVENT:
-                        box.failure, box.firing = None, event.name in self.heard
-                if box.firing:
+                elif number == silent and event != stands_at:
+                    raise ValueError(self._impure(number, event))
+                if number >= silent and box._handled is not None:
                     yield event
                 if number >= silent:
                     answer = box.state

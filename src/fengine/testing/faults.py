@@ -19,6 +19,7 @@ from fengine.core.phases import PHASES, Fires
 from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.table import Table, count
+from fengine.core.taking import StandIn
 from fengine.loop import Loop
 from fengine.testing.program import Fault
 
@@ -127,13 +128,18 @@ def with_handlers(
 
 @final
 @attrs.frozen(repr=False)
-class _Failing(Generic[Batch, Output, User]):
+class _Failing(StandIn, Generic[Batch, Output, User]):
     """Raise at one firing, and call the handler at the others."""
 
     handler: AnyHandler[Batch, Output, User]
     event: AnyEvent
     firing: int
     error: Error
+
+    @override
+    def stands_for(self) -> object:
+        """Return the handler that is called where nothing fails."""
+        return self.handler
 
     @override
     def __repr__(self) -> str:
