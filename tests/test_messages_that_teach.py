@@ -31,6 +31,15 @@ def set_own() -> None:
     state.best = 3
 
 
+def test_a_run_that_was_asked_to_end_says_so_where_it_is_to_go_on() -> None:
+    stopped = LOOP.on(Events.EPOCH_COMPLETED(once=2), State.terminate).run([1, 2], max_epochs=5)
+    for state in (stopped, stopped.with_limits(max_epochs=9)):
+        with pytest.warns(UserWarning, match=r"asked to end at epoch 2, iteration 4.*Recorder"):
+            assert LOOP.resume(state, [1, 2]) is state
+    whole = LOOP.run([1, 2], max_epochs=5)
+    assert LOOP.resume(whole, [1, 2]) is whole
+
+
 MISTAKES: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     "user is set": (set_user, AttributeError, r"state\.evolve\(user=\.\.\.\)"),
     "a limit is set": (set_limit, AttributeError, r"state\.terminate\(\)"),

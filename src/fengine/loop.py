@@ -7,6 +7,7 @@ is restored.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
@@ -35,13 +36,14 @@ from fengine.core.limits import (
 )
 from fengine.core.limits import require_names as require_names_of_limits
 from fengine.core.notes import Notes
+from fengine.core.outcome import Status
 from fengine.core.registration import Others, registrations
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import Batch, Output, State, User, after_handlers
 from fengine.core.stateful import Stateful
 from fengine.core.steps import Stages, contexts_of
-from fengine.core.table import Compiled, Table
+from fengine.core.table import Compiled, Table, where_in_run
 from fengine.keep.external import identities, joined, named, require_names, restoring
 from fengine.keep.fitting import require_fitting
 from fengine.keep.snapshot import Snapshot, is_within_step, taken
@@ -481,7 +483,8 @@ class Loop(Generic[Batch, Output, User]):
         DataLoader in a known order, where the state stands, without reading the batches before; an
         iterator goes on where it stands; other data is refused unless `replay` is given.
 
-        The state of a run that has ended comes back as it is; see `State.with_limits`.
+        The state of a run that has ended comes back as it is; see `State.with_limits`. Where it was
+        asked to end before its limits did, a warning says so.
 
         Args:
             after: the state of a moment, of an interrupted run, or `last_state` of an exception; or
@@ -509,6 +512,14 @@ class Loop(Generic[Batch, Output, User]):
         if not state.status.has_ended:
             del after, state  # the caller alone decides how long they live
             return self._finish(box, source, saved)
+        reached = state.limits.are_reached(state.epoch, state.iteration)
+        if state.status is Status.TERMINATED and not reached:
+            warnings.warn(
+                f"the run was asked to end {where_in_run(state)}, so its state comes back as it "
+                "is, also with other limits. To go on after all, go on from a state before the "
+                "request, such as a handler or a Recorder keeps",
+                stacklevel=2,
+            )
         self._finish(box, source, saved)
         return state
 

@@ -80,6 +80,7 @@ def pickled(state: Played) -> Played:
     return restored
 
 
+@pytest.mark.filterwarnings("ignore:the run was asked to end:UserWarning")
 @given(programs(data=REPLAYED), st.sampled_from([same_state, pickled, copy.deepcopy]))
 def test_law_9_a_resumed_run_goes_on_like_the_uninterrupted_one(
     program: Program, passed_on: Callable[[Played], Played]

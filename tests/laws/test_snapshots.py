@@ -238,7 +238,8 @@ def test_a_run_that_was_stopped_stays_stopped() -> None:
     stopped = loop.run([1, 2, 3], max_epochs=2)
     longer = stopped.with_limits(max_epochs=9)
     assert (longer.status, longer.limits.max_epochs) == (Status.TERMINATED, 9)
-    assert loop.resume(longer, [1, 2, 3]) == longer
+    with pytest.warns(UserWarning, match="asked to end"):
+        assert loop.resume(longer, [1, 2, 3]) == longer
 
 
 @pytest.mark.parametrize(
