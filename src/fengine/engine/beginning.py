@@ -9,6 +9,7 @@ import numbers
 from collections.abc import Iterable
 from typing import Any, Final
 
+from fengine.core.limits import Limits
 from fengine.core.outcome import Status
 from fengine.core.semantics import Semantics
 from fengine.core.state import State as Record
@@ -42,11 +43,11 @@ def begin(
         raise ValueError(
             f"both max_epochs={max_epochs} and max_iters={max_iters} are given; give one of them"
         )
-    limits = box.limits
+    limits = _asked_for(box, feed)
     bounded = limits.max_epochs is not None or limits.max_iters is not None
     for name, value in (("max_epochs", max_epochs), ("max_iters", max_iters)):
         if value is not None:
-            check_limit(box, name, value)
+            check_limit(box, limits, name, value)
             limits = limits.replacing(name, value)
     suspended = box.status is Status.INTERRUPTED
     done = limits.are_reached(box.epoch, box.iteration) and not suspended
@@ -85,7 +86,15 @@ def forget_run(box: AnyBox) -> None:
 _KEPT: Final = ("iteration", "epoch", "_batch", "_output", "user", "metrics", "limits")
 
 
-def check_limit(box: AnyBox, name: str, value: int) -> None:
+def _asked_for(box: AnyBox, feed: Feed) -> Limits:
+    """Return the limits of a run without the one that followed from another."""
+    limits = box.limits
+    if limits.max_iters is None or limits.max_epochs != feed.derived_max_epochs:
+        return limits
+    return limits.replacing("max_epochs", None)
+
+
+def check_limit(box: AnyBox, limits: Limits, name: str, value: int) -> None:
     """Refuse a limit that contradicts those of the run, or is less than its progress.
 
     Raises:
@@ -94,13 +103,13 @@ def check_limit(box: AnyBox, name: str, value: int) -> None:
     """
     check_number(name, value)
     other = "max_iters" if name == "max_epochs" else "max_epochs"
-    bound = getattr(box.limits, other)
+    bound = getattr(limits, other)
     if bound is not None:
         raise ValueError(
             f"{name}={value} is given, but the state already has {other}={bound}; "
             f"set engine.state.{other} = None to change over to {name}"
         )
-    if getattr(box.limits, name) is not None:
+    if getattr(limits, name) is not None:
         check_progress(name, value, box.epoch if name == "max_epochs" else box.iteration)
 
 

@@ -6,6 +6,7 @@ made, and what is fired on the way, are hooks of the engine, which subclasses ma
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol, final
@@ -56,12 +57,14 @@ class Feed:
         skipped: how many batches of the epoch a resumed run has seen; None where that is done.
         has_learned_length: the epoch length was found out from data that did not say it.
         passes: the number of the pass over the data, from 0 on, as a sampler is told it.
+        derived_max_epochs: what `max_epochs` was set to since then, beside `max_iters`.
     """
 
     iterator: Iterator[Any] | None = None
     skipped: int | None = None
     has_learned_length: bool = False
     passes: int = 0
+    derived_max_epochs: int | None = None
 
 
 @final
@@ -108,7 +111,16 @@ class EngineSource:
         return batch
 
     def end_pass(self, box: AnyBox) -> None:
-        """Do nothing: an epoch of an engine is as long as its data turns out to be."""
+        """Have the epochs that `max_iters` makes, where the length of the data is found out."""
+        limits = box.limits
+        if (
+            limits.epoch_length is None
+            and limits.max_iters is not None
+            and version_of(self.hooks.semantics).derives_max_epochs
+        ):
+            length = max(box.batches, box.drawn)
+            self.feed.derived_max_epochs = math.ceil(limits.max_iters / length)
+            box.limit("max_epochs", self.feed.derived_max_epochs)
 
     def restart(self, box: AnyBox) -> None:
         """Start iteration over the engine's data, whatever it is now.

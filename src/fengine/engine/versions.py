@@ -20,6 +20,8 @@ class Version:
         empty_data: data of length 0 runs as epochs without a batch, with a warning; otherwise it is
             refused, as a Loop always does.
         tells_epochs: a sampler is told which pass over the data begins, as by a Loop.
+        derives_max_epochs: once the length of the data is found out, `max_iters` says how many
+            epochs there are, so `max_epochs` is set.
         move_model: the `device` of the supervised factories applies to the model too.
 
     >>> version_of(DOCUMENTED).any_event
@@ -29,12 +31,25 @@ class Version:
     any_event: bool
     empty_data: bool
     tells_epochs: bool
+    derives_max_epochs: bool
     move_model: bool
 
 
 _VERSIONS: Final[Mapping[Semantics, Version]] = {
-    DOCUMENTED: Version(any_event=True, empty_data=True, tells_epochs=True, move_model=True),
-    IGNITE_0_5_5: Version(any_event=False, empty_data=False, tells_epochs=False, move_model=False),
+    DOCUMENTED: Version(
+        any_event=True,
+        empty_data=True,
+        tells_epochs=True,
+        derives_max_epochs=False,
+        move_model=True,
+    ),
+    IGNITE_0_5_5: Version(
+        any_event=False,
+        empty_data=False,
+        tells_epochs=False,
+        derives_max_epochs=True,
+        move_model=False,
+    ),
 }
 
 

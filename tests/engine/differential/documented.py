@@ -28,7 +28,9 @@ _WINDOW: Final = frozenset(
 
 
 class Documented(Mended):
-    """Stop where the documentation says."""
+    """Stop where the documentation says, and leave max_epochs alone."""
+
+    derives = False
 
     @property
     def _waits(self) -> bool:

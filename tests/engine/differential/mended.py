@@ -66,7 +66,9 @@ class _State(ignite.engine.State):
     def __setattr__(self, name: str, value: Any) -> None:
         if sys._getframe(1).f_code.co_name.startswith("_run_once_on_dataset"):
             if name == "max_epochs":
-                return  # where the length is found out, max_epochs is set beside max_iters.
+                self._engine.derived = value
+                if not self._engine.derives:
+                    return
             if name == "epoch_length":
                 self._engine.learn(value)
                 return
@@ -88,6 +90,8 @@ class Mended(Watched):
 
     place: str | None = None
     learned: bool = False
+    derives: bool = True
+    derived: int | None = None
     handled: BaseException | None = None
     _again: bool = False
     _by_hand: int = 0
@@ -205,6 +209,9 @@ class Mended(Watched):
             limit = kwargs.get("max_iters") or self.state.max_iters or 0
             if self.state.max_epochs is None and self.state.iteration < limit:
                 self.state.epoch_length = None
+        if self.state.max_iters is not None and self.state.max_epochs == self.derived:
+            # what followed from max_iters is refused beside it, and beside another limit.
+            self.state.max_epochs = None
         self._running, self._began = True, False
         self._said = kwargs.get("epoch_length")
         try:

@@ -6,12 +6,14 @@ None of them knows another engine: what may fire, the reference automaton says.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Set
 from typing import Final, final
 
 import attrs
 
 from fengine.core.requests import NO_REQUESTS
+from fengine.core.semantics import IGNITE_0_5_5, Semantics
 from fengine.testing.automaton import AUTOMATON, Standing
 from fengine.testing.conformance.player import MOST_EVENTS, Played, Progress, Ran
 from fengine.testing.conformance.programs import Call
@@ -130,7 +132,8 @@ def _keeps_limits(ran: Ran, played: Played) -> str:
     if ran.refused or given.max_epochs is given.max_iters:
         return ""
     for progress in ran.progress:
-        if (progress.max_epochs, progress.max_iters) != (given.max_epochs, given.max_iters):
+        epochs = None if _follows(progress, played.semantics) else progress.max_epochs
+        if (epochs, progress.max_iters) != (given.max_epochs, given.max_iters):
             return (
                 f"max_epochs is {progress.max_epochs} and max_iters is {progress.max_iters} at "
                 f"epoch {progress.epoch}, iteration {progress.iteration}"
@@ -138,6 +141,14 @@ def _keeps_limits(ran: Ran, played: Played) -> str:
         if given.epoch_length not in (None, progress.epoch_length):
             return f"epoch_length is {progress.epoch_length} at epoch {progress.epoch}"
     return ""
+
+
+def _follows(progress: Progress, semantics: Semantics | None) -> bool:
+    """Tell whether `max_epochs` is what `max_iters` makes, as pytorch-ignite 0.5.5 has it."""
+    length, iters = progress.epoch_length, progress.max_iters
+    if semantics is not IGNITE_0_5_5 or length is None or iters is None:
+        return False
+    return progress.max_epochs == math.ceil(iters / length)
 
 
 def _runs_again(ran: Ran, played: Played) -> str:
