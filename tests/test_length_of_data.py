@@ -23,7 +23,7 @@ from torch.utils.data import (
 )
 from typing_extensions import override
 
-from fengine import DataExhausted, Events, Loop, State, Status, last_state, outputs
+from fengine import IGNITE_0_5_5, DataExhausted, Events, Loop, State, Status, last_state, outputs
 from fengine.engine import Engine
 from fengine.training import Shuffled
 
@@ -218,9 +218,41 @@ def test_a_stop_iteration_within_the_data_ends_the_pass(where: str) -> None:
         assert LOOP.resume(moment.state, loader).iteration == 6
 
 
-def test_an_engine_fills_an_epoch_as_ignite_does() -> None:
+def test_an_epoch_of_an_engine_ends_with_its_data() -> None:
     seen: list[int] = []
     engine = Engine(lambda engine, batch: seen.append(batch))
+    with pytest.warns(UserWarning, match="said that it has 4 batches, but it gave 3"):
+        state = engine.run(Sized(4, 3), max_epochs=1)
+    assert seen == [0, 1, 2]
+    assert (state.iteration, state.epoch) == (3, 1)
+
+
+def test_an_epoch_length_of_the_users_starts_the_data_of_an_engine_again() -> None:
+    seen: list[int] = []
+    engine = Engine(lambda engine, batch: seen.append(batch))
+    engine.run(Sized(4, 3), max_epochs=1, epoch_length=4)
+    assert seen == [0, 1, 2, 0]
+
+
+def test_an_engine_asks_data_for_no_more_than_it_says() -> None:
+    left = list(range(9))
+
+    class Stream:
+        def __len__(self) -> int:
+            return 2
+
+        def __iter__(self) -> Iterator[int]:
+            while left:
+                yield left.pop(0)
+
+    seen: list[int] = []
+    Engine(lambda engine, batch: seen.append(batch)).run(Stream(), max_epochs=3)
+    assert (seen, left) == ([0, 1, 2, 3, 4, 5], [6, 7, 8])
+
+
+def test_an_engine_fills_an_epoch_as_version_0_5_5_does() -> None:
+    seen: list[int] = []
+    engine = Engine(lambda engine, batch: seen.append(batch), semantics=IGNITE_0_5_5)
     engine.run(Sized(4, 3), max_epochs=1)
     assert seen == [0, 1, 2, 0]
 

@@ -181,6 +181,12 @@ def _asked(state: State[Any, Any], request: Request) -> State[Any, Any]:
     return state.interrupt()
 
 
+def limits_of(state: Any) -> tuple[int | None, ...]:
+    """Leave out the max_epochs that follow from max_iters in version 0.5.5; a Loop has none."""
+    epochs = state.max_epochs if state.max_iters is None else None
+    return epochs, state.max_iters, state.epoch_length
+
+
 def run_engine(program: Program, semantics: Semantics) -> Ended:
     """Run a program by an Engine."""
     firings, trace = Firings(program), list[tuple[object, ...]]()
@@ -196,7 +202,7 @@ def run_engine(program: Program, semantics: Semantics) -> Ended:
     def listen(engine: fengine.engine.Engine, *args: Any, **kwargs: Any) -> None:
         name = engine.last_event_name.value
         state = engine.state
-        limits = (state.max_epochs, state.max_iters, state.epoch_length)
+        limits = limits_of(state)
         trace.append((name, state.epoch, state.iteration, state.batch, state.output, limits))
         request = firings.due(name)
         if request is not None:
@@ -228,7 +234,7 @@ def run_engine(program: Program, semantics: Semantics) -> Ended:
         state.iteration,
         state.batch,
         state.output,
-        (state.max_epochs, state.max_iters, state.epoch_length),
+        limits_of(state),
         error,
     )
 

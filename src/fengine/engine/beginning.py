@@ -70,6 +70,9 @@ def begin(
     box.limits = limits.replacing("epoch_length", length)
     if feed.iterator is None:
         box.user["dataloader"] = data
+    if not suspended:
+        said = None if epoch_length is not None else data_length(box.user["dataloader"])
+        feed.said_length = length if said == length else None
     if suspended:
         # READY at an event: what was asked for there is done, what was asked for since is not.
         box.status = Status.READY

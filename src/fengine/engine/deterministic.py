@@ -164,6 +164,8 @@ class DeterministicEngine(Engine):
     def _setup_engine(self) -> None:
         """Begin iteration over the data after the batches of a resumed run, as it left them."""
         _warn_of_sampler(self.state)
+        # A pass begins where the sampler stands, so it may have fewer batches.
+        self._fengine.feed.said_length = None
         iteration, epoch_length = self.state.iteration, self.state.epoch_length
         self._dataloader_iter = self._from_iteration(iteration)
         # After a terminated run too: the epoch goes on where the batches do.

@@ -24,6 +24,7 @@ from fengine.run import obeying
 from fengine.run.box import Box, Leaked
 from fengine.run.entering import begin_pass
 from fengine.run.place import note_restart
+from fengine.run.source import other_length
 
 AnyBox = Box[Any, Any, dict[str, Any]]
 
@@ -56,6 +57,8 @@ class Feed:
         iterator: over the data; None where none has been made.
         skipped: how many batches of the epoch a resumed run has seen; None where that is done.
         has_learned_length: the epoch length was found out from data that did not say it.
+        whole: the iterator of a pass that the run itself began, at the start of the data.
+        said_length: the epoch length that the data said, where no other was asked for.
         passes: the number of the pass over the data, from 0 on, as a sampler is told it.
         derived_max_epochs: what `max_epochs` was set to since then, beside `max_iters`.
     """
@@ -63,6 +66,8 @@ class Feed:
     iterator: Iterator[Any] | None = None
     skipped: int | None = None
     has_learned_length: bool = False
+    whole: Iterator[Any] | None = None
+    said_length: int | None = None
     passes: int = 0
     derived_max_epochs: int | None = None
 
@@ -84,17 +89,21 @@ class EngineSource:
 
     def open(self, box: AnyBox) -> None:
         """Have an iterator, and begin an epoch after the batches that a resumed run has seen."""
-        if self.feed.iterator is None:
+        feed, begins = self.feed, self.feed.iterator is None
+        is_at_start = feed.skipped is None
+        if begins:
             self._tell_pass(self._passes_begun(box))
             _guarded(self.hooks._setup_engine)
-        if box._offset > 0:
-            # The epoch begins within a pass over the data, and alone says how long an epoch is.
+        elif self._passes_end_as_said(box) and box.drawn >= (box.limits.epoch_length or 0):
+            self._let_go()
+        if box._offset > 0 and (begins or box.limits.epoch_length is None):
+            # The epoch alone says how many batches were drawn: a pass begins with it, or it says
+            # how long an epoch is.
             note_restart(box)
-        if box._notes.length_of_data:
-            # An Engine starts its data again to fill an epoch.
-            box._notes = box.noting(length_of_data=False)
-        if self.feed.skipped is not None:
-            box.batches, self.feed.skipped = self.feed.skipped, None
+        if begins:
+            feed.whole = feed.iterator if is_at_start and not feed.skipped else None
+        if feed.skipped is not None:
+            box.batches, feed.skipped = feed.skipped, None
 
     def fetch(self) -> Any | Missing:
         """Return the next batch, or MISSING."""
@@ -111,15 +120,18 @@ class EngineSource:
         return batch
 
     def end_pass(self, box: AnyBox) -> None:
-        """Have the epochs that `max_iters` makes, where the length of the data is found out."""
-        limits = box.limits
-        if (
-            limits.epoch_length is None
-            and limits.max_iters is not None
-            and version_of(self.hooks.semantics).derives_max_epochs
-        ):
-            length = max(box.batches, box.drawn)
-            self.feed.derived_max_epochs = math.ceil(limits.max_iters / length)
+        """End the epoch with a short pass; have the epochs that `max_iters` makes."""
+        limits, length = box.limits, box.limits.epoch_length
+        ends = self._passes_end_as_said(box) and box.drawn < (length or 0)
+        box._notes = box.noting(length_of_data=ends)
+        if ends:
+            self._let_go()
+            said = other_length(box.user["dataloader"], length, f"it gave {box.drawn}")
+            warnings.warn(said, stacklevel=2)
+        version = version_of(self.hooks.semantics)
+        if length is None and limits.max_iters is not None and version.derives_max_epochs:
+            found = max(box.batches, box.drawn)
+            self.feed.derived_max_epochs = math.ceil(limits.max_iters / found)
             box.limit("max_epochs", self.feed.derived_max_epochs)
 
     def restart(self, box: AnyBox) -> None:
@@ -140,6 +152,20 @@ class EngineSource:
             self.wishes.take(box)
             obeying.obey(box, finish_iteration=self.hooks.semantics.finish_iteration)
         note_restart(box)
+        self.feed.whole = self.feed.iterator
+
+    def _passes_end_as_said(self, box: AnyBox) -> bool:
+        """Tell whether a pass has as many batches as the data says, or fewer where it ends."""
+        feed, data, length = self.feed, box.user["dataloader"], box.limits.epoch_length
+        if length is None or length != feed.said_length or feed.iterator is not feed.whole:
+            return False
+        own = feed.iterator is data  # which has no passes, so its length says nothing of them
+        fills = version_of(self.hooks.semantics).fills_epochs
+        return not own and not fills and data_length(data) == length
+
+    def _let_go(self) -> None:
+        """Ask the iterator of a pass that is over for nothing more."""
+        self.feed.iterator = self.feed.whole = iter(())
 
     def _passes_begun(self, box: AnyBox) -> int:
         """Return how many passes over the data were begun before the one to begin."""

@@ -20,6 +20,8 @@ class Version:
         empty_data: data of length 0 runs as epochs without a batch, with a warning; otherwise it is
             refused, as a Loop always does.
         tells_epochs: a sampler is told which pass over the data begins, as by a Loop.
+        fills_epochs: an epoch has as many batches as its data says, also where a pass has fewer or
+            more: then batches of another pass are among them. Otherwise a pass ends with its epoch.
         derives_max_epochs: once the length of the data is found out, `max_iters` says how many
             epochs there are, so `max_epochs` is set.
         move_model: the `device` of the supervised factories applies to the model too.
@@ -31,6 +33,7 @@ class Version:
     any_event: bool
     empty_data: bool
     tells_epochs: bool
+    fills_epochs: bool
     derives_max_epochs: bool
     move_model: bool
 
@@ -40,6 +43,7 @@ _VERSIONS: Final[Mapping[Semantics, Version]] = {
         any_event=True,
         empty_data=True,
         tells_epochs=True,
+        fills_epochs=False,
         derives_max_epochs=False,
         move_model=True,
     ),
@@ -47,6 +51,7 @@ _VERSIONS: Final[Mapping[Semantics, Version]] = {
         any_event=False,
         empty_data=False,
         tells_epochs=False,
+        fills_epochs=True,
         derives_max_epochs=True,
         move_model=False,
     ),

@@ -270,11 +270,15 @@ class DataSource(Generic[Item]):
     def _report(self, finding: str) -> None:
         if not self._warned:
             self._warned = True
-            warnings.warn(
-                f"data of type {type(self.data).__name__} said that it has {self.length} batches, "
-                f"but {finding}; give epoch_length to say how long an epoch is",
-                stacklevel=2,
-            )
+            warnings.warn(other_length(self.data, self.length, finding), stacklevel=2)
+
+
+def other_length(data: object, length: int | None, finding: str) -> str:
+    """Say that data has another number of batches than it said."""
+    return (
+        f"data of type {type(data).__name__} said that it has {length} batches, but {finding}; "
+        "give epoch_length to say how long an epoch is"
+    )
 
 
 @final

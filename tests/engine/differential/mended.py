@@ -67,11 +67,13 @@ class _State(ignite.engine.State):
         if sys._getframe(1).f_code.co_name.startswith("_run_once_on_dataset"):
             if name == "max_epochs":
                 self._engine.derived = value
-                if not self._engine.derives:
+                if not self._engine.derives or value == 0:
                     return
             if name == "epoch_length":
                 self._engine.learn(value)
                 return
+        if name == "dataloader":
+            self._engine.gets(value)
         if name == "epoch_length" and value == 0:
             value = _Zero()
         super().__setattr__(name, value)
@@ -124,6 +126,9 @@ class Mended(Watched):
             super().fire_event(event_name)
         finally:
             self._by_hand -= 1
+
+    def gets(self, data: Any) -> None:
+        """Take note of the data that the state is given."""
 
     def learn(self, epoch_length: int) -> None:
         """Take note of a length that the loop found out."""

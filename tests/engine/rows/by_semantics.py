@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import Enum
 from typing import Any, Final
 
 import torch
 
+from tests.engine.rows.fixed_runs import Unsized
 from tests.engine.rows.records import versions
 from tests.engine.rows.sides import (
+    AGAIN,
     EPOCH,
     ONE,
     Side,
@@ -80,6 +83,45 @@ def stopping_between(side: Side) -> object:
     return told.run()
 
 
+class Liar:
+    """Data that gives 3 batches, and says something else."""
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(3))
+
+
+@VERSIONS(
+    "C-14 C-15",
+    "data that gives 3 batches, and says that they are 2, or 4",
+    (
+        "an epoch is a pass, of 2 batches, or of 3 with a warning",
+        [
+            (f"S {EPOCH} ES {AGAIN} {ONE} EC C", [0, 1, 0, 1]),
+            (f"S ES {ONE} {ONE} {ONE} BS W EC ES {AGAIN} {ONE} {ONE} BS W EC C", [0, 1, 2] * 2),
+        ],
+    ),
+    (
+        "an epoch has 2 batches, or 4, some of them of another pass",
+        [
+            (f"S {EPOCH} ES {ONE} {AGAIN} EC C", [0, 1, 2, 0]),
+            (
+                f"S ES {ONE} {ONE} {ONE} {AGAIN} EC ES {ONE} {ONE} {AGAIN} {ONE} EC C",
+                [0, 1, 2, 0, 1, 2, 0, 1],
+            ),
+        ],
+    ),
+)
+def lying(side: Side) -> object:
+    told = [Tale(side), Tale(side)]
+    return [(one.run(Liar(length)), one.batches) for one, length in zip(told, (2, 4), strict=True)]
+
+
 @VERSIONS(
     "C-16",
     "data of length 0, or unsized data without a batch",
@@ -88,6 +130,18 @@ def stopping_between(side: Side) -> object:
 )
 def empty(side: Side) -> object:
     return [tale(side, data=[]), tale(side, data=iter(()))]
+
+
+@VERSIONS(
+    "Q-08",
+    "`max_iters=3`, where the data turns out to have 2 batches",
+    ("`state.max_epochs` stays None", [3, None, 3]),
+    ("`state.max_epochs` is 2 from then on", [3, 2, 3]),
+)
+def epochs_of_iterations(side: Side) -> object:
+    engine = side.engine()
+    state = engine.run(Unsized(2), max_iters=3)
+    return [state.iteration, state.max_epochs, state.max_iters]
 
 
 @VERSIONS(

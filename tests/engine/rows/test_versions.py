@@ -7,7 +7,6 @@ supervised factories, and checked with them.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from enum import Enum
 from functools import partial
 from typing import Any, Final
@@ -17,7 +16,6 @@ import pytest
 import fengine.engine
 from tests.engine.rows.differences import with_records
 from tests.engine.rows.sides import (
-    AGAIN,
     EPOCH,
     IGNITE,
     ONE,
@@ -85,33 +83,6 @@ def completed_behind_a_stop() -> None:
 @row("C-13")
 def terminate_epoch_in_epoch_completed() -> None:
     everywhere(lambda side: tale(side, {"EC1": terminate_epoch}), WHOLE)
-
-
-class Liar:
-    """Data that gives 3 batches, and says something else."""
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(range(3))
-
-
-@row("C-14", "C-15")
-def data_that_does_not_give_what_it_says() -> None:
-    def program(length: int) -> Any:
-        def run(side: Side) -> object:
-            told = Tale(side)
-            return told.run(Liar(length)), told.batches
-
-        return run
-
-    everywhere(program(2), (f"S {EPOCH} ES {ONE} {AGAIN} EC C", [0, 1, 2, 0]))
-    long = f"S ES {ONE} {ONE} {ONE} {AGAIN} EC ES {ONE} {ONE} {AGAIN} {ONE} EC C"
-    everywhere(program(4), (long, [0, 1, 2, 0, 1, 2, 0, 1]))
 
 
 @row("C-17")
