@@ -17,7 +17,7 @@ from fengine.core.state import Batch, Output, User
 from fengine.core.table import Compiled, where_in_run
 from fengine.run.box import Box, Raised
 from fengine.run.failures import note, say_where
-from fengine.run.firing import Dispatcher
+from fengine.run.firing import dispatching
 
 Shown = TypeVar("Shown")
 Course: TypeAlias = Generator[AnyEvent, None, BaseException | None]
@@ -54,7 +54,7 @@ def drive(
     Raises:
         BaseException: what ended the run, with notes on where.
     """
-    fire = Dispatcher(box, table).fire
+    fire = dispatching(box, table)
 
     def fire_failure(event: AnyEvent) -> None:
         error = cast("BaseException", box.payload)

@@ -12,6 +12,7 @@ an event is not fired again where a run goes on.
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from typing import Any, Final, Generic, cast, final
 
 from fengine.core.describe import describe
@@ -96,8 +97,6 @@ class Dispatcher(Generic[Batch, Output, User]):
         number = in_epoch = _UNKNOWN
         handlers = upto = ()
         carries, beside, last, groups = listening
-        if box._handled and not beside:
-            groups = _without(groups, len(box._handled))
         try:
             for filter, numbers, handlers, upto in groups:
                 wanted = filter
@@ -130,9 +129,7 @@ class Dispatcher(Generic[Batch, Output, User]):
                             or (result.event is not state.event and result.event != state.event)
                             or result._notes is not state._notes
                         ):
-                            where = f" from {event!r} {where_in_run(state)}"
-                            made = stated(handler, cast("State[Any, Any, Any]", result), where)
-                            result = accepted(state, made, f"handler {describe(handler)}")
+                            result = _accepted(handler, result, state, event)
                         if handler is last or beside:
                             state = result
                         else:
@@ -186,6 +183,15 @@ def _keep(box: Box[Any, Any, Any], have_run: tuple[str, ...]) -> None:
     box.__dict__, box.made = made.__dict__ | {"_handled": names}, None
 
 
+def _accepted(
+    handler: object, result: object, state: State[Batch, Output, User], event: AnyEvent
+) -> State[Batch, Output, User]:
+    """Return what a handler made of a state as one of its run, or refuse it."""
+    where = f" from {event!r} {where_in_run(state)}"
+    made = stated(handler, cast("State[Batch, Output, User]", result), where)
+    return accepted(state, made, f"handler {describe(handler)}")
+
+
 def handled(box: Box[Any, Any, Any]) -> tuple[str, ...]:
     """Name the handlers that have been called, the newest among them."""
     return box.named[: len(box.named) - operator.length_hint(box.left)]
@@ -209,6 +215,25 @@ def caught_up(state: State[Batch, Output, User]) -> State[Batch, Output, User]:
     if len(names) <= len(state._handled):
         return state
     return after_handlers(state, names)
+
+
+def dispatching(
+    box: Box[Batch, Output, User], table: Compiled[Batch, Output, User]
+) -> Callable[[AnyEvent], None]:
+    """Return what fires the events of a run, which may go on among the handlers of one."""
+    whole = Dispatcher(box, table).fire
+    if not box._handled:
+        return whole
+
+    def fire(event: AnyEvent) -> None:
+        if not box._handled or event.name not in table or fires_beside(event.name):
+            whole(event)
+        else:
+            carries, beside, last, groups = table[event.name]
+            left = carries, beside, last, _without(groups, len(box._handled))
+            Dispatcher(box, {event.name: left}).fire(event)
+
+    return fire
 
 
 def _without(groups: Groups[Batch, Output, User], number: int) -> Groups[Batch, Output, User]:
