@@ -595,7 +595,10 @@ class Engine:
                 inside.is_running = False
                 error = None  # its traceback holds this frame
         except BaseException as failure:
-            inside.is_running = False  # a signal may have come before the same line above
+            # A signal may have come before the same lines above.
+            inside.is_running = False
+            if box.status is not Status.INTERRUPTED:
+                self._dataloader_iter = None
             keep_state(failure, box)
             raise
         took = inside.clock() - inside.began
