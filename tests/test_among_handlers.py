@@ -282,6 +282,71 @@ def test_a_handler_that_is_there_twice_is_counted_twice() -> None:
     assert loop.resume(kept[0], DATA).user == 4
 
 
+def test_a_state_that_was_kept_at_a_pause() -> None:
+    kept: list[Run] = []
+    taken: list[Snapshot[Any, Any, Any]] = []
+
+    def save(state: Run) -> Run:
+        taken.append(loop.snapshot(state))
+        return state
+
+    loop = loop_of(count, tap(kept.append), tap(nothing), save, count, event=Events.INTERRUPT)
+    loop = loop.on(DONE(once=1), State.interrupt)
+    paused = loop.run(DATA, user=0, max_epochs=2)
+    whole = loop.resume(paused, DATA)
+    assert (paused.user, whole.user) == (2, 2)
+    assert taken[0].state._handled == ("count", "tap(list.append)", "tap(nothing)")
+    for start in (kept[0], taken[0]):
+        assert loop.resume(start, DATA) == whole
+
+
+def test_a_handler_of_a_pause_that_fails_pauses_again() -> None:
+    loop = loop_of(count, failing_once(), count, event=Events.INTERRUPT)
+    loop = loop.on(DONE(once=1), State.interrupt)
+    with pytest.raises(OSError, match="once") as caught:
+        loop.run(DATA, user=0, max_epochs=2)
+    left: Any = last_state(caught.value)
+    again = loop.resume(left, DATA)
+    assert (left.user, again.user, again.status) == (0, 2, Status.INTERRUPTED)
+
+
+def test_a_state_that_comes_back_from_before_leaves_nothing_behind() -> None:
+    kept: list[Run] = []
+    loop = loop_of(tap(kept.append), count, lambda state: kept[-1], event=Events.STARTED)
+    loop = loop.on(DONE, failing_once())
+    with pytest.raises(OSError, match="once") as caught:
+        loop.run(DATA, user=0)
+    left: Any = last_state(caught.value)
+    assert (left.event, left.user, left.iteration) == (DONE, 0, 3)
+
+
+def test_what_a_handler_has_made_stays_as_it_is() -> None:
+    made: list[Run] = []
+    taken: list[Snapshot[Any, Any, Any]] = []
+
+    def keeping(state: Run) -> Run:
+        made.append(count(state))
+        taken.append(loop.snapshot(made[-1]))
+        return made[-1]
+
+    loop = loop_of(keeping, count)
+    loop.run(DATA, user=0)
+    assert (made[0]._handled, taken[0].state._handled) == ((), ())
+    assert loop.resume(taken[0], DATA).user == 3  # it had not returned, so it is called again
+
+
+def test_a_snapshot_in_a_predicate_has_the_handlers_before_it() -> None:
+    taken: list[Snapshot[Any, Any, Any]] = []
+
+    def holds(state: Run) -> bool:
+        taken.append(loop.snapshot(state))
+        return True
+
+    loop = loop_of(tap(nothing), tap(nothing)).on(DONE(when=holds), count)
+    loop.run(DATA, user=0)
+    assert taken[0].state._handled == ("tap(nothing)", "tap(nothing)")
+
+
 def test_a_handler_may_return_an_older_state_of_its_event() -> None:
     kept: list[Run] = []
     older: list[Run] = []

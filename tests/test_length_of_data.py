@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 import pickle
 import queue
 import warnings
@@ -25,6 +26,7 @@ from typing_extensions import override
 
 from fengine import IGNITE_0_5_5, DataExhausted, Events, Loop, State, Status, last_state, outputs
 from fengine.engine import Engine
+from fengine.engine import Events as EngineEvents
 from fengine.training import Shuffled
 
 LOOP: Any = Loop(outputs(lambda batch: batch))
@@ -232,6 +234,92 @@ def test_an_epoch_length_of_the_users_starts_the_data_of_an_engine_again() -> No
     engine = Engine(lambda engine, batch: seen.append(batch))
     engine.run(Sized(4, 3), max_epochs=1, epoch_length=4)
     assert seen == [0, 1, 2, 0]
+
+
+def seen_in(engine_runs: Callable[[Any], object], **options: Any) -> list[tuple[int, int]]:
+    """Return the epoch and the batch of each iteration of an Engine."""
+    seen: list[tuple[int, int]] = []
+    engine = Engine(lambda engine, batch: seen.append((engine.state.epoch, batch)), **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        engine_runs(engine)
+    return seen
+
+
+def test_a_run_of_an_engine_goes_on_after_short_passes() -> None:
+    data = Sized(3, 2)
+    seen = seen_in(lambda engine: [engine.run(data, max_epochs=last) for last in (1, 3)])
+    assert seen == [(1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1)]
+
+
+@pytest.mark.parametrize("gives", [2, 3])
+def test_an_engine_that_was_stopped_begins_with_a_whole_pass(gives: int) -> None:
+    data = Sized(3 if gives == 2 else 2, gives)
+
+    def run(engine: Any) -> None:
+        with engine.add_event_handler(EngineEvents.ITERATION_COMPLETED, engine.terminate):
+            engine.run(data, max_epochs=3)
+        engine.run(data, max_epochs=3)
+
+    assert seen_in(run) == [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1)]
+
+
+@pytest.mark.parametrize("event", [EngineEvents.EPOCH_COMPLETED, EngineEvents.EPOCH_STARTED])
+def test_other_data_between_epochs_gives_whole_passes(event: Any) -> None:
+    def run(engine: Any) -> None:
+        engine.add_event_handler(event(once=1), lambda: engine.set_data(Sized(3, 2)))
+        engine.run(Sized(3, 3), max_epochs=3)
+
+    late = event is EngineEvents.EPOCH_COMPLETED
+    first = [(1, 0), (1, 1)] + [(1, 2)] * late
+    assert seen_in(run) == [*first, (2, 0), (2, 1), (3, 0), (3, 1)]
+
+
+def test_an_epoch_length_of_the_users_holds_for_the_next_run_too() -> None:
+    data = Sized(3, 2)
+
+    def run(engine: Any) -> None:
+        engine.run(data, max_epochs=1, epoch_length=3)
+        engine.run(data, max_epochs=2)
+
+    assert seen_in(run) == [(1, 0), (1, 1), (1, 0), (2, 0), (2, 1), (2, 0)]
+
+
+def test_an_epoch_ends_with_data_that_says_less_than_before() -> None:
+    data = Sized(3, 3)
+
+    def shrink() -> None:
+        data.says = data.gives = 2
+
+    def run(engine: Any) -> None:
+        engine.add_event_handler(EngineEvents.EPOCH_COMPLETED(once=1), shrink)
+        engine.run(data, max_epochs=3)
+
+    assert [epoch for epoch, _ in seen_in(run)] == [1, 1, 1, 2, 2, 3, 3]
+
+
+def test_an_engine_keeps_no_workers_after_its_run() -> None:
+    before = set(multiprocessing.active_children())
+    engine = Engine(lambda engine, batch: None)
+    numbers: Any = [1, 2, 3, 4]
+    engine.run(DataLoader(numbers, num_workers=1), max_epochs=2)
+    assert set(multiprocessing.active_children()) <= before
+
+
+def test_max_epochs_follow_as_long_as_a_run_goes_on() -> None:
+    class Unsized:
+        def __iter__(self) -> Iterator[int]:
+            return iter(range(2))
+
+    def pause(engine: Any) -> None:
+        engine.interrupt()
+
+    engine = Engine(lambda engine, batch: None, semantics=IGNITE_0_5_5)
+    with engine.add_event_handler(EngineEvents.ITERATION_COMPLETED(once=4), pause):
+        engine.run(Unsized(), max_iters=5)
+    assert engine.state.max_epochs == 3
+    assert engine.run(Unsized()).max_epochs == 3
+    assert engine.run(Unsized(), max_iters=7).max_epochs == 4
 
 
 def test_an_engine_asks_data_for_no_more_than_it_says() -> None:

@@ -516,8 +516,8 @@ class Loop(Generic[Batch, Output, User]):
         if state.status is Status.TERMINATED and not reached:
             warnings.warn(
                 f"the run was asked to end {where_in_run(state)}, so its state comes back as it "
-                "is, also with other limits. To go on after all, go on from a state before the "
-                "request, such as a handler or a Recorder keeps",
+                "is, also with other limits. To go on after all, leave out what asks for the "
+                "end, and go on from a state before that, which a Recorder keeps",
                 stacklevel=2,
             )
         self._finish(box, source, saved)
@@ -586,7 +586,9 @@ class Loop(Generic[Batch, Output, User]):
                 "limits=Limits(max_epochs=1))"
             )
         if state.event is not None and state._handled:
-            state = after_handlers(state, self.table.begun(state.event, state._handled))
+            paused = state.status is Status.INTERRUPTED
+            fired = Events.INTERRUPT if paused else state.event
+            state = after_handlers(state, self.table.begun(fired, state._handled))
         if self.external and is_generator_function(self.step) and is_within_step(state):
             raise ValueError(
                 f"the state stands at {state.event!r}, within the step, which has changed external "

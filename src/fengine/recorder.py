@@ -17,7 +17,7 @@ from typing_extensions import override
 from fengine.core.events import AnyEvent, Events
 from fengine.core.handlers import AnyHandler
 from fengine.core.missing import MISSING
-from fengine.core.phases import fires_beside
+from fengine.core.phases import is_report
 from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.table import Table
@@ -130,7 +130,7 @@ class Recorder(Generic[Batch, Output, User]):
                 "for each run: Recorder(loop)"
             )
         before = self._entries[-1].snapshot if self._entries else None
-        names = state._handled if fires_beside(event.name) else None
+        names = state._handled if is_report(event.name) else None
         kept = self._kept(attrs.evolve(state, handled=names))
         snapshot = taken(self.of.external, kept, self.data, before)
         calls = tuple((handler, self._kept(left)) for handler, left in self._calls)

@@ -6,8 +6,8 @@ import attrs
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fengine import Loop, Moment, Registration, Snapshot, State, Table, tap
-from fengine.core.phases import fires_beside
+from fengine import Events, Loop, Moment, Registration, Snapshot, State, Table, tap
+from fengine.core.phases import is_report
 from fengine.testing import Program, programs
 from fengine.testing.batches import Batch
 from fengine.testing.program import Output, Played, Seen
@@ -63,8 +63,12 @@ def test_what_is_kept_among_handlers_goes_on_as_the_run_did(
     keeping = Keeping()
     loop = keeping.among(program.loop())
     error = keeping.pull(program)
+    events = [moment.event for moment in keeping.moments]
+    # A run that goes on from a pause goes on; reports are not fired again.
     aside = {
-        number for number, moment in enumerate(keeping.moments) if fires_beside(moment.event.name)
+        number
+        for number, event in enumerate(events)
+        if event is Events.INTERRUPT or is_report(event.name)
     }
     inside = [one for one in keeping.kept if one[0] < len(keeping.moments) and one[0] not in aside]
     if not inside:

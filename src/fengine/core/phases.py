@@ -62,6 +62,7 @@ class Phase:
         fires: how often it fires.
         attr: the counter that numbers its firings; None where the loop counts them.
         then: what of the user's runs next, if that is no handler.
+        reports: it tells what has happened, so that it is not fired again where a run goes on.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Phase:
     fires: Fires
     attr: str | None = None
     then: str | None = None
+    reports: bool = False
 
     @property
     def is_numbered_in_epoch(self) -> bool:
@@ -116,9 +118,9 @@ PHASES: Final = {
         Phase("epoch_completed", EPOCH_COMPLETED, Fires.IN_EACH_EPOCH, "epoch"),
         Phase("interrupt", None, Fires.ON_REQUEST),
         Phase("terminate", TERMINATED, Fires.ON_REQUEST),
-        Phase("exception_raised", None, Fires.ON_REQUEST),
+        Phase("exception_raised", None, Fires.ON_REQUEST, reports=True),
         Phase("completed", COMPLETED, Fires.IN_EACH_RUN),
-        Phase("exited", None, Fires.IN_EACH_RUN),
+        Phase("exited", None, Fires.IN_EACH_RUN, reports=True),
     )
 }
 
@@ -142,13 +144,13 @@ def rank_of(name: str | None) -> int:
     return rank
 
 
-def fires_beside(name: str) -> bool:
-    """Tell whether an event fires beside the order, while the state stays at the one before it.
+def is_report(name: str) -> bool:
+    """Tell whether an event tells what has happened, and is not fired again.
 
-    >>> fires_beside("exited"), fires_beside("completed"), fires_beside("chunk_started")
+    >>> is_report("exited"), is_report("interrupt"), is_report("chunk_started")
     (True, False, False)
     """
-    return name in PHASES and PHASES[name].rank is None
+    return name in PHASES and PHASES[name].reports
 
 
 def is_counted(name: str, attr: str | None) -> bool:

@@ -23,9 +23,9 @@ from fengine.core.missing import MISSING
 from fengine.core.phases import (
     PHASES,
     Fires,
-    fires_beside,
     has_batch_to_come,
     is_counted,
+    is_report,
     rank_of,
 )
 from fengine.core.registration import Registration
@@ -131,14 +131,14 @@ class Table(Generic[Batch, Output, User]):
 
 
 # A filter, whether it asks for numbers only, the handlers under it, and the names of all handlers
-# of the event up to the last of those; none where the event fires beside the order.
+# of the event up to the last of those; none where the event reports.
 Group: TypeAlias = tuple[
     Filter | None, bool, tuple[AnyHandler[Batch, Output, User], ...], tuple[str, ...]
 ]
 Groups: TypeAlias = tuple[Group[Batch, Output, User], ...]
 
 
-# Whether an event hands a payload to its handlers, whether it fires beside the order of a run, the
+# Whether an event hands a payload to its handlers, whether it reports what happened, the
 # handler that is called last (MISSING where that one is called earlier, too), and the handlers.
 Listening: TypeAlias = tuple[bool, bool, object, Groups[Batch, Output, User]]
 # By the name of the event.
@@ -153,19 +153,19 @@ def _listening(
 ) -> Listening[Batch, Output, User]:
     event, last = registrations[0].event, registrations[-1].handler
     is_called_once = sum(one.handler is last for one in registrations) == 1
-    beside = fires_beside(event.name)
-    groups = _grouped(registrations, beside=beside)
-    return isinstance(event, PayloadEvent), beside, last if is_called_once else MISSING, groups
+    reports = is_report(event.name)
+    groups = _grouped(registrations, reports=reports)
+    return isinstance(event, PayloadEvent), reports, last if is_called_once else MISSING, groups
 
 
 def _grouped(
-    registrations: Iterable[Registration[Batch, Output, User]], *, beside: bool
+    registrations: Iterable[Registration[Batch, Output, User]], *, reports: bool
 ) -> Groups[Batch, Output, User]:
     groups: list[Group[Batch, Output, User]] = []
     named: tuple[str, ...] = ()
     for registration in registrations:
         filter, handler = registration.filter, registration.handler
-        named = () if beside else (*named, name_of_handler(handler))
+        named = () if reports else (*named, name_of_handler(handler))
         numbers = filter is None or asks_for_numbers(filter)
         kept = registration.event.attr in COUNTED_BY_THE_LOOP
         if groups and groups[-1][0] == filter and (filter is None or (numbers and kept)):

@@ -13,7 +13,7 @@ from fengine.core.limits import Limits
 from fengine.core.outcome import Status
 from fengine.core.semantics import Semantics
 from fengine.core.state import State as Record
-from fengine.engine.engine_source import AnyBox, Feed, data_length
+from fengine.engine.engine_source import AnyBox, Feed, data_length, derived
 from fengine.engine.versions import version_of
 from fengine.engine.wishes import Wishes
 
@@ -43,7 +43,8 @@ def begin(
         raise ValueError(
             f"both max_epochs={max_epochs} and max_iters={max_iters} are given; give one of them"
         )
-    limits = _asked_for(box, feed)
+    is_limited = max_epochs is not None or max_iters is not None
+    limits = _asked_for(box, feed) if is_limited else box.limits
     bounded = limits.max_epochs is not None or limits.max_iters is not None
     for name, value in (("max_epochs", max_epochs), ("max_iters", max_iters)):
         if value is not None:
@@ -52,27 +53,32 @@ def begin(
     suspended = box.status is Status.INTERRUPTED
     done = limits.are_reached(box.epoch, box.iteration) and not suspended
     starts_anew = done or not bounded
-    if starts_anew and max_epochs is None and max_iters is None:
+    if starts_anew and not is_limited:
         limits = limits.replacing("max_iters", None).replacing("max_epochs", 1)
     length = _length(
         box, feed, version_of(semantics).empty_data, data, epoch_length, resumed=not starts_anew
     )
     if starts_anew:
-        feed.skipped = None
+        feed.skipped, feed.has_short_passes = None, False
         if suspended:
-            feed.iterator, suspended = None, False
+            feed.drop()
+            suspended = False
         box.iteration, box.epoch = 0, 0
     elif not suspended:
-        feed.skipped = 0 if wishes.flag("terminate", box) else None
+        epoch_is_done = feed.has_short_passes and box.iteration == feed.ended_at
+        feed.skipped = 0 if epoch_is_done or wishes.flag("terminate", box) else None
     if not suspended:
         forget_run(box)
         wishes.posted.clear()
+    if not starts_anew and feed.derived_max_epochs is not None and length is not None:
+        limits = derived(limits, length, feed)
     box.limits = limits.replacing("epoch_length", length)
     if feed.iterator is None:
         box.user["dataloader"] = data
     if not suspended:
-        said = None if epoch_length is not None else data_length(box.user["dataloader"])
-        feed.said_length = length if said == length else None
+        feed.asked_length = epoch_length is not None or (feed.asked_length and not starts_anew)
+        feed.said_by = None if feed.asked_length else box.user["dataloader"]
+        feed.said_length = length if data_length(feed.said_by) == length else None
     if suspended:
         # READY at an event: what was asked for there is done, what was asked for since is not.
         box.status = Status.READY

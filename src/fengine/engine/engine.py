@@ -24,7 +24,9 @@ from itertools import repeat
 from typing import Any, ClassVar, TypeVar
 
 from fengine.core.describe import require_callable
+from fengine.core.events import rank_at
 from fengine.core.outcome import Status
+from fengine.core.phases import is_in_iteration
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.engine.beginning import begin, forget_run
 from fengine.engine.calling import check_signature, require_at_once
@@ -39,6 +41,7 @@ from fengine.engine.telling import tell
 from fengine.engine.versions import version_of
 from fengine.engine.wishes import Flag
 from fengine.run.failures import keep_state
+from fengine.run.place import note_restart
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -465,10 +468,10 @@ class Engine:
             # The run that was suspended, or that failed, is forgotten with what was asked of it.
             inside.registrations.last = (self.last_event_name, None)
             if box.status is Status.INTERRUPTED:
-                feed.iterator = None
+                feed.drop()
             forget_run(box)
             inside.wishes.posted.clear()
-            feed.skipped = None
+            feed.skipped, feed.has_short_passes, feed.asked_length = None, False, False
         box.iteration, box.epoch = progress.iteration, progress.epoch
         for name in ("max_epochs", "max_iters"):
             box.limit(name, progress.value if name == progress.limit else None)
@@ -490,7 +493,10 @@ class Engine:
 
     @_dataloader_iter.setter
     def _dataloader_iter(self, iterator: Iterator[Any] | None) -> None:
-        self._fengine.feed.iterator = iterator
+        feed = self._fengine.feed
+        feed.iterator = iterator
+        if iterator is None:
+            feed.drop()
 
     @property
     def _init_iter(self) -> int | None:
@@ -516,6 +522,10 @@ class Engine:
         iterator = iter(data)
         self.state.dataloader = data
         self._dataloader_iter = iterator
+        box = box_of(self.state)
+        if not is_in_iteration(rank_at(box.event)):
+            note_restart(box)
+            self._fengine.feed.whole = iterator
 
     def run(
         self,
@@ -588,6 +598,8 @@ class Engine:
                 paused = box.status is Status.INTERRUPTED
                 if not paused:
                     self._dataloader_iter = None
+                if box.status is Status.COMPLETED and box.requests.terminate is None:
+                    inside.feed.ended_at = box.iteration
                 if error is not None:
                     tell(self, "leaves", error, level=logging.ERROR)
                     raise error

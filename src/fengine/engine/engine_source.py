@@ -59,6 +59,10 @@ class Feed:
         has_learned_length: the epoch length was found out from data that did not say it.
         whole: the iterator of a pass that the run itself began, at the start of the data.
         said_length: the epoch length that the data said, where no other was asked for.
+        said_by: the data that said it.
+        asked_length: a user has asked for an epoch length.
+        has_short_passes: epochs have ended short, so that their length does not divide iterations.
+        ended_at: the iteration at which the last run has completed an epoch.
         passes: the number of the pass over the data, from 0 on, as a sampler is told it.
         derived_max_epochs: what `max_epochs` was set to since then, beside `max_iters`.
     """
@@ -68,8 +72,16 @@ class Feed:
     has_learned_length: bool = False
     whole: Iterator[Any] | None = None
     said_length: int | None = None
+    said_by: object = None
+    asked_length: bool = False
+    has_short_passes: bool = False
+    ended_at: int | None = None
     passes: int = 0
     derived_max_epochs: int | None = None
+
+    def drop(self) -> None:
+        """Let go of the data."""
+        self.iterator = self.whole = None
 
 
 @final
@@ -90,7 +102,6 @@ class EngineSource:
     def open(self, box: AnyBox) -> None:
         """Have an iterator, and begin an epoch after the batches that a resumed run has seen."""
         feed, begins = self.feed, self.feed.iterator is None
-        is_at_start = feed.skipped is None
         if begins:
             self._tell_pass(self._passes_begun(box))
             _guarded(self.hooks._setup_engine)
@@ -101,7 +112,7 @@ class EngineSource:
             # how long an epoch is.
             note_restart(box)
         if begins:
-            feed.whole = feed.iterator if is_at_start and not feed.skipped else None
+            feed.whole = None if feed.skipped else feed.iterator
         if feed.skipped is not None:
             box.batches, feed.skipped = feed.skipped, None
 
@@ -125,14 +136,14 @@ class EngineSource:
         ends = self._passes_end_as_said(box) and box.drawn < (length or 0)
         box._notes = box.noting(length_of_data=ends)
         if ends:
+            self.feed.has_short_passes = True
             self._let_go()
             said = other_length(box.user["dataloader"], length, f"it gave {box.drawn}")
             warnings.warn(said, stacklevel=2)
         version = version_of(self.hooks.semantics)
         if length is None and limits.max_iters is not None and version.derives_max_epochs:
             found = max(box.batches, box.drawn)
-            self.feed.derived_max_epochs = math.ceil(limits.max_iters / found)
-            box.limit("max_epochs", self.feed.derived_max_epochs)
+            box.limits = derived(limits, found, self.feed)
 
     def restart(self, box: AnyBox) -> None:
         """Start iteration over the engine's data, whatever it is now.
@@ -151,17 +162,18 @@ class EngineSource:
             box._handled = None
             self.wishes.take(box)
             obeying.obey(box, finish_iteration=self.hooks.semantics.finish_iteration)
+        # A pass that fills an epoch is none of its own.
+        self.feed.whole = None if box.batches else self.feed.iterator
         note_restart(box)
-        self.feed.whole = self.feed.iterator
 
     def _passes_end_as_said(self, box: AnyBox) -> bool:
-        """Tell whether a pass has as many batches as the data says, or fewer where it ends."""
+        """Tell whether a pass has as many batches as the data said, or fewer where it ends."""
         feed, data, length = self.feed, box.user["dataloader"], box.limits.epoch_length
         if length is None or length != feed.said_length or feed.iterator is not feed.whole:
             return False
-        own = feed.iterator is data  # which has no passes, so its length says nothing of them
-        fills = version_of(self.hooks.semantics).fills_epochs
-        return not own and not fills and data_length(data) == length
+        if feed.iterator is data or version_of(self.hooks.semantics).fills_epochs:
+            return False  # data that is its iterator has no passes, so its length is not of them
+        return data is feed.said_by or data_length(data) == length
 
     def _let_go(self) -> None:
         """Ask the iterator of a pass that is over for nothing more."""
@@ -199,6 +211,14 @@ class EngineSource:
         if limits.max_epochs is None:
             self.wishes.terminate(True)
             self.wishes.take(box)
+
+
+def derived(limits: Limits, length: int, feed: Feed) -> Limits:
+    """Return limits with the `max_epochs` that follow from `max_iters`, if that is given."""
+    if limits.max_iters is None:
+        return limits
+    feed.derived_max_epochs = math.ceil(limits.max_iters / length)
+    return limits.replacing("max_epochs", feed.derived_max_epochs)
 
 
 def data_length(data: Any) -> int | None:

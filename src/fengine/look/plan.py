@@ -193,7 +193,7 @@ class Plan(Generic[Batch, Output, User]):
         step = cast("Step[Batch, Output, User]", self._without_functions())
         waits = self.semantics.finish_iteration
         for event in script(box, step, source, _EVERYTHING, finish_iteration=waits):
-            box._handled, box.beside = None, False
+            box._handled, box.exiting = None, False
             yield event, box.state
 
     def _verdict(

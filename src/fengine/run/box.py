@@ -43,7 +43,7 @@ class Box(Generic[Batch, Output, User]):
         state: the run to begin or to go on with.
 
     Attributes:
-        beside: whether the handlers of EXITED are still to run.
+        exiting: whether the handlers of EXITED are still to run.
         called: whether one of them has been called, where an exception came in between.
         left: goes through the handlers that are being called; those still to call.
         made: what those that have been called have made of the run; None if they have made nothing.
@@ -62,8 +62,8 @@ class Box(Generic[Batch, Output, User]):
     __slots__ = (
         "__dict__",
         "answered",
-        "beside",
         "called",
+        "exiting",
         "left",
         "made",
         "named",
@@ -94,7 +94,7 @@ class Box(Generic[Batch, Output, User]):
     _notes: Notes
 
     def __init__(self, state: State[Batch, Output, User]) -> None:
-        self.beside = self.called = False
+        self.exiting = self.called = False
         self.left: Iterator[object] = iter(())
         self.made: State[Batch, Output, User] | None = None
         self.named: tuple[str, ...] = ()

@@ -107,7 +107,8 @@ def keep_state(error: BaseException, box: Box[Any, Any, Any]) -> None:
 def last_state(error: BaseException) -> State[object, object, object]:
     """Return the last complete state of the run that an exception left.
 
-    It holds the work of every handler that has returned. `Loop.resume` goes on there: a failed
+    It holds the work of every handler that has returned, but for those of INTERRUPT,
+    EXCEPTION_RAISED and EXITED where one of them failed. `Loop.resume` goes on there: a failed
     handler is called again, and those after it; a failed step runs again.
 
     Raises:

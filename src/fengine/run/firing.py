@@ -1,12 +1,12 @@
 """Dispatcher: a fold of the run over the handlers of an event.
 
 This is the one place where handlers are called. A picture of the run is taken where somebody looks,
-and threaded through the handlers. What a handler has returned stays, whatever happens to the ones
-after it: the registers are written before the next one is called, with the names of those that have
-run. So a run that goes on from the registers calls the others.
+and threaded through the handlers. The registers are written once: when all handlers have run, or
+when one has failed. Then they have what those before it made, and their names, so that a run that
+goes on from there calls the others.
 
-At an event beside the order they are written once, when all have run, and nothing counts them: such
-an event is not fired again where a run goes on.
+An event that reports what happened is not fired again where a run goes on, and a pause is asked for
+again. Where a handler of such an event fails, the others have changed nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from fengine.core.describe import describe
 from fengine.core.events import AnyEvent
 from fengine.core.filters import Filter
 from fengine.core.handlers import AnyHandler
-from fengine.core.phases import fires_beside
+from fengine.core.outcome import Status
+from fengine.core.phases import is_report
 from fengine.core.returned import accepted, stated
 from fengine.core.state import (
     Batch,
@@ -83,9 +84,9 @@ class Dispatcher(Generic[Batch, Output, User]):
         box = self._box
         listening = self._table.get(event.name)
         if listening is None:
-            if not fires_beside(event.name):
+            if not is_report(event.name):
                 box._handled = None
-            box.beside = False
+            box.exiting = False
             return
         state: State[Batch, Output, User] | None
         before: State[Batch, Output, User] | None
@@ -96,7 +97,7 @@ class Dispatcher(Generic[Batch, Output, User]):
         state = before = wanted = handler = None
         number = in_epoch = _UNKNOWN
         handlers = upto = ()
-        carries, beside, last, groups = listening
+        carries, reports, last, groups = listening
         try:
             for filter, numbers, handlers, upto in groups:
                 wanted = filter
@@ -112,7 +113,7 @@ class Dispatcher(Generic[Batch, Output, User]):
                     set_fields(state, box.__dict__.copy())
                 if filter is not None:
                     if not numbers:
-                        box.named = ()
+                        box.left, box.named = iter(()), upto[: len(upto) - len(handlers) + 1]
                         if not filter.holds(number, in_epoch, state):
                             continue
                     wanted = None
@@ -130,21 +131,23 @@ class Dispatcher(Generic[Batch, Output, User]):
                             or result._notes is not state._notes
                         ):
                             result = _accepted(handler, result, state, event)
-                        if handler is last or beside:
+                        if handler is last or reports:
                             state = result
                         else:
-                            state = box.made = _handled_by(handled(box), result, state)
-            if beside:
-                self._end_beside(None if state is before else state)
+                            state = box.made = after_handlers(result, handled(box))
+            if reports:
+                self._end_report(None if state is before else state)
             elif state is None or state is before:
-                box._handled = None
+                box._handled, box.made = None, None
             else:
                 registers = state.__dict__.copy()
                 registers["_handled"] = None
                 box.__dict__, box.made = registers, None
         except BaseException as error:
             box.called = handler is not None or wanted is not None
-            if not beside and box._handled is not None:
+            if box.status is Status.INTERRUPTED:
+                box.made = None  # where it goes on, the run pauses again
+            elif not reports and box._handled is not None:
                 have_run = () if handler is None else handled(box)[:-1]
                 if wanted is not None:
                     have_run = upto[: len(upto) - len(handlers)]
@@ -154,26 +157,13 @@ class Dispatcher(Generic[Batch, Output, User]):
             note_failure(error, said, box)
             raise
 
-    def _end_beside(self, state: State[Batch, Output, User] | None) -> None:
-        """End an event beside the order, of which the handlers have made another state, or none."""
+    def _end_report(self, state: State[Batch, Output, User] | None) -> None:
+        """End an event that reports, of which the handlers have made another state, or none."""
         box = self._box
         if state is None:
-            box.beside = False
+            box.exiting = False
         else:
-            box.__dict__, box.beside = state.__dict__ | {"_handled": box._handled}, False
-
-
-def _handled_by(
-    names: tuple[str, ...], made: State[Batch, Output, User], given: State[Batch, Output, User]
-) -> State[Batch, Output, User]:
-    """Return a state that a handler has made as what the named ones have made.
-
-    One that is new is marked as it is; nobody but its maker has seen it.
-    """
-    if made._handled is not given._handled:
-        return after_handlers(made, names)
-    vars(made)["_handled"] = names
-    return made
+            box.__dict__, box.exiting = state.__dict__ | {"_handled": box._handled}, False
 
 
 def _keep(box: Box[Any, Any, Any], have_run: tuple[str, ...]) -> None:
@@ -226,11 +216,11 @@ def dispatching(
         return whole
 
     def fire(event: AnyEvent) -> None:
-        if not box._handled or event.name not in table or fires_beside(event.name):
+        if not box._handled or event.name not in table or is_report(event.name):
             whole(event)
         else:
-            carries, beside, last, groups = table[event.name]
-            left = carries, beside, last, _without(groups, len(box._handled))
+            carries, reports, last, groups = table[event.name]
+            left = carries, reports, last, _without(groups, len(box._handled))
             Dispatcher(box, {event.name: left}).fire(event)
 
     return fire

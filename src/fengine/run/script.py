@@ -141,7 +141,7 @@ class _Script(Generic[Batch, Output, User]):
 
     def parts(self) -> Firings:
         """Go through a run part by part, with its jumps, its failures and its end."""
-        while not (self.leaving and not self.box.beside):
+        while not (self.leaving and not self.box.exiting):
             try:
                 if self.unanswered is not None:
                     yield from self.fail(self.unanswered)
@@ -337,8 +337,12 @@ class _Script(Generic[Batch, Output, User]):
             yield from self.announce(Events.TERMINATE)
             obeying.refuse_recovery(box)
         if at == phases.PAUSED:
-            box.counts, box.status = box.counted(Events.INTERRUPT), Status.INTERRUPTED
-            if Events.INTERRUPT.name in self.heard:
+            box.counts, box.status, box._handled = (
+                box.counted(Events.INTERRUPT),
+                Status.INTERRUPTED,
+                () if Events.INTERRUPT.name in self.heard else None,
+            )
+            if box._handled is not None:
                 yield Events.INTERRUPT
             obeying.refuse_recovery(box)
             return phases.INTERRUPTED
@@ -357,6 +361,9 @@ class _Script(Generic[Batch, Output, User]):
         box = self.box
         event, status, failure = box.event, box.status, box.failure
         if status is Status.INTERRUPTED:
+            if box._handled is not None:
+                yield Events.INTERRUPT
+                obeying.refuse_recovery(box)
             box.requests, box.status = box.asking(interrupt=None), Status.RUNNING
         elif at > phases.START:
             box.status = Status.RUNNING
@@ -382,6 +389,8 @@ class _Script(Generic[Batch, Output, User]):
     def fail(self, error: BaseException) -> Firings:
         """Fire EXCEPTION_RAISED; find where to go on from, or that the exception stays."""
         box = self.box
+        if box.status is Status.INTERRUPTED:
+            box._handled = None  # a run that goes on pauses again
         if box._handled is not None or box.failure is Failure.AT_EVENT:
             kind = Failure.AT_EVENT
         else:
@@ -422,15 +431,15 @@ class _Script(Generic[Batch, Output, User]):
             box.status = Status.TERMINATED
         else:
             box.status = Status.COMPLETED
-        self.leaving, box.beside, box.called = True, Events.EXITED.name in self.heard, False
-        if box.beside:
+        self.leaving, box.exiting, box.called = True, Events.EXITED.name in self.heard, False
+        if box.exiting:
             box.payload = Outcome(box.status, error)
             try:
                 yield Events.EXITED
             except Raised as raised:
                 # Handlers run once: where one has been called, the event is done with.
                 if box.called:
-                    box.beside = False
+                    box.exiting = False
                 self.error = _foremost(error, raised.error)
             finally:
                 box.payload = None
