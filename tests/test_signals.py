@@ -11,6 +11,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -171,6 +172,14 @@ def is_among_handlers_of_the_end(error: BaseException) -> bool:
     return False
 
 
+def came_as_it_returned(error: BaseException) -> bool:
+    """Tell whether an exception came when a run was over, on the way of its state to the caller."""
+    names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
+    if names[-1] == "interrupt":  # the handler of the signal
+        names.pop()
+    return names[-1] in ("run", "with_signal_after")
+
+
 def undisturbed(state: State[Any, Any, Any]) -> State[Any, Any, Any]:
     """Leave out how often EXCEPTION_RAISED has fired, which differs in a run that was disturbed."""
     failure = Events.EXCEPTION_RAISED.name
@@ -202,7 +211,7 @@ def goes_on(
     try:
         left: Any = last_state(error)
     except LookupError:
-        assert not journal.started, line  # it came before the run began
+        assert not journal.started or came_as_it_returned(error), line
     else:
         assert undisturbed(loop.resume(left, DATA)) == undisturbed(whole), line
     journal.started = journal.exited = 0

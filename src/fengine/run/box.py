@@ -9,6 +9,8 @@ Rules of this file and of all that write registers:
 - Registers that only make sense together are written in one statement. Between two statements an
   exception may come, from a signal for instance, and whoever goes on finds a whole run.
 - What is let go of is written last, since letting go may run code of the user's, which looks.
+- A picture may have the registers themselves for as long as none of them is written, and whoever
+  made it looks on. Before the next one is written, the box has others: a state's, or its `own`.
 - The box alone decides how long a batch and an output live. Whoever takes a picture drops it before
   the next batch is fetched.
 
@@ -108,6 +110,10 @@ class Box(Generic[Batch, Output, User]):
         state: State[Batch, Output, User] = new_object(State)
         set_fields(state, self.__dict__.copy())
         return state
+
+    def own(self) -> None:
+        """Have registers that are in no picture."""
+        self.__dict__ = self.__dict__.copy()
 
     @property
     def state(self) -> State[Batch, Output, User]:

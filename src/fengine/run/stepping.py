@@ -100,14 +100,16 @@ class Stepping(Generic[Batch, Output, User]):
             The generator that the step is, of which nothing has run yet, or None.
         """
         box = self.box
+        # A picture that has the registers themselves, until the step has made another state.
         picture: State[Batch, Output, User] = new_object(State)
-        set_fields(picture, box.__dict__.copy())
+        set_fields(picture, box.__dict__)
         try:
             result = self.step(picture)
-        except (StopIteration, GeneratorExit) as error:
-            raise Leaked(error) from None
-        except (TypeError, AttributeError) as error:
-            if "'State'" in str(error):
+        except BaseException as error:
+            box.own()
+            if isinstance(error, StopIteration | GeneratorExit):
+                raise Leaked(error) from None
+            if isinstance(error, TypeError | AttributeError) and "'State'" in str(error):
                 note(error, f"step {describe(self.step)} gets a State. {_OF_A_BATCH}")
             raise
         if (
@@ -123,6 +125,7 @@ class Stepping(Generic[Batch, Output, User]):
             registers["_handled"] = () if _DONE.name in self.heard else None
             box.__dict__ = registers
             return None
+        box.own()
         if isinstance(result, Generator):
             return result
         self._take(result, _DONE)
