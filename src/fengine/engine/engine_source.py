@@ -18,12 +18,12 @@ from fengine.core.limits import Limits
 from fengine.core.missing import MISSING, Missing
 from fengine.core.semantics import Semantics
 from fengine.engine.enums import Events
-from fengine.engine.versions import version_of
+from fengine.engine.versions import Version
 from fengine.engine.wishes import Wishes
 from fengine.run import obeying
 from fengine.run.box import Box, Leaked
 from fengine.run.entering import begin_pass
-from fengine.run.place import note_restart
+from fengine.run.place import note_end_of_pass, note_restart
 from fengine.run.source import other_length
 
 AnyBox = Box[Any, Any, dict[str, Any]]
@@ -90,6 +90,7 @@ class EngineSource:
     """Give the batches of an engine's data to one run."""
 
     hooks: Hooks
+    version: Version
     box: AnyBox
     feed: Feed
     wishes: Wishes
@@ -105,8 +106,9 @@ class EngineSource:
         if begins:
             self._tell_pass(self._passes_begun(box))
             _guarded(self.hooks._setup_engine)
-        elif self._passes_end_as_said(box) and box.drawn >= (box.limits.epoch_length or 0):
+        elif box._offset == feed.said_length and self._passes_end_as_said(box):
             self._let_go()
+            note_end_of_pass(box)
         if box._offset > 0 and (begins or box.limits.epoch_length is None):
             # The epoch alone says how many batches were drawn: a pass begins with it, or it says
             # how long an epoch is.
@@ -134,14 +136,14 @@ class EngineSource:
         """End the epoch with a short pass; have the epochs that `max_iters` makes."""
         limits, length = box.limits, box.limits.epoch_length
         ends = self._passes_end_as_said(box) and box.drawn < (length or 0)
-        box._notes = box.noting(length_of_data=ends)
+        if ends != box._notes.length_of_data:
+            box._notes = box.noting(length_of_data=ends)
         if ends:
             self.feed.has_short_passes = True
             self._let_go()
             said = other_length(box.user["dataloader"], length, f"it gave {box.drawn}")
             warnings.warn(said, stacklevel=2)
-        version = version_of(self.hooks.semantics)
-        if length is None and limits.max_iters is not None and version.derives_max_epochs:
+        if length is None and limits.max_iters is not None and self.version.derives_max_epochs:
             found = max(box.batches, box.drawn)
             box.limits = derived(limits, found, self.feed)
 
@@ -171,7 +173,7 @@ class EngineSource:
         feed, data, length = self.feed, box.user["dataloader"], box.limits.epoch_length
         if length is None or length != feed.said_length or feed.iterator is not feed.whole:
             return False
-        if feed.iterator is data or version_of(self.hooks.semantics).fills_epochs:
+        if feed.iterator is data or self.version.fills_epochs:
             return False  # data that is its iterator has no passes, so its length is not of them
         return data is feed.said_by or data_length(data) == length
 
@@ -189,7 +191,7 @@ class EngineSource:
     def _tell_pass(self, number: int) -> None:
         """Tell whatever shuffles the data which pass begins, where the version has it so."""
         self.feed.passes = number
-        if version_of(self.hooks.semantics).tells_epochs:
+        if self.version.tells_epochs:
             begin_pass(self.box.user["dataloader"], number)
 
     def ran_dry(self, box: AnyBox) -> None:
@@ -197,7 +199,7 @@ class EngineSource:
         limits = box.limits
         if limits.epoch_length is None:
             # The data is empty, and the run is over; or the length is what this epoch has had.
-            if box.batches or not version_of(self.hooks.semantics).empty_data:
+            if box.batches or not self.version.empty_data:
                 return
         elif box.is_done():
             return

@@ -24,6 +24,7 @@ from fengine.engine.handler_lists import EVERY_ITERATION
 from fengine.engine.registrations import Registrations, call
 from fengine.engine.state import State, box_of
 from fengine.engine.telling import OwnWords, Words, fails_in_iteration, tell
+from fengine.engine.versions import version_of
 from fengine.engine.wishes import Wishes
 from fengine.run.driver import pull
 from fengine.run.failures import say_where
@@ -98,7 +99,13 @@ class Running:
         course = script(
             self._box,
             Outputs(self.process),
-            EngineSource(self._engine, self._box, self._inside.feed, self._wishes),
+            EngineSource(
+                self._engine,
+                version_of(self._engine.semantics),
+                self._box,
+                self._inside.feed,
+                self._wishes,
+            ),
             heard,
             finish_iteration=self._engine.semantics.finish_iteration,
         )
