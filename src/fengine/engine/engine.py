@@ -632,10 +632,11 @@ class Engine:
 
     def _setup_dataloader_iter(self) -> None:
         """Begin another pass over the data."""
-        data, length = self.state.dataloader, self.state.epoch_length
+        data = self.state.dataloader
         if data is not None:
             self._dataloader_iter = iter(data)
             return
+        length = self.state.epoch_length
         if length is None:
             raise RuntimeError(
                 "engine.state.epoch_length is None and so is engine.state.dataloader, so how many "
