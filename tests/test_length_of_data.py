@@ -275,6 +275,72 @@ def test_other_data_between_epochs_gives_whole_passes(event: Any) -> None:
     assert seen_in(run) == [*first, (2, 0), (2, 1), (3, 0), (3, 1)]
 
 
+@pytest.mark.parametrize("says", [3, 4])
+def test_an_epoch_that_was_cut_is_followed_by_whole_passes(says: int) -> None:
+    data = Sized(3, 2) if says == 3 else Sized(2, 3)
+
+    def run(engine: Any) -> None:
+        cut = EngineEvents.ITERATION_COMPLETED(once=1)
+        engine.add_event_handler(cut, engine.terminate_epoch)
+        engine.run(data, max_epochs=3)
+
+    assert seen_in(run) == [(1, 0), (2, 0), (2, 1), (3, 0), (3, 1)]
+
+
+def test_a_pass_is_judged_by_the_data_that_it_is_over() -> None:
+    data = [0, 1]
+
+    def change(engine: Any) -> None:
+        engine.set_data([7])
+        engine.state.dataloader = data
+
+    def run(engine: Any) -> None:
+        engine.add_event_handler(EngineEvents.STARTED, change)
+        engine.run(data, max_epochs=2)
+
+    assert seen_in(run) == [(1, 7), (1, 0), (2, 1), (2, 0)]
+
+
+def test_a_run_that_failed_between_epochs_goes_on_after_short_passes() -> None:
+    def fail() -> None:
+        raise OSError("once")
+
+    def run(engine: Any) -> None:
+        data = Sized(4, 1)
+        with (
+            engine.add_event_handler(EngineEvents.EPOCH_STARTED(once=3), fail),
+            pytest.raises(OSError, match="once"),
+        ):
+            engine.run(data, max_epochs=5)
+        engine.run(data, max_epochs=5)
+
+    assert seen_in(run) == [(1, 0), (2, 0), (4, 0), (5, 0)]
+
+
+def test_data_of_a_cut_epoch_is_begun_as_often_as_in_version_0_5_5() -> None:
+    begun: list[int] = []
+
+    class Counted:
+        def __len__(self) -> int:
+            return 3
+
+        def __iter__(self) -> Iterator[int]:
+            begun.append(len(begun))
+            return iter(range(3))
+
+    data = Counted()
+
+    def run(engine: Any) -> None:
+        cut = EngineEvents.ITERATION_COMPLETED(once=1)
+        engine.add_event_handler(cut, engine.terminate_epoch)
+        over = EngineEvents.TERMINATE_SINGLE_EPOCH
+        engine.add_event_handler(over, lambda _: engine.set_data(data))
+        engine.run(data, max_epochs=2)
+
+    assert seen_in(run) == [(1, 0), (2, 0), (2, 1), (2, 2)]
+    assert begun == [0, 1, 2]
+
+
 def test_an_epoch_length_of_the_users_holds_for_the_next_run_too() -> None:
     data = Sized(3, 2)
 
@@ -319,7 +385,8 @@ def test_max_epochs_follow_as_long_as_a_run_goes_on() -> None:
         engine.run(Unsized(), max_iters=5)
     assert engine.state.max_epochs == 3
     assert engine.run(Unsized()).max_epochs == 3
-    assert engine.run(Unsized(), max_iters=7).max_epochs == 4
+    state = engine.run(Unsized(), max_iters=8)
+    assert (state.iteration, state.max_epochs) == (8, None)
 
 
 def test_an_engine_asks_data_for_no_more_than_it_says() -> None:

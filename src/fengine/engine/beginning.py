@@ -13,7 +13,7 @@ from fengine.core.limits import Limits
 from fengine.core.outcome import Status
 from fengine.core.semantics import Semantics
 from fengine.core.state import State as Record
-from fengine.engine.engine_source import AnyBox, Feed, data_length, derived
+from fengine.engine.engine_source import AnyBox, Feed, data_length
 from fengine.engine.versions import version_of
 from fengine.engine.wishes import Wishes
 
@@ -67,11 +67,10 @@ def begin(
     elif not suspended:
         epoch_is_done = feed.has_short_passes and box.iteration == feed.ended_at
         feed.skipped = 0 if epoch_is_done or wishes.flag("terminate", box) else None
+    feed.ended_at = None
     if not suspended:
         forget_run(box)
         wishes.posted.clear()
-    if not starts_anew and feed.derived_max_epochs is not None and length is not None:
-        limits = derived(limits, length, feed)
     box.limits = limits.replacing("epoch_length", length)
     if feed.iterator is None:
         box.user["dataloader"] = data

@@ -24,12 +24,11 @@ from itertools import repeat
 from typing import Any, ClassVar, TypeVar
 
 from fengine.core.describe import require_callable
-from fengine.core.events import rank_at
 from fengine.core.outcome import Status
-from fengine.core.phases import is_in_iteration
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.engine.beginning import begin, forget_run
 from fengine.engine.calling import check_signature, require_at_once
+from fengine.engine.engine_source import is_between_epochs
 from fengine.engine.enums import Events
 from fengine.engine.handler_lists import Entry, HandlerLists, original
 from fengine.engine.handles import RemovableEventHandle as RemovableEventHandle
@@ -523,9 +522,9 @@ class Engine:
         self.state.dataloader = data
         self._dataloader_iter = iterator
         box = box_of(self.state)
-        if not is_in_iteration(rank_at(box.event)):
+        if box.event is None or is_between_epochs(box):
             note_restart(box)
-            self._fengine.feed.whole = iterator
+            self._fengine.feed.begin_pass(data)
 
     def run(
         self,
@@ -598,7 +597,7 @@ class Engine:
                 paused = box.status is Status.INTERRUPTED
                 if not paused:
                     self._dataloader_iter = None
-                if box.status is Status.COMPLETED and box.requests.terminate is None:
+                if is_between_epochs(box):
                     inside.feed.ended_at = box.iteration
                 if error is not None:
                     tell(self, "leaves", error, level=logging.ERROR)

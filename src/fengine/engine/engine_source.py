@@ -57,12 +57,13 @@ class Feed:
         iterator: over the data; None where none has been made.
         skipped: how many batches of the epoch a resumed run has seen; None where that is done.
         has_learned_length: the epoch length was found out from data that did not say it.
-        whole: the iterator of a pass that the run itself began, at the start of the data.
+        whole: the iterator of a pass that begins with an epoch, at the start of the data.
+        whole_of: that data.
         said_length: the epoch length that the data said, where no other was asked for.
         said_by: the data that said it.
         asked_length: a user has asked for an epoch length.
         has_short_passes: epochs have ended short, so that their length does not divide iterations.
-        ended_at: the iteration at which the last run has completed an epoch.
+        ended_at: the iteration at which the last run has ended, if that was between two epochs.
         passes: the number of the pass over the data, from 0 on, as a sampler is told it.
         derived_max_epochs: what `max_epochs` was set to since then, beside `max_iters`.
     """
@@ -71,6 +72,7 @@ class Feed:
     skipped: int | None = None
     has_learned_length: bool = False
     whole: Iterator[Any] | None = None
+    whole_of: object = None
     said_length: int | None = None
     said_by: object = None
     asked_length: bool = False
@@ -81,7 +83,11 @@ class Feed:
 
     def drop(self) -> None:
         """Let go of the data."""
-        self.iterator = self.whole = None
+        self.iterator = self.whole = self.whole_of = None
+
+    def begin_pass(self, data: object) -> None:
+        """Note that the iterator is one of a pass over data that begins with an epoch."""
+        self.whole, self.whole_of = self.iterator, data
 
 
 @final
@@ -113,8 +119,8 @@ class EngineSource:
             # The epoch alone says how many batches were drawn: a pass begins with it, or it says
             # how long an epoch is.
             note_restart(box)
-        if begins:
-            feed.whole = None if feed.skipped else feed.iterator
+        if begins and not feed.skipped:
+            feed.begin_pass(box.user["dataloader"])
         if feed.skipped is not None:
             box.batches, feed.skipped = feed.skipped, None
 
@@ -145,7 +151,8 @@ class EngineSource:
             warnings.warn(said, stacklevel=2)
         if length is None and limits.max_iters is not None and self.version.derives_max_epochs:
             found = max(box.batches, box.drawn)
-            box.limits = derived(limits, found, self.feed)
+            self.feed.derived_max_epochs = math.ceil(limits.max_iters / found)
+            box.limit("max_epochs", self.feed.derived_max_epochs)
 
     def restart(self, box: AnyBox) -> None:
         """Start iteration over the engine's data, whatever it is now.
@@ -164,18 +171,19 @@ class EngineSource:
             box._handled = None
             self.wishes.take(box)
             obeying.obey(box, finish_iteration=self.hooks.semantics.finish_iteration)
-        # A pass that fills an epoch is none of its own.
-        self.feed.whole = None if box.batches else self.feed.iterator
+        fills = box.batches and box.event is not CoreEvents.TERMINATE_SINGLE_EPOCH
+        if not fills:
+            self.feed.begin_pass(box.user["dataloader"])
         note_restart(box)
 
     def _passes_end_as_said(self, box: AnyBox) -> bool:
         """Tell whether a pass has as many batches as the data said, or fewer where it ends."""
-        feed, data, length = self.feed, box.user["dataloader"], box.limits.epoch_length
+        feed, length = self.feed, box.limits.epoch_length
         if length is None or length != feed.said_length or feed.iterator is not feed.whole:
             return False
-        if feed.iterator is data or self.version.fills_epochs:
+        if feed.iterator is feed.whole_of or self.version.fills_epochs:
             return False  # data that is its iterator has no passes, so its length is not of them
-        return data is feed.said_by or data_length(data) == length
+        return feed.whole_of is feed.said_by or data_length(feed.whole_of) == length
 
     def _let_go(self) -> None:
         """Ask the iterator of a pass that is over for nothing more."""
@@ -215,12 +223,11 @@ class EngineSource:
             self.wishes.take(box)
 
 
-def derived(limits: Limits, length: int, feed: Feed) -> Limits:
-    """Return limits with the `max_epochs` that follow from `max_iters`, if that is given."""
-    if limits.max_iters is None:
-        return limits
-    feed.derived_max_epochs = math.ceil(limits.max_iters / length)
-    return limits.replacing("max_epochs", feed.derived_max_epochs)
+def is_between_epochs(box: AnyBox) -> bool:
+    """Tell whether a run stands where an epoch is over, and no batch of another one was fetched."""
+    if box.event is CoreEvents.COMPLETED:
+        return box.requests.terminate is None
+    return box.event in (CoreEvents.EPOCH_STARTED, CoreEvents.EPOCH_COMPLETED)
 
 
 def data_length(data: Any) -> int | None:

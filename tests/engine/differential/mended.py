@@ -7,7 +7,6 @@ noted in the result, by its row: what comes after may differ.
 from __future__ import annotations
 
 import inspect
-import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -95,7 +94,6 @@ class Mended(Watched):
     learned: bool = False
     derives: bool = True
     derived: int | None = None
-    _follows: bool = False
     handled: BaseException | None = None
     _again: bool = False
     _by_hand: int = 0
@@ -217,8 +215,8 @@ class Mended(Watched):
             if self.state.max_epochs is None and self.state.iteration < limit:
                 self.state.epoch_length = None
         known = self.derives and self.derived is not None and self.state.max_iters is not None
-        self._follows = known and self.state.max_epochs == self.derived
-        if self._follows and (args or kwargs.keys() & {"max_epochs", "max_iters"}):
+        follows = known and self.state.max_epochs == self.derived
+        if follows and (args or kwargs.keys() & {"max_epochs", "max_iters"}):
             # what followed from max_iters is refused beside it, and beside another limit.
             self.state.max_epochs = None
         self._running, self._began = True, False
@@ -271,10 +269,6 @@ class Mended(Watched):
 
     def _begin(self) -> None:
         self._began = True
-        going_on = self._follows and self.state.iteration > 0
-        if going_on and self.state.max_iters is not None and self.state.epoch_length:
-            self.derived = math.ceil(self.state.max_iters / self.state.epoch_length)
-            self.state.max_epochs = self.derived
         if self._said is not None:
             self.learned = False
 
