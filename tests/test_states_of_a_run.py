@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import attrs
 import pytest
 
-from fengine import Event, Events, Limits, Loop, State, compose, diff, outputs, stages, when
+from fengine import (
+    Event,
+    Events,
+    Limits,
+    Loop,
+    Recovery,
+    State,
+    compose,
+    diff,
+    outputs,
+    stages,
+    when,
+)
 from fengine.testing import assert_pure
 from tests.firing import fire
 
 DATA = [1, 2, 3]
+CHUNK = Event("chunk")
 DOUBLE: Any = outputs(lambda batch: 2 * batch)
 
 
@@ -176,3 +189,28 @@ def test_handlers_are_tested_with_states_of_a_run_as_before() -> None:
     assert fire(table, Events.EPOCH_COMPLETED, state) == state.terminate()
     made = State[Any, Any](event=Events.EPOCH_COMPLETED)
     assert fire(table, Events.EPOCH_COMPLETED, made) == made.terminate()
+
+
+@pytest.mark.parametrize("way", ["returns another", "returns it", "raises", "fires"])
+def test_a_state_that_a_step_kept_stays_as_it_is(way: str) -> None:
+    kept: list[tuple[State[Any, Any, Any], State[Any, Any, Any]]] = []
+
+    def step(state: State[Any, Any, Any]) -> State[Any, Any, Any]:
+        kept.append((state, copy.deepcopy(state)))
+        if way == "raises" and state.iteration == 2:
+            raise OSError("once")
+        return state if way == "returns it" else state.evolve(output=state.batch)
+
+    def firing(state: State[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        kept.append((state, copy.deepcopy(state)))
+        state = yield CHUNK, state.evolve(output=1)
+        return state
+
+    def skip(state: State[Any, Any, Any], error: BaseException) -> State[Any, Any, Any]:
+        return state.recover(Recovery.SKIP_BATCH)
+
+    loop: Any = Loop(firing).register(CHUNK) if way == "fires" else Loop(step)
+    loop.on(Events.EXCEPTION_RAISED, skip).run([1, 2, 3], max_epochs=2)
+    assert len(kept) == 6
+    for state, as_it_was in kept:
+        assert vars(state) == vars(as_it_was)
