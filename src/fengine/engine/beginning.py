@@ -74,14 +74,14 @@ def begin(
     box.limits = limits.replacing("epoch_length", length)
     if feed.iterator is None:
         box.user["dataloader"] = data
-    if not suspended:
-        feed.asked_length = epoch_length is not None or (feed.asked_length and not starts_anew)
-        feed.said_by = None if feed.asked_length else box.user["dataloader"]
-        feed.said_length = length if data_length(feed.said_by) == length else None
     if suspended:
         # READY at an event: what was asked for there is done, what was asked for since is not.
         box.status = Status.READY
         wishes.take(box)
+    else:
+        feed.asked_length = epoch_length is not None or (feed.asked_length and not starts_anew)
+        feed.said_by = None if feed.asked_length else box.user["dataloader"]
+        feed.said_length = length if data_length(feed.said_by) == length else None
 
 
 def forget_run(box: AnyBox) -> None:

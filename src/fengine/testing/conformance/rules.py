@@ -146,7 +146,7 @@ def _keeps_limits(ran: Ran, played: Played) -> str:
 def _follows(progress: Progress, semantics: Semantics | None) -> bool:
     """Tell whether `max_epochs` is what `max_iters` makes, as pytorch-ignite 0.5.5 has it."""
     length, iters = progress.epoch_length, progress.max_iters
-    if semantics is not IGNITE_0_5_5 or length is None or iters is None:
+    if semantics != IGNITE_0_5_5 or length is None or iters is None:
         return False
     return progress.max_epochs == math.ceil(iters / length)
 
