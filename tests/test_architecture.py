@@ -33,7 +33,8 @@ ROOMS = (
     "later",
     FACADE,
     "training",
-    "handlers",
+    "metrics",
+    "features",
     "runtime",
     "engine",
     "engine.supervised",
@@ -46,7 +47,6 @@ ROOMS = (
 # the room that does so, and packages offer names of outer rooms.
 OUTWARDS = {
     ("fengine.core.state", "fengine.keep.plain_data"),
-    ("fengine", "fengine.handlers.evaluate"),
     ("fengine.engine", "fengine.engine.supervised"),
     ("fengine.engine", "fengine.engine.ignite"),
     ("fengine.engine.__main__", "fengine.engine.ignite"),
@@ -96,7 +96,8 @@ PUBLIC = (
     "fengine.engine",
     "fengine.engine.deterministic",
     "fengine.training",
-    "fengine.handlers",
+    "fengine.metrics",
+    "fengine.features",
     "fengine.testing",
 )
 

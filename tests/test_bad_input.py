@@ -13,7 +13,7 @@ from immutables import Map
 from torch.utils.data import DataLoader
 
 import fengine
-from fengine import DataExhausted, Events, Loop, State, last_state
+from fengine import DataExhausted, Events, Loop, State, features, last_state
 
 AnyState = State[Any, Any, Any]
 AnyLoop = Loop[Any, Any, Any]
@@ -22,7 +22,8 @@ AnyLoop = Loop[Any, Any, Any]
 api: Any = fengine
 Event, PayloadEvent, Limits, Requests = api.Event, api.PayloadEvent, api.Limits, api.Requests
 after, before, every, once, where = api.after, api.before, api.every, api.once, api.where
-compose, evaluate, focus, tap, when = api.compose, api.evaluate, api.focus, api.tap, api.when
+compose, focus, tap, when = api.compose, api.focus, api.tap, api.when
+evaluation: Any = features.evaluation
 outputs, stages = api.outputs, api.stages
 make_loader: Any = DataLoader
 ITERATION: Any = Events.ITERATION_STARTED
@@ -195,7 +196,7 @@ def on(handler: Any, event: Any = Events.STARTED) -> Callable[[], object]:
     H6_when_handler=Row(lambda: when(bool_of, none), TypeError, ("handler", "none", "state")),
     H6_focus=Row(lambda: focus("part", none), TypeError, ("handler", "none", "state")),
     H6_focus_field=Row(lambda: focus(3, same), TypeError, ("focus", "3")),
-    H6_evaluate=Row(lambda: evaluate(same, batches=[]), TypeError, ("evaluate", "Loop", "same")),
+    H6_evaluation=Row(lambda: evaluation(same, []), TypeError, ("evaluation", "Loop", "same")),
 )
 def test_what_cannot_be_called_with_a_state(row: Row) -> None:
     check(row)

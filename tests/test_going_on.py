@@ -23,12 +23,12 @@ from fengine import (
     RequestError,
     State,
     Status,
-    evaluate,
     focus,
     last_state,
     outputs,
     tap,
 )
+from fengine.features import evaluation
 
 AnyState = State[Any, Any, Any]
 AnyLoop = Loop[Any, Any, Any]
@@ -234,7 +234,7 @@ def test_a_note_names_the_function_in_a_combinator() -> None:
     assert "in handler tap(" in caught.value.__notes__[0]
     assert "report (test_going_on.py:" in caught.value.__notes__[0]
     validation = LOOP.on(Events.STARTED, fail)
-    loop = LOOP.on(Events.STARTED, evaluate(validation, batches=list(range(1000))))
+    loop = LOOP | evaluation(validation, list(range(1000)), at=Events.STARTED)
     with pytest.raises(ValueError, match="broken") as caught:
         loop.run([1])
     assert all(len(note) < 200 for note in caught.value.__notes__)

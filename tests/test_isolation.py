@@ -19,7 +19,8 @@ import pytest
 import torch
 from torch import nn
 
-from fengine import Events, Loop, State, Status, evaluate, last_state, outputs, tap
+from fengine import Events, Loop, State, Status, last_state, outputs, tap
+from fengine.features import evaluation
 
 AnyState = State[Any, Any, Any]
 
@@ -136,7 +137,7 @@ def test_H13_how_a_nested_run_ends_is_its_own_matter(ask: Any, status: Status) -
     assert outer.run([1, 2], user=0) == SUMMING.run([1, 2], user=0)
     assert ended == [status, status]
     validation = LOOP.on(Events.ITERATION_COMPLETED(once=1), ask)
-    evaluated = SUMMING.on(Events.EPOCH_COMPLETED, evaluate(validation, batches=[1, 2]))
+    evaluated = SUMMING | evaluation(validation, [1, 2])
     if status is Status.INTERRUPTED:  # it has not seen all that it is to judge by
         with pytest.raises(RuntimeError, match="was interrupted"):
             evaluated.run([1, 2], user=0)
@@ -208,7 +209,7 @@ def test_H17_a_snapshot_is_written_while_the_training_goes_on() -> None:
             model.weight.add_(1)
         return batch
 
-    loop: Any = Loop(outputs(train), external={"model": model})
+    loop: Any = Loop(outputs(train)).with_external(model=model)
     moments = loop.iterate(epoch_length=200)
     state = next(m for m in moments if m.event is Events.ITERATION_COMPLETED).state
     snapshot = loop.snapshot(state)

@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 import torch
 
-from fengine import Events, Loop, State, evaluate, outputs
+from fengine import Events, Loop, State, outputs
+from fengine.features import evaluation
 
 NUMBERS: list[Any] = [
     0.5,
@@ -108,5 +109,5 @@ def test_metrics_that_pass_through_an_evaluation_are_floats() -> None:
         return state.with_metric("m", np.float32(0.5))
 
     inner: Any = Loop(outputs(abs)).on(Events.COMPLETED, report)
-    handler: Any = evaluate(inner, batches=[1])
-    assert type(handler(State()).metrics["m"]) is float
+    loop: Any = Loop(outputs(abs)) | evaluation(inner, [1], prefix="")
+    assert type(loop.run([1]).metrics["m"]) is float

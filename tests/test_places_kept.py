@@ -196,7 +196,7 @@ def test_windows_ask_for_no_batch_after_the_last() -> None:
                 asked.append(number)
                 yield number
 
-    assert LOOP.run(windows(Sized(), 2)).output == [2]
+    assert list(LOOP.run(windows(Sized(), 2)).output) == [2]
     assert asked == [0, 1, 2]
 
 

@@ -15,14 +15,14 @@ from torch.optim import SGD, Adam, AdamW
 from torch.optim.lr_scheduler import ExponentialLR, StepLR
 
 from fengine import Loop, Snapshot, SnapshotError
-from fengine.training import supervised
+from fengine.training import training_step
 
 DATA = [(torch.ones(4, 2), torch.zeros(4, 1))] * 2
 
 
 def loop_of(model: nn.Module, optimizer: Any, **more: Any) -> Any:
-    step: Any = supervised(model, optimizer, nn.functional.mse_loss)
-    return Loop(step, external={"model": model, "optimizer": optimizer, **more})
+    step: Any = training_step(model, optimizer, nn.functional.mse_loss)
+    return Loop(step).with_external(model=model, optimizer=optimizer, **more)
 
 
 def made(optimizer: Callable[[Any], Any], *, width: int = 2, dtype: Any = None) -> Any:
@@ -157,7 +157,7 @@ def test_a_model_that_is_wrapped_is_no_other_model() -> None:
         pass
 
     snapshot = paused(made(sgd))
-    assert dict(snapshot.classes) == {"optimizer": "SGD"}
+    assert dict(snapshot.classes) == {"optimizer": "SGD", "random": "RandomState"}
     model = Wrapped(2, 1)
     assert loop_of(model, sgd(model.parameters())).resume(snapshot, DATA).epoch == 2
 
@@ -196,7 +196,7 @@ def test_a_parameter_that_has_no_shape_yet_takes_one_up() -> None:
 def test_classes_are_in_plain_data_and_need_not_be() -> None:
     snapshot = paused(made(sgd))
     plain = snapshot.to_dict(batch=tuple)
-    assert plain["classes"] == {"optimizer": "SGD"}
+    assert plain["classes"] == {"optimizer": "SGD", "random": "RandomState"}
     assert Snapshot.from_dict(plain) == snapshot
     del plain["classes"]
     assert Snapshot.from_dict(plain) == attrs.evolve(snapshot, classes={})

@@ -27,7 +27,7 @@ import fengine
 from fengine import Event, Events, Loop, Outcome, State, last_state, outputs, stages, tap
 from fengine.engine import Engine
 from fengine.engine import Events as EngineEvents
-from fengine.training import modes, supervised, supervised_evaluation
+from fengine.training import evaluation_step, modes, training_step
 
 PACKAGE = str(Path(fengine.__file__).parent)
 DATA = [1, 2, 3]
@@ -274,11 +274,11 @@ def modes_of(model: nn.Module) -> list[bool]:
 def test_a_model_has_its_modes_after_ctrl_c_at_any_line(is_training: bool, is_pulled: bool) -> None:
     model = nn.Sequential(nn.Linear(1, 1), nn.Dropout(), nn.Linear(1, 1))
     if is_training:
-        step = supervised(model, torch.optim.SGD(model.parameters(), lr=0.1), nn.MSELoss())
+        step = training_step(model, torch.optim.SGD(model.parameters(), lr=0.1), nn.MSELoss())
         run: Callable[[], object] = partial(Loop(step).run, PAIRS)
         moments: Callable[[], Iterator[object]] = partial(Loop(step).iterate, PAIRS)
     else:
-        evaluation = Loop(supervised_evaluation(model))
+        evaluation = Loop(evaluation_step(model))
         run, moments = partial(evaluation.run, PAIRS), partial(evaluation.iterate, PAIRS)
 
     def begin() -> Callable[[], object]:

@@ -164,7 +164,7 @@ class Weights:
 
 
 def test_within_a_step_that_changes_something_outside_no_run_goes_on() -> None:
-    loop = attrs.evolve(KEEPING, external={"weights": Weights()})
+    loop = KEEPING.with_external(weights=Weights())
     within = next(one for one in loop.iterate(DATA, user=()) if one.event is CHUNK)
     with pytest.raises(ValueError, match="within the step"):
         loop.snapshot(within.state)

@@ -115,13 +115,18 @@ def test_the_guide_shows_what_mypy_says(tmp_path: Path) -> None:
 
 def test_pyright_agrees(tmp_path: Path) -> None:
     right, wrong = shown()
-    names = ("accepted", "rejected")
-    for name in names:
-        program = PROGRAMS.joinpath(name, "functional.py").read_text(encoding="utf-8")
-        tmp_path.joinpath(f"{name}.py").write_text(program, encoding="utf-8")
+    names = ("functional", "features")
+    for kind in ("accepted", "rejected"):
+        for name in names:
+            program = PROGRAMS.joinpath(kind, f"{name}.py").read_text(encoding="utf-8")
+            strict = "# pyright: strict, reportUnusedExpression=false\n"
+            tmp_path.joinpath(f"{kind}_{name}.py").write_text(program + strict, encoding="utf-8")
     for number, one in enumerate(wrong):
         tmp_path.joinpath(f"guide_{number}.py").write_text(right + "\n\n" + one.program, "utf-8")
-    settings = {"pythonVersion": "3.11", "extraPaths": [str(ROOT / "src"), str(ROOT / "typings")]}
+    settings = {
+        "pythonVersion": "3.11",
+        "extraPaths": [str(ROOT / "src"), str(ROOT / "typings")],
+    }
     tmp_path.joinpath("pyrightconfig.json").write_text(json.dumps(settings), encoding="utf-8")
     pyright = subprocess.run(
         [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable],
@@ -135,9 +140,10 @@ def test_pyright_agrees(tmp_path: Path) -> None:
         if one["severity"] == "error":
             lines = refused.setdefault(Path(one["file"]).name, set())
             lines.add(one["range"]["start"]["line"] + 1)
-    mistakes = {error.line for error in expected(PROGRAMS / "rejected" / "functional.py")}
-    assert refused.pop("accepted.py", set()) == set()
-    assert refused.pop("rejected.py") == mistakes
+    for name in names:
+        mistakes = {error.line for error in expected(PROGRAMS / "rejected" / f"{name}.py")}
+        assert refused.pop(f"accepted_{name}.py", set()) == set()
+        assert refused.pop(f"rejected_{name}.py") == mistakes
     first_wrong = right.count("\n") + 2
     assert len(refused) == len(wrong)
     assert all(min(lines) > first_wrong for lines in refused.values())

@@ -38,7 +38,8 @@ def read(name: str) -> Any:
 
 @pytest.mark.parametrize("plain", WRITTEN["dicts"])
 def test_dicts_are_read_and_written_alike(plain: Any) -> None:
-    assert State.from_dict(plain).to_dict() == plain
+    # But for the schema, which has come to know parts.
+    assert State.from_dict(plain).to_dict() == {**plain, "schema": 2, "parts": {}}
 
 
 def test_a_run_goes_on_from_a_dict_and_from_a_pickle() -> None:

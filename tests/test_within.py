@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 import pytest
 
-from fengine import END_RUN, Event, Events, Loop, Stages, State, evaluate, stages
+from fengine import END_RUN, Event, Events, Loop, Stages, State, stages
+from fengine.features import evaluation
 
 HALVED = Event("halved")
 
@@ -79,7 +80,7 @@ def test_a_run_within_a_handler_has_its_own() -> None:
     noting = Noting()
     inner = Loop(make(noting))
     outer: Loop[int, int] = Loop(make(noting))
-    outer.on(Events.EPOCH_COMPLETED, evaluate(inner, batches=[1])).run([1])
+    (outer | evaluation(inner, [1])).run([1])
     assert noting.notes == ["in", "in", "out", "out"]
 
 

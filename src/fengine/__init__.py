@@ -10,7 +10,9 @@ from fengine.core.events import Event, Events, EventSet, PayloadEvent
 from fengine.core.filters import Filter, after, before, every, once, where
 from fengine.core.handlers import Handler, PayloadHandler, compose, focus, tap, when
 from fengine.core.limits import Limits
+from fengine.core.named import NameTaken, When
 from fengine.core.outcome import Failure, Outcome, Status
+from fengine.core.parts import Part
 from fengine.core.registration import Registration
 from fengine.core.registry import EventRegistry
 from fengine.core.requests import (
@@ -33,13 +35,12 @@ from fengine.keep.readers import SnapshotError
 from fengine.keep.snapshot import Snapshot
 from fengine.later import importing_later
 from fengine.look.plan import Firing, Plan
-from fengine.loop import Loop, Moment
+from fengine.loop import Feature, Loop, Moment
 from fengine.run.failures import last_state
 from fengine.run.place import Enterable, Resumable
 from fengine.run.source import DataExhausted
 
 if TYPE_CHECKING:
-    from fengine.handlers.evaluate import evaluate
     from fengine.look.blame import Write, blame
     from fengine.look.differences import (
         Difference,
@@ -54,7 +55,6 @@ else:
     __getattr__ = importing_later(
         __name__,
         {
-            "fengine.handlers.evaluate": ("evaluate",),
             "fengine.look.blame": (
                 "Write",
                 "blame",
@@ -92,6 +92,7 @@ __all__ = [
     "EventSet",
     "Events",
     "Failure",
+    "Feature",
     "Filter",
     "Firing",
     "Handler",
@@ -99,7 +100,9 @@ __all__ = [
     "Limits",
     "Loop",
     "Moment",
+    "NameTaken",
     "Outcome",
+    "Part",
     "PayloadEvent",
     "PayloadHandler",
     "Plan",
@@ -119,13 +122,13 @@ __all__ = [
     "Table",
     "Terminate",
     "TerminateEpoch",
+    "When",
     "Write",
     "after",
     "before",
     "blame",
     "compose",
     "diff",
-    "evaluate",
     "every",
     "first_difference",
     "focus",

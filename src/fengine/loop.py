@@ -27,7 +27,7 @@ from fengine.core.events import (
     PayloadEvent,
     take_up,
 )
-from fengine.core.handlers import Handler, PayloadHandler
+from fengine.core.handlers import EitherHandler, Handler, PayloadHandler
 from fengine.core.limits import (
     EndArguments,
     LimitArguments,
@@ -35,16 +35,20 @@ from fengine.core.limits import (
     require_limits,
 )
 from fengine.core.limits import require_names as require_names_of_limits
+from fengine.core.named import Named, NameTaken, Parts, When
 from fengine.core.notes import Notes
 from fengine.core.outcome import Status
-from fengine.core.registration import Others, registrations
+from fengine.core.parts import Part
+from fengine.core.registration import Others, registrations, require_known
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import Batch, Output, State, User, after_handlers
 from fengine.core.stateful import Stateful
-from fengine.core.steps import Stages, contexts_of
+from fengine.core.stateful import named as stateful
+from fengine.core.steps import Stages, contexts_of, external_of
 from fengine.core.table import Compiled, Table, where_in_run
-from fengine.keep.external import identities, joined, named, require_names, restoring
+from fengine.keep.external import require_names, restoring
+from fengine.keep.external import saved as states_of
 from fengine.keep.fitting import require_fitting
 from fengine.keep.snapshot import Snapshot, is_within_step, taken
 from fengine.look.loop_in_words import loop_in_words
@@ -108,11 +112,10 @@ class Loop(Generic[Batch, Output, User]):
         semantics: when a requested stop acts; it goes with a step.
         registry: the events that handlers may be registered for; see `register`.
         table: the handlers; see `on`.
-        external: what the run changes outside the state, by name, such as a model and an optimizer;
-            snapshots hold copies of it. It is compared by identity.
+        named: what features have named; see `with_part`, `with_metrics` and `with_external`.
 
     Raises:
-        TypeError: `step` cannot take one state, or something in `external` has no state_dict.
+        TypeError: `step` cannot take one state.
         ValueError: `semantics` is given without a step.
 
     >>> from fengine import Events, State, outputs
@@ -132,9 +135,38 @@ class Loop(Generic[Batch, Output, User]):
         converter=_with_built_in_events,
     )
     table: Table[Batch, Output, User] = attrs.field(kw_only=True, factory=Table)
-    external: Mapping[str, Stateful] = attrs.field(
-        kw_only=True, factory=Map, converter=named, eq=identities
-    )
+    named: Named = attrs.field(kw_only=True, default=Named())
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a name that stands for one thing in the step, and for another in a feature."""
+        external = self.named.external
+        for name, thing in external_of(self.step).items():
+            if external.get(name, thing) is not thing:
+                raise NameTaken("external", name, describe(self.step))
+
+    def __setstate__(self, kept: Any) -> None:
+        """Take up what `copy` and `pickle` kept, of version 0.1 too."""
+        fields: dict[str, Any] = kept[1] if isinstance(kept, tuple) else kept
+        if "external" in fields:
+            fields = {**fields, "named": Named(external=fields["external"])}
+            del fields["external"]
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def parts(self) -> Parts:
+        """The parts of the state that handlers use, by name."""
+        return self.named.parts
+
+    @property
+    def metrics(self) -> Map[str, When]:
+        """At which event each metric is set, by its name, as far as features have said so."""
+        return self.named.metrics
+
+    @property
+    def external(self) -> Map[str, Stateful]:
+        """What the step and the features say that they change outside the state, by name."""
+        return Map({**external_of(self.step), **self.named.external})
 
     @step.validator
     def _check_step(self, field: object, step: object) -> None:
@@ -169,9 +201,19 @@ class Loop(Generic[Batch, Output, User]):
         runs_after: Others[Batch, Output, User] = (),
     ) -> Loop[Batch, Output, User]: ...
 
+    @overload
     def on(
         self,
-        event: Event | EventSet | PayloadEvent[P] | FilteredPayloadEvent[P],
+        event: When,
+        handler: EitherHandler[Batch, Output, User],
+        *,
+        runs_before: Others[Batch, Output, User] = (),
+        runs_after: Others[Batch, Output, User] = (),
+    ) -> Loop[Batch, Output, User]: ...
+
+    def on(
+        self,
+        event: When,
         handler: Callable[..., State[Batch, Output, User]],
         *more: object,
         runs_before: Others[Batch, Output, User] = (),
@@ -248,23 +290,94 @@ class Loop(Generic[Batch, Output, User]):
             table = table.without(registration)
         return attrs.evolve(self, table=table)
 
-    def __or__(self, other: Loop[Batch, Output, User]) -> Loop[Batch, Output, User]:
-        """Join with another loop: the step of the one that has one, and the handlers of both.
+    def with_part(self, *keys: Part[Any]) -> Loop[Batch, Output, User]:
+        """Return this loop with parts of the state that its handlers use.
 
-        Laws: it is associative; `Loop()` changes nothing; handlers keep their order, those of the
-        left loop first.
+        What is read from plain data is read by their types, and no two have one name.
 
         Raises:
-            ValueError: the loops have different steps or semantics, or different events or
-                external things of one name.
+            TypeError: something is not a Part.
+            ValueError: there is a part of that name.
+
+        >>> seen = Part("seen", 0)
+        >>> list(Loop().with_part(seen).parts)
+        ['seen']
+        """
+        for key in keys:
+            if not isinstance(key, Part):
+                raise TypeError(f"{key!r} is not a Part; give Part(name, initial)")
+        return attrs.evolve(self, named=self.named.with_parts(*keys))
+
+    def with_metrics(self, *names: str, at: When) -> Loop[Batch, Output, User]:
+        """Return this loop with the names of metrics that its handlers set at an event.
+
+        A feature that reads one of them acts at that event.
+
+        Args:
+            *names: the metrics.
+            at: where they are set: an event, filtered or not, or several joined by `|`.
+
+        Raises:
+            TypeError: a name is not a string, or `at` is not an event.
+            ValueError: there is a metric of that name, or the event is not registered.
+
+        >>> from fengine import Events
+        >>> list(Loop().with_metrics("loss", at=Events.EPOCH_COMPLETED).metrics)
+        ['loss']
+        """
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"the metric {name!r} of type {type(name).__name__} is not a str")
+        require_known(self.registry, at)
+        return attrs.evolve(self, named=self.named.with_metrics(dict.fromkeys(names, at)))
+
+    def with_external(self, **external: Stateful) -> Loop[Batch, Output, User]:
+        """Return this loop with things outside the state that its handlers change.
+
+        Snapshots hold copies of them, and a run that goes on from one restores them. What the step
+        changes it names itself: see `Stages.changing`.
+
+        Raises:
+            TypeError: something has no `state_dict` and `load_state_dict`.
+            ValueError: a name stands for something else already.
+
+        >>> from fengine.training import RandomState
+        >>> list(Loop().with_external(random=RandomState()).external)
+        ['random']
+        """
+        return attrs.evolve(self, named=self.named.with_external(stateful(external)))
+
+    @overload
+    def __or__(self, other: Loop[Batch, Output, User]) -> Loop[Batch, Output, User]: ...
+
+    @overload
+    def __or__(self, other: Feature[Batch, Output, User]) -> Loop[Batch, Output, User]: ...
+
+    def __or__(
+        self, other: Loop[Batch, Output, User] | Feature[Batch, Output, User]
+    ) -> Loop[Batch, Output, User]:
+        """Apply a feature, which is a function from a loop to a loop; or join with another loop.
+
+        Joined loops have the step of the one that has one, and the handlers of both.
+
+        Laws: `loop | f == f(loop)`; joining is associative; `Loop()` changes nothing; handlers keep
+        their order, those of the left loop first.
+
+        Raises:
+            TypeError: what is applied is no feature.
+            ValueError: a name of a part, a metric or a thing outside the state is taken already; or
+                the loops have different steps or semantics, or different events of one name.
+            BaseException: whatever the feature raises, with a note that names it.
 
         >>> from fengine import Events, outputs
-        >>> stopping = Loop().on(Events.EPOCH_COMPLETED, State.terminate)
-        >>> (Loop(outputs(abs)) | stopping).run([-1, -2], max_epochs=5).epoch
+        >>> def briefly(loop):
+        ...     return loop.on(Events.EPOCH_COMPLETED, State.terminate)
+        >>> (Loop(outputs(abs)) | briefly).run([-1, -2], max_epochs=5).epoch
         1
         """
         if not isinstance(other, Loop):
-            return NotImplemented
+            known: object = other
+            return self._featured(other) if callable(known) else NotImplemented
         if self.step is not None and other.step is not None:
             for name in ("step", "semantics"):
                 ours, theirs = getattr(self, name), getattr(other, name)
@@ -278,8 +391,30 @@ class Loop(Generic[Batch, Output, User]):
             with_step,
             registry=self.registry.register(*other.registry.events),
             table=self.table.adding(*other.table.registrations),
-            external=joined(self.external, other.external),
+            named=self.named.joined(other.named),
         )
+
+    def _featured(self, feature: Feature[Batch, Output, User]) -> Loop[Batch, Output, User]:
+        try:
+            made: object = feature(self)
+        except NameTaken as taken:
+            raise taken.of(describe(feature)) from None
+        except Exception as error:
+            error.add_note(
+                f"in feature {describe(feature)}, a function from a loop to a loop. A handler is "
+                "added by loop.on(event, handler)"
+            )
+            raise
+        if not isinstance(made, Loop):
+            raise TypeError(
+                f"feature {describe(feature)} returned {made!r} of type {type(made).__name__}; a "
+                "feature takes a loop and returns a loop. A handler is added by "
+                "loop.on(event, handler)"
+            )
+        found: Loop[Batch, Output, User] = made
+        if found.named is self.named:
+            return found
+        return attrs.evolve(found, named=found.named.by(describe(feature), self.named))
 
     @override
     def __str__(self) -> str:
@@ -413,6 +548,7 @@ class Loop(Generic[Batch, Output, User]):
         *,
         after: Start[Batch, Output, User],
         replay: bool = False,
+        restored: bool = False,
         on_exhausted: OnExhausted = "raise",
     ) -> Moments[Batch, Output, User]: ...
 
@@ -423,6 +559,7 @@ class Loop(Generic[Batch, Output, User]):
         user: Any = None,
         after: Start[Batch, Output, User] | None = None,
         replay: bool = False,
+        restored: bool = False,
         on_exhausted: OnExhausted = "raise",
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, User] | Moments[Batch, Output, None]:
@@ -438,11 +575,12 @@ class Loop(Generic[Batch, Output, User]):
             user: as for `run`.
             after: what to go on from, as for `resume`, instead of all the others but `data`.
             replay: as for `resume`, beside `after` only.
+            restored: as for `resume`, beside `after` only.
             on_exhausted: as for `run`.
             **limits: as for `run`.
 
         Raises:
-            TypeError: `after` is given beside the others, or `replay` without it.
+            TypeError: `after` is given beside the others, or `replay` or `restored` without it.
             BaseException: as `run` and `resume` do.
 
         >>> from fengine import Events, outputs
@@ -453,10 +591,10 @@ class Loop(Generic[Batch, Output, User]):
         2 4
         """
         if after is None:
-            if replay:
+            if replay or restored:
+                given = "replay" if replay else "restored"
                 raise TypeError(
-                    "replay=True says how the data gets past the batches of after=; without that, "
-                    "leave it out"
+                    f"{given}=True says how to go on from after=; without that, leave it out"
                 )
             box, source = _begun(data, user, require_limits(limits), on_exhausted)
             return self._moments(box, source, Map())
@@ -466,7 +604,7 @@ class Loop(Generic[Batch, Output, User]):
                 "after= holds the user's record and the limits already, so user=, max_epochs=, "
                 "max_iters= and epoch_length= cannot be given beside it; leave them out"
             )
-        return self._moments(*self._going_on(after, data, replay, on_exhausted))
+        return self._moments(*self._going_on(after, data, replay, restored, on_exhausted))
 
     def resume(
         self,
@@ -474,6 +612,7 @@ class Loop(Generic[Batch, Output, User]):
         data: Iterable[Batch] | None = None,
         *,
         replay: bool = False,
+        restored: bool = False,
         on_exhausted: OnExhausted = "raise",
     ) -> State[Batch, Output, User]:
         """Go on right after the event that a state stands at, and return the final state.
@@ -492,13 +631,16 @@ class Loop(Generic[Batch, Output, User]):
             data: as for `run`.
             replay: read the batches that the run has had again, and drop them, where the data can
                 only be read from its start.
+            restored: what the loop changes outside the state has been put back by you, as by
+                `restore`, and is taken as it is.
             on_exhausted: as for `run`; the call says it, and not the state.
 
         Raises:
             TypeError: there is nothing to go on from.
             ValueError: the state has no limit, so the run would never end; the place where it
                 stands cannot be found in the data; or the snapshot has other names in `external`,
-                or states that do not fit: nothing is restored then.
+                or states that do not fit: nothing is restored then. Or the state was read from
+                plain data, where the loop changes things outside the state.
             BaseException: as `run` does.
 
         >>> from fengine import Loop, outputs
@@ -507,7 +649,7 @@ class Loop(Generic[Batch, Output, User]):
         >>> all(loop.resume(moment.state, [1, 2, 3]) == moments[-1].state for moment in moments)
         True
         """
-        box, source, saved = self._going_on(after, data, replay, on_exhausted)
+        box, source, saved = self._going_on(after, data, replay, restored, on_exhausted)
         state = after.state if isinstance(after, Snapshot) else after
         if not state.status.has_ended:
             del after, state  # the caller alone decides how long they live
@@ -528,9 +670,9 @@ class Loop(Generic[Batch, Output, User]):
     ) -> Snapshot[Batch, Output, User]:
         """Take a snapshot of a run that stands at a state, to go on from later.
 
-        It holds the state, copies of what `external` names, and the place of data that knows it:
-        see `Resumable`; torchdata's StatefulDataLoader does too. What is not named, such as a
-        random generator, is not in it.
+        It holds the state, copies of what the step and the features name outside the state, and
+        the place of data that knows it: see `Resumable`; torchdata's StatefulDataLoader does too.
+        What nobody names is not in it.
 
         Args:
             state: where the run stands now.
@@ -538,7 +680,8 @@ class Loop(Generic[Batch, Output, User]):
 
         Raises:
             TypeError: `state` is not a State.
-            ValueError: the state stands within the step, and the loop names something outside.
+            ValueError: the state stands within the step, and the loop names something outside; or
+                the state has a part that the loop does not know, so that it could not be read.
 
         >>> from fengine import Events, outputs
         >>> loop = Loop(outputs(lambda batch: 2 * batch))
@@ -560,13 +703,77 @@ class Loop(Generic[Batch, Output, User]):
                 "have a signal handler set a flag, and a handler of ITERATION_COMPLETED return "
                 "state.interrupt() where it is set"
             )
+        unknown = sorted(set(state.parts) - set(self.parts))
+        if unknown:
+            raise ValueError(
+                f"the state has the parts {unknown}, which the loop does not know, so that they "
+                "could not be read again; name them: loop.with_part(key)"
+            )
         return taken(self.external, caught_up(state), data)
+
+    def restore(self, snapshot: Snapshot[Batch, Output, User]) -> None:
+        """Put what the loop changes outside the state back to where it was at a snapshot.
+
+        All is put back, or nothing. To go on from there with a change, such as another learning
+        rate, change it now and call `resume` with `restored=True`.
+
+        Raises:
+            TypeError: `snapshot` is not a Snapshot.
+            ValueError: the names differ, or a state does not fit.
+
+        >>> from torch import nn
+        >>> from fengine import outputs
+        >>> model = nn.Linear(1, 1, bias=False)
+        >>> loop = Loop(outputs(abs)).with_external(model=model)
+        >>> kept = loop.snapshot(loop.run([1]))
+        >>> _ = nn.init.constant_(model.weight, 7.0)
+        >>> loop.restore(kept)
+        >>> model.weight.item() == 7.0
+        False
+        """
+        if not isinstance(snapshot, Snapshot):
+            raise TypeError(
+                f"{snapshot!r} of type {type(snapshot).__name__} is not a Snapshot to restore from"
+            )
+        _require_things_of(snapshot, self.external, None)
+        with restoring(self.external, snapshot.external):
+            pass
+
+    def read(
+        self,
+        plain: object,
+        *,
+        user: type[User] | Callable[[Any], User] | None = None,
+        output: Callable[[Any], Output] | None = None,
+        batch: Callable[[Any], Batch] | None = None,
+    ) -> Snapshot[Batch, Output, User]:
+        """Read a snapshot of a run of this loop, whose events and parts it knows.
+
+        Args:
+            plain: what `Snapshot.to_dict` returned.
+            user: as for `State.from_dict`.
+            output: as for `State.from_dict`.
+            batch: as for `State.from_dict`.
+
+        Raises:
+            SnapshotError: the data is not what `to_dict` returns; the error names the place.
+
+        >>> from fengine import outputs
+        >>> loop = Loop(outputs(abs))
+        >>> snapshot = loop.snapshot(loop.run([-1, -2]))
+        >>> loop.read(snapshot.to_dict()).state.iteration
+        2
+        """
+        return Snapshot.from_dict(
+            plain, events=self.registry, parts=self.parts, user=user, output=output, batch=batch
+        )
 
     def _going_on(
         self,
         after: Start[Batch, Output, User],
         data: Iterable[Batch] | None,
         replay: bool,
+        restored: bool,
         on_exhausted: OnExhausted,
     ) -> tuple[Box[Batch, Output, User], AnySource[Batch], Map[str, object]]:
         """Return the run to go on with, its source, and what is to be restored."""
@@ -575,10 +782,13 @@ class Loop(Generic[Batch, Output, User]):
             state, position, saved = after.state, after.position, after.external
         elif isinstance(after, State):
             state, position, saved = after, None, Map[str, object]()
+            self._require_restored(after, restored)
         else:
             raise TypeError(
                 f"{after!r} of type {type(after).__name__} is not a State or Snapshot to go on from"
             )
+        if restored:
+            saved = states_of(self.external)  # to begin to read data may draw random numbers
         if state.limits.max_epochs is None and state.limits.max_iters is None:
             raise ValueError(
                 "the state to go on from has neither max_epochs nor max_iters, so the run would "
@@ -606,6 +816,15 @@ class Loop(Generic[Batch, Output, User]):
                 source.position = position
             require_place(data, state, source.position, replay=replay)
         return Box(state), source, saved
+
+    def _require_restored(self, state: State[Batch, Output, User], restored: bool) -> None:
+        external = self.external
+        if external and state._notes.is_read and not (restored or state.status.has_ended):
+            raise ValueError(
+                f"the state was read from plain data, which does not hold {sorted(external)}, so "
+                "the run would go on with what they are now; write down loop.snapshot(state), and "
+                "go on from loop.read(plain). If you have put them back yourself, say restored=True"
+            )
 
     def _finish(
         self, box: Box[Batch, Output, User], source: AnySource[Batch], saved: Map[str, object]
@@ -687,6 +906,8 @@ class Loop(Generic[Batch, Output, User]):
         with restoring(self.external, saved):
             source.enter(box)
 
+
+Feature: TypeAlias = Callable[[Loop[Batch, Output, User]], Loop[Batch, Output, User]]
 
 # The driver writes notes on a failure, whether somebody listens or not.
 _FAILURE = Events.EXCEPTION_RAISED.name

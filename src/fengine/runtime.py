@@ -10,7 +10,6 @@ from typing import Final
 
 from fengine import loop, recorder
 from fengine.core import stateful
-from fengine.handlers import evaluate
 from fengine.keep import snapshot
 from fengine.look import blame, differences, plan
 from fengine.run import source
@@ -18,7 +17,6 @@ from fengine.run import source
 _NOW: Final = {
     "blame": blame,
     "differences": differences,
-    "evaluate": evaluate,
     "external": stateful,
     "loop": loop,
     "plan": plan,

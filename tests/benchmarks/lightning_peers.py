@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -81,7 +81,7 @@ def trainer_training(model: nn.Module, optimizer: Optimizer, loss_fn: LossFuncti
     module = Module()
 
     def run(data: Pairs) -> None:
-        _trainer().fit(module, data)
+        quiet_trainer(barebones=True).fit(module, data)
 
     return run
 
@@ -102,16 +102,17 @@ def trainer_evaluation(model: nn.Module) -> Run:
     module = Module()
 
     def run(data: Pairs) -> None:
-        _trainer().validate(module, data, verbose=False)
+        quiet_trainer(barebones=True).validate(module, data, verbose=False)
 
     return run
 
 
-def _trainer() -> Trainer:
+def quiet_trainer(**options: Any) -> Trainer:
+    """Make a Trainer for one epoch on the CPU that reports nothing."""
     # A Trainer counts epochs over its life, so each run has a new one, and each would report the
     # hardware, and that the data has no workers.
     from lightning.pytorch import Trainer
 
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"lightning\.")
-    return Trainer(accelerator="cpu", devices=1, max_epochs=1, barebones=True, inference_mode=False)
+    return Trainer(accelerator="cpu", devices=1, max_epochs=1, inference_mode=False, **options)

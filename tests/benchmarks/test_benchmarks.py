@@ -71,6 +71,27 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
     for trainer in ("bare loop, a second time", "fengine Loop", "fengine Engine", "pytorch-ignite"):
         (row,) = [row for row in rows if row[0] == trainer and len(row) == 4]
         assert row[-1] == "0"  # no weight differs from those of the loop written by hand
+    features = text.partition("\n## Features\n")[2].partition("\n## ")[0]
+    heads, _, *of_features = rows_of(features)
+    assert heads == ["feature", "fengine Loop", "pytorch-ignite", "Lightning Trainer"]
+    only_a_loop = ("the step, unfused", "a part that a handler updates, over the user's record")
+    assert [row[0] for row in of_features] == [
+        only_a_loop[0],
+        "clip_grad_norm",
+        "lr_schedule, StepLR",
+        "learning_rate",
+        "mean of the loss",
+        "progress, to no terminal",
+        "progress, to a terminal",
+        "accuracy",
+        "mean_loss",
+        "torch_metric",
+        only_a_loop[1],
+    ]
+    for feature, *costs in of_features:
+        measured = costs[:1] if feature in only_a_loop else costs
+        assert all(re.fullmatch(rf"{NUMBER} \({QUARTILES}\)", cost) for cost in measured)
+        assert all(cost == "-" for cost in costs[len(measured) :])
     titles = re.findall(r"^## (.*)$", text, re.M)
     assert [title for title in titles if title.startswith("Scaling")] == [
         "Scaling: handlers",
@@ -83,7 +104,7 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
     assert "Epochs of one iteration" in titles
     assert {"In short", "Supervised evaluation", "Imports", "Memory", "Other Pythons"} <= {*titles}
     verdicts = [row[-1] for row in rows if len(row) == 4 and row[1].startswith("<=")]
-    assert len(verdicts) == 18
+    assert len(verdicts) == 19
     assert set(verdicts) <= {"reached", "MISSED"}
 
 

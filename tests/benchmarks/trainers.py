@@ -18,16 +18,16 @@ AGAIN: Final = "bare loop, a second time"
 
 def loop_training(model: nn.Module, optimizer: Optimizer, loss_fn: LossFunction) -> Run:
     """Train by a `Loop`."""
-    from fengine.training import supervised
+    from fengine.training import training_step
 
-    return Loop(supervised(model, optimizer, loss_fn)).run
+    return Loop(training_step(model, optimizer, loss_fn)).run
 
 
 def loop_evaluation(model: nn.Module) -> Run:
     """Evaluate by a `Loop`."""
-    from fengine.training import supervised_evaluation
+    from fengine.training import evaluation_step
 
-    return Loop(supervised_evaluation(model)).run
+    return Loop(evaluation_step(model)).run
 
 
 def engine_training(model: nn.Module, optimizer: Optimizer, loss_fn: LossFunction) -> Run:

@@ -20,8 +20,9 @@ def identity(batch: Any) -> Any:
 
 def rest_of(program: Program, text: str) -> list[object]:
     """Read a state from text, and list the names and states of the events after it."""
+    loop = program.loop()
     state: State[Any, Any, Any] = State.from_dict(
-        json.loads(text), events=program.loop().registry, user=Map, output=tuple
+        json.loads(text), events=loop.registry, parts=loop.parts, user=Map, output=tuple
     )
     rest: list[object] = []
     with contextlib.suppress(Fault, RequestError):  # the moments tell

@@ -74,7 +74,12 @@ def test_what_is_kept_among_handlers_goes_on_as_the_run_did(
     if not inside:
         return
     number, state, snapshot = chosen.draw(st.sampled_from(inside))
-    plain: Played = State.from_dict(state.to_dict(batch=lambda batch: batch), events=loop.registry)
+    plain: Played = State.from_dict(
+        state.to_dict(batch=lambda batch: batch),
+        events=loop.registry,
+        parts=loop.parts,
+        user=Seen,
+    )
     for start in (state, snapshot, plain):
         rest = record(loop.iterate(program.data.fresh(), after=start, replay=True))
         assert list(rest.moments) == keeping.moments[number:]

@@ -116,8 +116,22 @@ def test_a_loop_without_a_step_does_not_run() -> None:
         Loop[int, int, None]().iterate([1])  # at once, not at the first moment
     with pytest.raises(ValueError, match="without a step"):
         Loop[int, int, None](semantics=IGNITE_0_5_5)
-    with pytest.raises(TypeError):
-        Loop(outputs(abs)) | State.terminate  # type: ignore[operator]
+
+
+def test_what_is_neither_a_loop_nor_a_feature_is_not_joined() -> None:
+    loop: Any = Loop(outputs(abs))
+    with pytest.raises(TypeError, match="unsupported operand"):
+        loop | 3
+    # Handlers, each of which a call with a loop shows to be no feature in a way of its own.
+    with pytest.raises(AttributeError) as raised:
+        loop | State.terminate
+    assert "A handler is added by loop.on(event, handler)" in raised.value.__notes__[0]
+    with pytest.raises(
+        TypeError, match=r"is a handler, which takes a State, .*loop\.on\(event, tap\("
+    ):
+        loop | tap(print)
+    with pytest.raises(TypeError, match=r"returned None .*added by loop\.on\(event, handler\)"):
+        loop | (lambda state: None)
 
 
 # Order

@@ -23,6 +23,7 @@ from fengine import (
     Limits,
     Loop,
     Moment,
+    Part,
     Snapshot,
     SnapshotError,
     State,
@@ -45,6 +46,10 @@ def identity(value: Any) -> Any:
     return value
 
 
+SEEN, RATIO = Part("seen", 0), Part("ratio", 0.5)
+PARTS: Any = {"seen": SEEN, "ratio": RATIO}
+
+
 def written(state: Played, *, with_batch: bool) -> str:
     """Write a state of a program down as text."""
     return json.dumps(state.to_dict(user=dict, batch=identity if with_batch else None))
@@ -52,19 +57,28 @@ def written(state: Played, *, with_batch: bool) -> str:
 
 def restored(text: str, program: Program) -> Played:
     """Read a state of a program from text."""
+    loop = program.loop()
     state: Played = State.from_dict(
-        json.loads(text), events=program.loop().registry, user=Map, output=tuple
+        json.loads(text), events=loop.registry, parts=loop.parts, user=Map, output=tuple
     )
     return state
 
 
-@given(states(st.integers() | st.none(), st.floats() | st.none(), st.text() | st.none()))
+@given(
+    states(
+        st.integers() | st.none(),
+        st.floats() | st.none(),
+        st.text() | st.none(),
+        parts={SEEN: st.integers(), RATIO: st.floats()},
+    )
+)
 def test_law_7_reading_what_was_written_gives_the_same_state(state: State[Any, Any, Any]) -> None:
     plain = state.to_dict(batch=identity)
-    assert State.from_dict(plain, events=OWN) == state
-    assert State.from_dict(json.loads(json.dumps(plain)), events=OWN) == state
+    assert State.from_dict(plain, events=OWN, parts=PARTS) == state
+    assert State.from_dict(json.loads(json.dumps(plain)), events=OWN, parts=PARTS) == state
     snapshot = Snapshot(state, {"model": {"weight": 0.5}}, [1, 2])
-    assert Snapshot.from_dict(snapshot.to_dict(batch=identity), events=OWN) == snapshot
+    written = snapshot.to_dict(batch=identity)
+    assert Snapshot.from_dict(written, events=OWN, parts=PARTS) == snapshot
 
 
 @given(states(st.integers(), st.integers(), st.integers()))
@@ -302,7 +316,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
 
 
 WRONG: dict[str, tuple[str, object, str]] = {
-    "newer": ("schema", 2, "newer fengine"),
+    "newer": ("schema", 3, "newer fengine"),
     "schema 0": ("schema", 0, "no schema"),
     "schema true": ("schema", True, "no schema"),
     "bool": ("iteration", True, "not an int"),
@@ -332,6 +346,8 @@ WRONG: dict[str, tuple[str, object, str]] = {
     "beyond length": ("batches", 5, "beyond the limit, which is 4"),
     "due": ("ledger.drawn_before", 2, "first pass"),
     "counted before": ("ledger.counts_before.terminate", 1, "more than"),
+    "parts": ("parts", [], "not a dict"),
+    "part unknown": ("parts.seen", 1, "no known part"),
 }
 
 

@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from immutables import Map
 
-from fengine import Event, Events, Filter, Loop, State, evaluate, outputs, stages, tap, where
+from fengine import Event, Events, Filter, Loop, State, outputs, stages, tap, where
 from fengine.core.equality import same
 from fengine.core.requests import NO_REQUESTS
+from fengine.features import evaluation
 from fengine.testing import Program, filters, programs, states
 from tests.firing import fire
 
@@ -178,7 +179,8 @@ PARTS: list[Callable[[], Any]] = [
     lambda: Events.EPOCH_STARTED(every=2, when=is_late) | Events.STARTED,
     lambda: Events.EXITED(where(is_late)),
     lambda: tap(first),
-    lambda: evaluate(Loop(outputs(double)), batches=(1, 2)),
+    lambda: evaluation(Loop(outputs(double)), (1, 2)),
+    lambda: Loop(outputs(abs)) | evaluation(Loop(outputs(double)), (1, 2)),
     lambda: Loop(stages(first).emit(HALVED).then(double)).on(HALVED, State.terminate),
     lambda: Loop(outputs(double)).register(HALVED).on(HALVED(when=is_late), State.terminate),
 ]

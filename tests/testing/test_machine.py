@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from fengine import DOCUMENTED, IGNITE_0_5_5, SKIP_BATCH, Events, Loop, State, outputs
-from fengine.handlers import Patience, early_stopping
+from fengine.features import early_stopping
 from fengine.testing import HandlerMachine
 
 AnyState = State[Any, Any, Any]
@@ -40,18 +40,22 @@ class KeepBestAtOnce(KeepBest):
     loop = attrs.evolve(KeepBest.loop, semantics=IGNITE_0_5_5)
 
 
+def report_loss(state: AnyState) -> AnyState:
+    return state.with_metric("loss", state.output)
+
+
+STOP = early_stopping("loss", mode="min", patience=2, at=Events.ITERATION_COMPLETED)
+
+
 class Stop(HandlerMachine):
-    loop = Loop[Any, Any, Any](outputs(abs)).on(
-        Events.ITERATION_COMPLETED, early_stopping(lambda state: -state.output, patience=2)
-    )
+    loop = Loop[Any, Any, Any](outputs(abs)).on(Events.ITERATION_COMPLETED, report_loss) | STOP
     batches = st.integers(0, 3)
-    user = Patience()
 
     @invariant()
     def it_never_waits_longer(self) -> None:
         if self.moment is not None:
             # One more where a stop that came later is first, and the run is read from there.
-            assert self.moment.state.user.since <= 3
+            assert self.moment.state.part(STOP.part).since <= 3
 
 
 @pytest.mark.parametrize("machine", [KeepBest, KeepBestAtOnce, Stop])

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fengine import Loop, State, compose, evaluate, focus, outputs, tap, when
-from fengine.handlers import EarlyStopping, Patience, early_stopping
+from fengine import Events, Feature, Loop, Part, State, compose, focus, outputs, tap, when
+from fengine.features import Patience, early_stopping, evaluation
 from fengine.testing import assert_pure, handlers, states
 
 AnyState = State[Any, Any, Any]
@@ -33,6 +33,12 @@ def keep_best(state: AnyState) -> AnyState:
     return state.evolve(user=max(state.user, state.output))
 
 
+def handler_of(feature: Feature[Any, Any, Any]) -> Handler:
+    """Return the handler that a feature adds to a loop."""
+    (registration,) = (Loop[Any, Any, Any]() | feature).table.registrations
+    return registration.handler
+
+
 @given(handlers())
 def test_what_is_pure_passes(handler: Handler) -> None:
     assert_pure(handler, SOME)
@@ -45,7 +51,7 @@ def test_what_is_pure_passes(handler: Handler) -> None:
         compose(State.interrupt, State.terminate),
         when(lambda state: state.epoch > 3, State.terminate),
         tap(lambda state: None),
-        evaluate(Loop[Any, Any, Any](outputs(abs)), batches=[-1]),
+        handler_of(evaluation(Loop[Any, Any, Any](outputs(abs)), [-1])),
     ],
     ids=str,
 )
@@ -182,16 +188,31 @@ def test_a_state_that_does_not_equal_its_copy_is_refused() -> None:
 
 @attrs.frozen
 class Notes:
-    stopping: Patience
+    best: float
 
 
 def test_ready_made_handlers_are_pure() -> None:
-    stop: EarlyStopping[None, float] = early_stopping(lambda state: -state.output, patience=2)
-    users = st.builds(Patience, best=st.floats(-1, 1), since=st.integers(0, 3))
-    assert_pure(stop, states(st.none(), st.floats(-1, 1), users))
-    assert_pure(
-        focus("stopping", stop), states(st.none(), st.floats(-1, 1), st.builds(Notes, users))
+    stop = early_stopping("loss", mode="min", patience=2, at=Events.ITERATION_COMPLETED)
+    patience = st.builds(Patience, best=st.floats(-1, 1), since=st.integers(0, 3))
+    stopping = st.builds(
+        lambda state, loss, before: state.with_metric("loss", loss).with_part(stop.part, before),
+        states(st.none(), st.floats(-1, 1), st.none()),
+        st.floats(-1, 1),
+        patience,
     )
+    assert_pure(handler_of(stop), stopping)
+    users = st.builds(Notes, st.floats(-1, 1))
+    assert_pure(focus("best", keep_best), states(st.none(), st.floats(-1, 1), users))
+
+
+def test_what_is_remembered_in_a_part_is_compared() -> None:
+    numbers = itertools.count()
+    seen = Part("seen", 0)
+
+    def number(state: AnyState) -> AnyState:
+        return state.with_part(seen, 1 + next(numbers))
+
+    assert "parts.seen: 1 -> 2" in complaint(number)
 
 
 def test_a_changed_payload_is_found() -> None:

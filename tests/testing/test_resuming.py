@@ -34,7 +34,9 @@ def training(*external: str) -> Built:
         return float(loss.detach())
 
     known: dict[str, Any] = {"model": model, "optimizer": optimizer}
-    loop = Loop[Any, Any, Any](outputs(train_on), external={name: known[name] for name in external})
+    loop = Loop[Any, Any, Any](outputs(train_on)).with_external(
+        **{name: known[name] for name in external}
+    )
     return loop, BATCHES, {"max_epochs": 2}
 
 
@@ -53,7 +55,7 @@ def test_what_is_not_named_is_found() -> None:
     assert "resumed after Events.ITERATION_COMPLETED, firing 6 of " in found
     assert "at epoch 1, iteration 1" in found
     assert "state.output: " in found
-    assert "belongs into Loop(..., external=...)" in found
+    assert "belongs into loop.with_external(...)" in found
 
 
 def test_what_is_left_in_the_end_counts_too() -> None:
@@ -76,7 +78,7 @@ def test_what_is_left_in_the_end_counts_too() -> None:
             total.total += batch
             return batch
 
-        return Loop[Any, Any, Any](outputs(add), external={"total": total}), [1, 2], {}
+        return Loop[Any, Any, Any](outputs(add)).with_external(total=total), [1, 2], {}
 
     assert "external.total" in complaint(build)
 

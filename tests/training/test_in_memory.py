@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from fengine import Events, Loop, State, outputs
 from fengine.testing import assert_resume_exact
-from fengine.training import TensorBatches, supervised, supervised_accumulation, windows
+from fengine.training import TensorBatches, Window, training_step, windows
 
 Pair = tuple[Tensor, Tensor]
 
@@ -104,7 +104,7 @@ def test_weights_are_bitwise_those_of_a_loop_by_hand_over_a_data_loader() -> Non
 
     model, optimizer = make()
     batches = TensorBatches(x, y, batch_size=4, seed=5)
-    Loop(supervised(model, optimizer, mse_loss)).run(batches, max_epochs=3)
+    Loop(training_step(model, optimizer, mse_loss)).run(batches, max_epochs=3)
     assert torch.equal(*(next(one.parameters()) for one in (model, by_hand)))
 
 
@@ -168,7 +168,7 @@ def test_windows_of_them_are_shuffled_by_the_pass() -> None:
     x, y = torch.ones(6, 2), torch.ones(6, 1)
     batches = TensorBatches(x, y, batch_size=2, seed=0)
     sgd = torch.optim.SGD(model.parameters(), lr=0.1)
-    loop = Loop(supervised_accumulation(model, sgd, mse_loss))
+    loop = Loop[Window[Pair], Tensor, None](training_step(model, sgd, mse_loss))
     assert loop.run(windows(batches, 2), max_epochs=2).iteration == 4
 
 

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from fengine import Loop
 from fengine.engine import create_supervised_evaluator, create_supervised_trainer
-from fengine.training import supervised, supervised_evaluation
+from fengine.training import evaluation_step, training_step
 from fengine.training.modes import (
     EvaluationMode,
     Modes,
@@ -308,8 +308,8 @@ def test_a_model_that_holds_itself_is_trained_and_evaluated() -> None:
     sgd = torch.optim.SGD(model.layer.parameters(), 0.1)
     data = [(torch.ones(2, 1), torch.zeros(2, 1))] * 2
     with EvaluationMode(model)():
-        Loop(supervised(model, sgd, nn.functional.mse_loss)).run(data)
-    Loop(supervised_evaluation(model)).run(data)
+        Loop(training_step(model, sgd, nn.functional.mse_loss)).run(data)
+    Loop(evaluation_step(model)).run(data)
     trainer = create_supervised_trainer(model, sgd, nn.functional.mse_loss)
     evaluator = create_supervised_evaluator(model)
     evaluator.run(data)

@@ -17,11 +17,10 @@ from typing_extensions import override
 from fengine import Loop
 from fengine.engine import create_supervised_evaluator, create_supervised_trainer
 from fengine.training import (
+    evaluation_step,
     moved,
     prepare_batch,
-    supervised,
-    supervised_accumulation,
-    supervised_evaluation,
+    training_step,
     windows,
 )
 
@@ -134,16 +133,16 @@ LOSS = nn.MSELoss()
 
 
 def train(model: nn.Module, sgd: torch.optim.Optimizer, data: Any, **given: Any) -> None:
-    Loop(supervised(model, sgd, LOSS, **given)).run(data)
+    Loop(training_step(model, sgd, LOSS, **given)).run(data)
 
 
 def accumulate(model: nn.Module, sgd: torch.optim.Optimizer, data: Any, **given: Any) -> None:
-    step = supervised_accumulation(model, sgd, LOSS, **given, weight=lambda batch: 1)
+    step = training_step(model, sgd, LOSS, **given, weight=lambda batch: 1)
     Loop(step).run(windows(data, 1))
 
 
 def evaluate(model: nn.Module, sgd: torch.optim.Optimizer, data: Any, **given: Any) -> None:
-    Loop(supervised_evaluation(model, **given)).run(data)
+    Loop(evaluation_step(model, **given)).run(data)
 
 
 def train_as_documented(

@@ -41,6 +41,21 @@ def _written(function: object) -> object:
     return getattr(function, "__func__", function)
 
 
+def call_in_words(name: str, /, *positional: object, **named: object) -> str:
+    """Write a call as its author would have: what makes a record that is printed.
+
+    >>> call_in_words("mean", "loss", weight=len)
+    "mean('loss', weight=len)"
+    """
+    words = [_in_words(one) for one in positional]
+    words += [f"{key}={_in_words(one)}" for key, one in named.items()]
+    return f"{name}({', '.join(words)})"
+
+
+def _in_words(value: object) -> str:
+    return name_of(value) if hasattr(value, "__qualname__") else repr(value)
+
+
 def require_callable(
     function: object,
     role: str,

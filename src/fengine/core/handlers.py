@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Concatenate, Generic, TypeAlias, TypeVar, cast, final, overload
+from typing import Any, Concatenate, Generic, Protocol, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
@@ -21,7 +21,7 @@ from typing_extensions import override
 from fengine.core.describe import require_callable, required
 from fengine.core.returned import stated
 from fengine.core.state import Batch, Output, State, User
-from fengine.core.taking import Combined, Takes, first_in_need, takes
+from fengine.core.taking import Combined, Takes, first_in_need, not_a_state, takes
 
 P = DefaultTypeVar("P", default=object)
 Part = TypeVar("Part")
@@ -29,6 +29,17 @@ Part = TypeVar("Part")
 Handler: TypeAlias = Callable[[State[Batch, Output, User]], State[Batch, Output, User]]
 PayloadHandler: TypeAlias = Callable[[State[Batch, Output, User], P], State[Batch, Output, User]]
 AnyHandler: TypeAlias = Callable[..., State[Batch, Output, User]]
+
+
+class EitherHandler(Protocol[Batch, Output, User]):
+    """Be a handler of any event: it takes a payload, and can do without one."""
+
+    def __call__(
+        self, state: State[Batch, Output, User], payload: object = None, /
+    ) -> State[Batch, Output, User]:
+        """Return the state."""
+
+
 # With or without a payload, whatever it is.
 AtAnyEvent: TypeAlias = Callable[
     Concatenate[State[Batch, Output, User], ...], State[Batch, Output, User]
@@ -91,6 +102,8 @@ class Compose(Combined, Generic[Batch, Output, User]):
         self, state: State[Batch, Output, User], *payload: object
     ) -> State[Batch, Output, User]:
         """Return the state as the last handler leaves it."""
+        if type(state) is not State:
+            raise not_a_state(self, state)
         if not payload:
             for handler in self.handlers:
                 state = stated(handler, handler(state))
@@ -145,6 +158,8 @@ class When(Combined, Generic[Batch, Output, User]):
         self, state: State[Batch, Output, User], *payload: object
     ) -> State[Batch, Output, User]:
         """Return the state as the handler leaves it, or as it is."""
+        if type(state) is not State:
+            raise not_a_state(self, state)
         if not payload:
             for predicate in self.predicates:
                 if not predicate(state):
@@ -191,6 +206,8 @@ class Tap(Combined, Generic[Batch, Output, User]):
         self, state: State[Batch, Output, User], *payload: object
     ) -> State[Batch, Output, User]:
         """Return the state as it is."""
+        if type(state) is not State:
+            raise not_a_state(self, state)
         self.effect(*(state, *payload)[: self._required])
         return state
 
@@ -229,6 +246,8 @@ class Focus(Combined, Generic[Batch, Output, Part]):
         self, state: State[Batch, Output, User], *payload: object
     ) -> State[Batch, Output, User]:
         """Return the state with one part of the user's record renewed."""
+        if type(state) is not State:
+            raise not_a_state(self, state)
         whole = state.user
         if self.field not in _fields(whole):
             raise AttributeError(

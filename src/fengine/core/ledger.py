@@ -33,8 +33,9 @@ class Ledger:
 
     def fields(self) -> dict[str, Any]:
         """Return the notes by the names of the fields of a State."""
-        public = ("status", "attributes", "passes", "failure")
+        public = ("status", "attributes", "passes")
         kept = attrs.asdict(self, recurse=False)
-        notes = Notes(has_data=kept.pop("has_data"), batch_due=kept.pop("batch_due"))
+        noted = {name: kept.pop(name) for name in ("has_data", "batch_due", "failure")}
+        notes = Notes(**noted)
         fields = {name if name in public else f"_{name}": note for name, note in kept.items()}
         return {**fields, "_notes": notes}

@@ -6,10 +6,12 @@ much. So what changes at each iteration is a register, and what does not is here
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, final
 
 import attrs
 from typing_extensions import override
+
+from fengine.core.outcome import Failure
 
 
 @final
@@ -22,6 +24,8 @@ class Notes:
         length_of_data: whether the data said `epoch_length`, or has shown it, and no user asked for
             it. This is no part of `==`.
         batch_due: whether there was a batch that is not kept here, and is to be fetched again.
+        failure: what failed, as long as nothing has answered it.
+        is_read: whether the state was read from plain data. This is no part of `==`.
         fired: how many events the step has fired so far, in the iteration of the state.
         run: which run of this process the state was made in; None for a state that was made by
             hand, copied or read. This is no part of `==`.
@@ -34,12 +38,17 @@ class Notes:
     length_of_data: bool = attrs.field(default=False, eq=False)
     batch_due: bool = False
     fired: int = 0
+    failure: Failure | None = None
+    is_read: bool = attrs.field(default=False, eq=False, repr=False)
     run: int | None = attrs.field(default=None, eq=False, repr=False)
 
     @override
-    def __reduce__(self) -> tuple[type[Notes], tuple[bool, bool, bool, int]]:
+    def __reduce__(self) -> tuple[type[Notes], tuple[object, ...]]:
         """Return what `copy` and `pickle` make it of: all but the run."""
-        return Notes, (self.has_data, self.length_of_data, self.batch_due, self.fired)
+        return Notes, tuple(getattr(self, name) for name in _KEPT)
+
+
+_KEPT: Final = ("has_data", "length_of_data", "batch_due", "fired", "failure", "is_read")
 
 
 def unmarked(notes: Notes) -> Notes:

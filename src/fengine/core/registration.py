@@ -82,6 +82,19 @@ def registrations(
     return made
 
 
+def require_known(registry: EventRegistry, events: object) -> None:
+    """Refuse what is no event, or one that is not registered.
+
+    Raises:
+        TypeError: it is no event.
+        ValueError: it is not registered.
+    """
+    if not isinstance(events, Event | EventSet | PayloadEvent | FilteredPayloadEvent):
+        raise TypeError(not_an_event(events))
+    for event, _ in members(events):
+        registry.require(event)
+
+
 def members(
     event: AnyEvent | EventSet | FilteredPayloadEvent[Any],
 ) -> Iterator[tuple[AnyEvent, Filter | None]]:

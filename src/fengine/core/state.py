@@ -24,6 +24,7 @@ from fengine.core.metrics import frozen_metrics, metric
 from fengine.core.missing import MISSING, Missing
 from fengine.core.notes import Notes, unmarked
 from fengine.core.outcome import Failure, Status
+from fengine.core.parts import P, Part
 from fengine.core.phases import GET_BATCH_COMPLETED, has_batch_to_come
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.requests import (
@@ -47,6 +48,7 @@ ReadUser = TypeVar("ReadUser")
 _NO_LIMITS: Final = Limits()
 _NO_METRICS: Final[Map[str, float]] = Map()
 _NO_NUMBERS: Final[Map[str, int]] = Map()
+_NO_PARTS: Final[Map[str, object]] = Map()
 
 
 def _count(owner: object, field: attrs.Attribute[int], value: object) -> None:
@@ -54,6 +56,10 @@ def _count(owner: object, field: attrs.Attribute[int], value: object) -> None:
         raise TypeError(f"{field.name}={value!r} of type {type(value).__name__} is not an int")
     if value < 0:
         raise ValueError(f"{field.name}={value} is negative; it counts from 0")
+
+
+def _frozen_parts(parts: Mapping[str, object]) -> Map[str, object]:
+    return parts if isinstance(parts, Map) else Map(parts)
 
 
 def _frozen_counts(counts: Mapping[str, int]) -> Map[str, int]:
@@ -82,8 +88,8 @@ class State(Generic[Batch, Output, User]):
         counts: the firings so far of events without a counter attribute, by name.
         status: where the run stands in its life.
         attributes: the counters of mapped events, by name; see `with_attribute`.
-        failure: what failed, as long as nothing has answered it.
         passes: how often iteration over the data was started again.
+        parts: what handlers remember, by name; see `part` and `with_part`.
 
     The other fields are the loop's own notes, and no part of what you can count on.
 
@@ -112,8 +118,8 @@ class State(Generic[Batch, Output, User]):
     counts: Map[str, int] = attrs.field(default=_NO_NUMBERS, converter=_frozen_counts)
     status: Status = Status.READY
     attributes: Map[str, int] = attrs.field(default=_NO_NUMBERS, converter=_frozen_counts)
-    failure: Failure | None = None
     passes: int = attrs.field(default=0, validator=_count)
+    parts: Map[str, object] = attrs.field(default=_NO_PARTS, converter=_frozen_parts)
     # The loop's own notes. The counts at the start of the epoch:
     _counts_before: Map[str, int] = attrs.field(default=_NO_NUMBERS, alias="counts_before")
     # What to add to `batches` for the number of batches drawn in this pass over the data:
@@ -162,6 +168,11 @@ class State(Generic[Batch, Output, User]):
     def has_output(self) -> bool:
         """Whether `output` can be read."""
         return self._output is not MISSING
+
+    @property
+    def failure(self) -> Failure | None:
+        """What failed, as long as nothing has answered it."""
+        return self._notes.failure
 
     @property
     def drawn(self) -> int:
@@ -219,6 +230,42 @@ class State(Generic[Batch, Output, User]):
         0.97
         """
         return _replaced(self, "metrics", self.metrics.set(name, metric(name, value)))
+
+    def part(self, key: Part[P]) -> P:
+        """Return a part: what was set last, or what the key begins with.
+
+        >>> State().part(Part("best", 0.5))
+        0.5
+        """
+        return cast("P", self.parts.get(key.name, key.initial))
+
+    def with_part(self, key: Part[P], value: P) -> State[Batch, Output, User]:
+        """Return this state with one part set.
+
+        Laws: the part is what was set last; no other part changes; a state whose part is set to
+        what the key begins with equals one where it was never set.
+
+        Raises:
+            TypeError: `value` is not of the type that the part begins with.
+
+        >>> best = Part("best", 0.0)
+        >>> State().with_part(best, 0.5).part(best)
+        0.5
+        """
+        if type(value) is not type(key.initial):
+            value = key.fitting(value)
+        parts = self.parts
+        if not key.is_initial(value):
+            parts = parts.set(key.name, value)
+        elif key.name in parts:
+            parts = parts.delete(key.name)
+        else:
+            return self
+        fields = self.__dict__.copy()
+        fields["parts"] = parts
+        state: State[Batch, Output, User] = new_object(State)
+        set_fields(state, fields)
+        return state
 
     def with_attribute(self, name: str, value: int) -> State[Batch, Output, User]:
         """Give this state with the counter of a mapped event set; only the user sets these.
@@ -336,17 +383,18 @@ class State(Generic[Batch, Output, User]):
         It is what JSON knows as long as the slots are written so.
 
         Args:
-            user: writes the user's record; None leaves it as it is.
+            user: writes the user's record. None: a record of attrs or dataclasses is written by
+                its types, and anything else is left as it is.
             output: writes the output; None leaves it as it is.
             batch: writes the batch. None leaves it out: a run that goes on from the state that is
                 read fetches it again, so that what a handler has changed in it is lost.
 
         Raises:
-            SnapshotError: a metric is not a number.
+            SnapshotError: a metric is not a number, or a record holds what it says it does not.
 
         >>> plain = State(epoch=2, iteration=7, output=0.25).to_dict()
         >>> plain["schema"], plain["iteration"], plain["output"]
-        (1, 7, {'value': 0.25})
+        (2, 7, {'value': 0.25})
         """
         from fengine.keep.plain_data import written
 
@@ -357,7 +405,8 @@ class State(Generic[Batch, Output, User]):
         plain: object,
         *,
         events: EventRegistry = BUILT_IN_EVENTS,
-        user: Callable[[Any], ReadUser] | None = None,
+        parts: Mapping[str, Part[Any]] = Map(),
+        user: type[ReadUser] | Callable[[Any], ReadUser] | None = None,
         output: Callable[[Any], ReadOutput] | None = None,
         batch: Callable[[Any], ReadBatch] | None = None,
     ) -> State[ReadBatch, ReadOutput, ReadUser]:
@@ -369,7 +418,8 @@ class State(Generic[Batch, Output, User]):
         Args:
             plain: the data; it is checked whole before anything is made of it.
             events: knows the events of your own, as `loop.registry` does.
-            user: reads the user's record; None leaves it as it is.
+            parts: knows the parts, as `loop.parts` does.
+            user: reads the user's record: its type, or a function. None leaves it as it is.
             output: reads the output; None leaves it as it is.
             batch: reads the batch; None leaves it as it is.
 
@@ -383,7 +433,7 @@ class State(Generic[Batch, Output, User]):
         """
         from fengine.keep.plain_data import read
 
-        return State(**read(plain, events, user=user, output=output, batch=batch))
+        return State(**read(plain, events, parts, user=user, output=output, batch=batch))
 
     @override
     def __getstate__(self) -> dict[str, Any]:
@@ -392,7 +442,7 @@ class State(Generic[Batch, Output, User]):
 
     def __setstate__(self, fields: dict[str, Any]) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
-        fields = {"_handled": None, **fields}
+        fields = {"_handled": None, "parts": _NO_PARTS, **fields}
         ledger = fields.pop("ledger", None)
         if ledger is not None:
             fields |= ledger.fields()
@@ -505,6 +555,6 @@ def _before_end(state: State[Batch, Output, User]) -> State[Batch, Output, User]
         requests=requests,
         counts=counts,
         status=Status.RUNNING,
-        failure=None,
+        notes=attrs.evolve(state._notes, failure=None),
         handled=None,
     )

@@ -1,8 +1,14 @@
-"""Stateful: what models, optimizers, schedulers and some data have in common."""
+"""Stateful: what models, optimizers, schedulers and some data have in common.
+
+A run changes such things outside its state. They are named, so that a snapshot holds them too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
+
+from immutables import Map
 
 
 @runtime_checkable
@@ -24,3 +30,25 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state_dict: Any, /) -> Any:
         """Take up a state that `state_dict` returned."""
+
+
+def named(external: Mapping[str, Stateful]) -> Map[str, Stateful]:
+    """Return a map of things outside the state, and refuse what cannot be saved and restored.
+
+    Raises:
+        TypeError: one has no state.
+    """
+    things: Mapping[str, object] = external
+    for name, thing in things.items():
+        if not isinstance(thing, Stateful) or isinstance(thing, type):
+            what = f"the class {thing.__name__}" if isinstance(thing, type) else f"{thing!r}"
+            raise TypeError(
+                f"{name}={what} has no state_dict() and load_state_dict() to be saved and "
+                "restored with"
+            )
+    return Map(external)
+
+
+def identities(external: Mapping[str, Stateful]) -> Map[str, int]:
+    """Return what tells things outside the state apart: which objects they are."""
+    return Map({name: id(thing) for name, thing in external.items()})

@@ -10,11 +10,12 @@ contexts of a run, and a function that does in one call what stages do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
+from immutables import Map
 from typing_extensions import override
 
 from fengine.core.describe import describe, require_callable
@@ -22,6 +23,7 @@ from fengine.core.events import AnyEvent, Event, PayloadEvent
 from fengine.core.phases import PHASES
 from fengine.core.registry import not_an_event
 from fengine.core.state import Batch, Output, State, User, with_output
+from fengine.core.stateful import Stateful, identities, named
 
 Value = TypeVar("Value")
 Next = TypeVar("Next")
@@ -34,12 +36,34 @@ Context: TypeAlias = Callable[[], AbstractContextManager[object]]
 
 
 @final
+@attrs.frozen
+class Facts:
+    """Hold what a step says of itself to the features of its loop.
+
+    Args:
+        weight: how much a batch counts, such as its number of samples; None where nobody knows.
+        makes: of which type the outputs are; None where nobody knows.
+        words: the call that made the step; None for one that is shown stage by stage.
+    """
+
+    weight: Callable[[Any], float] | None = None
+    makes: type | None = None
+    words: str | None = None
+
+
+@final
+class AnyUser:
+    """Stand for the type of the user's record, of stages that take any."""
+
+
+@final
 @attrs.frozen(repr=False)
 class Outputs(Generic[Batch, Output]):
     """Make the output of the batch alone; made by `outputs`."""
 
     function: Callable[[Batch], Output]
     _context: Context | None = None
+    _facts: Facts = Facts()
 
     def __setstate__(self, kept: Any) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
@@ -47,7 +71,7 @@ class Outputs(Generic[Batch, Output]):
 
     @override
     def __repr__(self) -> str:
-        return f"outputs({describe(self.function)})"
+        return self._facts.words or f"outputs({describe(self.function)})"
 
     # The first overload is for callers that say nothing about the user's record: there is none.
     @overload
@@ -67,6 +91,9 @@ _FIELDS_OF_0_1: Final = {"phase": "_context", "phases": "_contexts", "fused": "_
 
 def _set_fields(step: object, kept: Any) -> None:
     fields: dict[str, object] = kept[1] if isinstance(kept, tuple) else kept
+    fields = {"_facts": Facts(), **fields}
+    if isinstance(step, Stages):
+        fields = {"external": Map(), **fields}
     for name, value in fields.items():
         object.__setattr__(step, _FIELDS_OF_0_1.get(name, name), value)
 
@@ -123,8 +150,10 @@ class Stages(Generic[Batch, Output, Value, User]):
     """
 
     parts: tuple[Callable[..., object] | AnyEvent, ...]
+    external: Map[str, Stateful] = attrs.field(default=Map(), eq=identities)
     _contexts: tuple[Context, ...] = ()
     _fused: Callable[[Batch], Output] | None = None
+    _facts: Facts = Facts()
 
     def __setstate__(self, kept: Any) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
@@ -132,6 +161,8 @@ class Stages(Generic[Batch, Output, Value, User]):
 
     @override
     def __repr__(self) -> str:
+        if self._facts.words is not None:
+            return self._facts.words
         shown = [
             f"emit({part!r})"
             if isinstance(part, Event | PayloadEvent)
@@ -152,7 +183,7 @@ class Stages(Generic[Batch, Output, Value, User]):
             TypeError: `stage` cannot take one value.
         """
         require_callable(stage, "a stage after the first", "value", or_class=True)
-        return Stages((*self.parts, stage), self._contexts)
+        return cast("Stages[Batch, Output, Next, User]", self._followed_by(stage))
 
     def emit(self, event: Event | PayloadEvent[Value]) -> Stages[Batch, Output, Value, User]:
         """Fire an event here; a payload event carries the last value.
@@ -167,7 +198,47 @@ class Stages(Generic[Batch, Output, Value, User]):
             raise ValueError(f"{event!r} is fired by the loop; stages emit events of your own")
         if any(known.name == event.name for known in self.events):
             raise ValueError(f"{event!r} is emitted by these stages already; use another event")
-        return Stages((*self.parts, event), self._contexts)
+        return self._followed_by(event)
+
+    def _followed_by(
+        self, part: Callable[..., object] | AnyEvent
+    ) -> Stages[Batch, Output, Value, User]:
+        facts = attrs.evolve(self._facts, words=None)
+        return attrs.evolve(self, parts=(*self.parts, part), fused=None, facts=facts)
+
+    def changing(self, **external: Stateful) -> Stages[Batch, Output, Value, User]:
+        """Name what these stages change outside the state, such as a model and its optimizer.
+
+        A snapshot of a loop with these stages holds copies of it, and a run that goes on from the
+        snapshot restores it.
+
+        Raises:
+            TypeError: something has no `state_dict` and `load_state_dict`.
+            ValueError: a name is taken already.
+
+        >>> from fengine.training import RandomState
+        >>> list(stages(lambda state: state.batch).changing(random=RandomState()).external)
+        ['random']
+        """
+        for name, thing in named(external).items():
+            if self.external.get(name, thing) is not thing:
+                raise ValueError(f"the stages change {name}={self.external[name]!r} already")
+        return attrs.evolve(self, external=self.external.update(external))
+
+    def weighing(self, weight: Callable[[Batch], float]) -> Stages[Batch, Output, Value, User]:
+        """Say how much a batch counts, such as its number of samples; `mean` weighs with it.
+
+        Raises:
+            TypeError: `weight` cannot take one batch.
+
+        >>> from fengine import Loop
+        >>> from fengine.metrics import mean
+        >>> step = stages(lambda state: float(sum(state.batch)) / len(state.batch)).weighing(len)
+        >>> (Loop(step) | mean("mean")).run([[1, 2, 3], [6]]).metrics["mean"]
+        3.0
+        """
+        require_callable(weight, "weight", "batch")
+        return attrs.evolve(self, facts=attrs.evolve(self._facts, weight=weight))
 
     def within(self, context: Context) -> Stages[Batch, Output, Value, User]:
         """Have each run of these stages in a context: entered as it begins, left as it ends.
@@ -188,9 +259,22 @@ class Stages(Generic[Batch, Output, Value, User]):
         require_callable(context, "context", or_class=True)
         return attrs.evolve(self, contexts=(context, *self._contexts))
 
+    @overload
+    def __call__(
+        self: Stages[Fed, Made, Made, AnyUser], state: State[Fed, Made, None]
+    ) -> State[Fed, Made, None]: ...
+
+    @overload
+    def __call__(
+        self: Stages[Fed, Made, Made, AnyUser], state: State[Fed, Made, Kept]
+    ) -> State[Fed, Made, Kept]: ...
+
+    @overload
     def __call__(
         self: Stages[Fed, Made, Made, Kept], state: State[Fed, Made, Kept]
-    ) -> State[Fed, Made, Kept]:
+    ) -> State[Fed, Made, Kept]: ...
+
+    def __call__(self, state: State[Any, Any, Any]) -> State[Any, Any, Any]:
         """Give the state with the value of the last stage as its output."""
         value: object = state
         with ExitStack() as entered:
@@ -200,7 +284,7 @@ class Stages(Generic[Batch, Output, Value, User]):
                 if not isinstance(part, Event | PayloadEvent):
                     given, value = value, part(value)
                     require_value(part, value, given)
-        return with_output(state, cast("Made", value))
+        return with_output(state, value)
 
 
 def stages(
@@ -242,6 +326,24 @@ def contexts_of(step: object, *, of_moments: bool) -> tuple[Context, ...]:
     if isinstance(step, Outputs) and step._context is not None and not of_moments:
         return (step._context,)
     return ()
+
+
+Told = TypeVar("Told", Outputs[Any, Any], Stages[Any, Any, Any, Any])
+
+
+def telling(step: Told, facts: Facts) -> Told:
+    """Have a step say something of itself."""
+    return attrs.evolve(step, facts=facts)
+
+
+def facts_of(step: object) -> Facts:
+    """Return what a step says of itself."""
+    return step._facts if isinstance(step, Stages | Outputs) else Facts()
+
+
+def external_of(step: object) -> Mapping[str, Stateful]:
+    """Return what a step says that it changes outside the state."""
+    return step.external if isinstance(step, Stages) else Map()
 
 
 def remarks_on(step: object) -> Iterator[str]:

@@ -111,3 +111,13 @@ def require_handler(handler: object, role: str, *given: str) -> None:
 def first_in_need(*parts: tuple[object, Takes]) -> object:
     """Return the first part that cannot do without a payload."""
     return next(part for part, accepted in parts if not accepted.alone)
+
+
+def not_a_state(handler: Combined, given: object) -> TypeError:
+    """Return the error of a handler that was called with something else than a state."""
+    what = f"{type(given).__name__}"
+    way = f": loop.on(event, {handler!r})" if what == "Loop" else ""
+    return TypeError(
+        f"{handler!r} is a handler, which takes a State, and was called with a {what}; register "
+        f"it at an event{way}"
+    )

@@ -1,6 +1,6 @@
-"""The random states of a process: those of `random`, torch and numpy, and of CUDA beside them.
+"""The random states of a process, in the lists that the documented engine keeps them in.
 
-Numpy is left out where it is not installed, CUDA where it is not in use.
+Numpy is left out where it is not installed; CUDA comes beside them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 import torch
+
+from fengine.training.random_state import get_cuda_rng_states as get_cuda_rng_states
+from fengine.training.random_state import set_cuda_rng_states as set_cuda_rng_states
 
 Parameters = ParamSpec("Parameters")
 Returned = TypeVar("Returned")
@@ -78,26 +81,6 @@ def check_rng_states(rng_states: Any) -> None:
             f"rng_states of type {type(rng_states).__name__} are not the states of random, torch "
             "and numpy in a list; give those that state_dict() wrote, or None"
         )
-
-
-def get_cuda_rng_states() -> list[torch.Tensor] | None:
-    """Give the state of each CUDA device, or None where CUDA is not in use.
-
-    >>> states = get_cuda_rng_states()
-    >>> states is None or len(states) == torch.cuda.device_count()
-    True
-    """
-    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch declares no types
-    return torch.cuda.get_rng_state_all() if in_use else None
-
-
-def set_cuda_rng_states(states: list[torch.Tensor] | None) -> None:
-    """Set the state of each CUDA device that there is, and that there was.
-
-    >>> set_cuda_rng_states(get_cuda_rng_states())
-    """
-    for device, state in zip(range(torch.cuda.device_count()), states or (), strict=False):
-        torch.cuda.set_rng_state(state.cpu(), device)
 
 
 def _get_rng_states() -> list[Any]:

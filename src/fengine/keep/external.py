@@ -16,49 +16,6 @@ from immutables import Map
 from fengine.core.stateful import Stateful
 
 
-def named(external: Mapping[str, Stateful]) -> Map[str, Stateful]:
-    """Return a map of things outside the state, and refuse what cannot be saved and restored.
-
-    Raises:
-        TypeError: it is no mapping from names to such things.
-    """
-    if not isinstance(external, Mapping):
-        raise TypeError(
-            f"external={external!r} is not a mapping from names, such as "
-            'external={"model": model, "optimizer": optimizer}'
-        )
-    for name, thing in external.items():
-        if not isinstance(name, str):
-            raise TypeError(f"external has the key {name!r}; give each thing a string as its name")
-        if not _is_stateful(thing):
-            what = f"the class {thing.__name__}" if isinstance(thing, type) else f"{thing!r}"
-            raise TypeError(
-                f"external[{name!r}] is {what}, which has no state_dict() and load_state_dict() "
-                "to be saved and restored with"
-            )
-    return Map(external)
-
-
-def identities(external: Mapping[str, Stateful]) -> Map[str, int]:
-    """Return what tells things outside the state apart: which objects they are."""
-    return Map({name: id(thing) for name, thing in external.items()})
-
-
-def joined(ours: Mapping[str, Stateful], theirs: Mapping[str, Stateful]) -> Map[str, Stateful]:
-    """Return the things of both.
-
-    Raises:
-        ValueError: a name stands for different things.
-    """
-    for name in ours:
-        if name in theirs and ours[name] is not theirs[name]:
-            raise ValueError(
-                f"the loops cannot be joined: external[{name!r}] of one is {ours[name]!r}, of the "
-                f"other {theirs[name]!r}; give one of them another name"
-            )
-    return Map({**ours, **theirs})
-
-
 def saved(
     external: Mapping[str, Stateful], before: Mapping[str, object] | None = None
 ) -> Map[str, object]:
@@ -85,7 +42,8 @@ def require_names(external: Mapping[str, Stateful], states: Mapping[str, object]
     if set(states) != set(external):
         raise ValueError(
             f"the snapshot holds external {sorted(states)}, but the loop names "
-            f"{sorted(external)}; give Loop(..., external=...) the names of the snapshot"
+            f"{sorted(external)}; go on with a loop that names what the snapshot holds, by the "
+            "same features, or by loop.with_external(...)"
         )
 
 
@@ -160,7 +118,3 @@ def _is_alike_tensor(copied: Any, state: Any) -> bool:
         )
     except (NotImplementedError, RuntimeError, TypeError):
         return False  # of a layout or on a device that compares nothing
-
-
-def _is_stateful(thing: object) -> bool:
-    return isinstance(thing, Stateful) and not isinstance(thing, type)

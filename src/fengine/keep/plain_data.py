@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any, Final, TypeAlias
 
 import attrs
+from immutables import Map
 
 from fengine.core import phases
 from fengine.core.describe import describe
@@ -22,6 +23,7 @@ from fengine.core.limits import Limits
 from fengine.core.missing import MISSING
 from fengine.core.notes import Notes
 from fengine.core.outcome import Failure, Status
+from fengine.core.parts import Part
 from fengine.core.phases import PHASES, has_batch_to_come, has_step_to_come, rank_of
 from fengine.core.registry import EventRegistry
 from fengine.core.requests import Interrupt, Recovery, Requests, Terminate, TerminateEpoch
@@ -41,11 +43,15 @@ from fengine.keep.readers import (
     optional,
     read_fields,
     record,
+    refuse,
     text,
 )
+from fengine.keep.structure import is_structured, kind_like, plain_of, record_of
 from fengine.run.place import without_batch
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
+# Those that are read: the first one knows no parts.
+_SCHEMAS: Final = (1, SCHEMA)
 
 Slot: TypeAlias = Callable[[Any], Any] | None
 
@@ -74,7 +80,8 @@ def written(
     map_of(number)(plain["metrics"], "metrics")  # what is no number is found before it is lost
     plain["batch"] = _filled(state._batch, batch)
     plain["output"] = _filled(state._output, output)
-    plain["user"] = state.user if user is None else user(state.user)
+    plain["user"] = plain_of(state.user, "user") if user is None else user(state.user)
+    plain["parts"] = {name: plain_of(part, f"parts.{name}") for name, part in state.parts.items()}
     return plain
 
 
@@ -111,13 +118,21 @@ _LATER_NOTES: Final = {
 
 
 def read(
-    plain: object, events: EventRegistry, *, user: Slot, output: Slot, batch: Slot
+    plain: object,
+    events: EventRegistry,
+    parts: Mapping[str, Part[Any]],
+    *,
+    user: Slot,
+    output: Slot,
+    batch: Slot,
 ) -> dict[str, Any]:
-    """Return the fields of a state from plain data; the functions read the slots.
+    """Return the fields of a state from plain data; types or functions read the slots.
 
     Raises:
         SnapshotError: the data is not what `written` returns.
     """
+    if isinstance(plain, Mapping) and plain.get("schema") == 1:
+        plain = {**plain, "parts": {}}
     fields = read_fields(
         plain,
         "",
@@ -135,21 +150,46 @@ def read(
             "batch": _slot,
             "output": _slot,
             "user": as_it_is,
+            "parts": _parts(parts),
         },
     )
     del fields["schema"]
     _refuse_contradictions(fields)
     fields |= vars(fields.pop("ledger"))
-    fields["notes"] = Notes(
-        **{name: fields.pop(name) for name in ("has_data", "length_of_data", "batch_due", "fired")}
-    )
+    fields["notes"] = Notes(**{name: fields.pop(name) for name in _IN_NOTES}, is_read=True)
     for name, reader in (("batch", batch), ("output", output), ("user", user)):
         if reader is not None and fields[name] is not MISSING:
             fields[name] = _read_slot(name, fields[name], reader)
     return fields
 
 
-def _read_slot(name: str, value: object, reader: Callable[[Any], Any]) -> object:
+_IN_NOTES: Final = ("has_data", "length_of_data", "batch_due", "fired", "failure")
+
+
+def _parts(known: Mapping[str, Part[Any]]) -> Reader:
+    def read(value: object, path: str) -> Map[str, object]:
+        if not isinstance(value, Mapping):
+            refuse(value, path, "a dict")
+        for name in value:
+            if name not in known:
+                raise SnapshotError(
+                    f"{path}.{name}",
+                    f"is no known part; known are {', '.join(known) or 'none'}. Give the parts of "
+                    "the loop that goes on: parts=loop.parts, or loop.read(plain)",
+                )
+        return Map(
+            {
+                name: record_of(part, kind_like(known[name].initial), f"{path}.{name}")
+                for name, part in value.items()
+            }
+        )
+
+    return read
+
+
+def _read_slot(name: str, value: object, reader: Any) -> object:
+    if is_structured(reader):
+        return record_of(value, reader, name)
     try:
         return reader(value)
     except Exception as error:
@@ -167,8 +207,8 @@ def read_schema(value: object, path: str) -> object:
         raise SnapshotError(
             path, f"{value} is that of a newer fengine; this one reads {SCHEMA}, so update it"
         )
-    if type(value) is not int or value < SCHEMA:
-        raise SnapshotError(path, f"{excerpt(value)} is no schema; this fengine reads {SCHEMA}")
+    if type(value) is not int or value not in _SCHEMAS:
+        raise SnapshotError(path, f"{excerpt(value)} is no schema; this fengine reads {_SCHEMAS}")
     return value
 
 

@@ -17,6 +17,7 @@ from typing_extensions import override
 from fengine.core.equality import same
 from fengine.core.events import Events
 from fengine.core.outcome import Failure
+from fengine.core.parts import Part
 from fengine.core.phases import PHASES
 from fengine.core.registry import BUILT_IN_EVENTS, EventRegistry
 from fengine.core.state import Batch, Output, ReadBatch, ReadOutput, ReadUser, State, User
@@ -98,7 +99,8 @@ class Snapshot(Generic[Batch, Output, User]):
         plain: object,
         *,
         events: EventRegistry = BUILT_IN_EVENTS,
-        user: Callable[[Any], ReadUser] | None = None,
+        parts: Mapping[str, Part[Any]] = Map(),
+        user: type[ReadUser] | Callable[[Any], ReadUser] | None = None,
         output: Callable[[Any], ReadOutput] | None = None,
         batch: Callable[[Any], ReadBatch] | None = None,
     ) -> Snapshot[ReadBatch, ReadOutput, ReadUser]:
@@ -107,6 +109,7 @@ class Snapshot(Generic[Batch, Output, User]):
         Args:
             plain: the data; it is checked whole before anything is made of it.
             events: as for `State.from_dict`.
+            parts: as for `State.from_dict`.
             user: as for `State.from_dict`.
             output: as for `State.from_dict`.
             batch: as for `State.from_dict`.
@@ -121,7 +124,9 @@ class Snapshot(Generic[Batch, Output, User]):
 
         def read_state(value: object, path: str) -> State[ReadBatch, ReadOutput, ReadUser]:
             try:
-                return State.from_dict(value, events=events, user=user, output=output, batch=batch)
+                return State.from_dict(
+                    value, events=events, parts=parts, user=user, output=output, batch=batch
+                )
             except SnapshotError as error:
                 place = f"{path}.{error.path}" if error.path else path
                 raise SnapshotError(place, error.reason) from None

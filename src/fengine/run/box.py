@@ -86,8 +86,8 @@ class Box(Generic[Batch, Output, User]):
     counts: Map[str, int]
     status: Status
     attributes: Map[str, int]
-    failure: Failure | None
     passes: int
+    parts: Map[str, object]
     _counts_before: Map[str, int]
     _offset: int
     _drawn_before: int
@@ -123,6 +123,11 @@ class Box(Generic[Batch, Output, User]):
     @state.setter
     def state(self, state: State[Batch, Output, User]) -> None:
         self.__dict__ = state.__dict__.copy()
+
+    @property
+    def failure(self) -> Failure | None:
+        """What failed, as long as nothing has answered it."""
+        return self._notes.failure
 
     @property
     def drawn(self) -> int:

@@ -119,7 +119,12 @@ def recovered(box: Box[Batch, Output, User]) -> int:
         requests = box.asking(recovery=None, terminate_epoch=None)
     else:
         requests = box.asking(recovery=None)
-    box.requests, box.failure, box._handled, box.answered = requests, None, None, box.answered + 1
+    box.requests, box._notes, box._handled, box.answered = (
+        requests,
+        box.noting(failure=None),
+        None,
+        box.answered + 1,
+    )
     if recovery is Recovery.END_RUN:
         return EXIT
     if box.status is Status.INTERRUPTED:

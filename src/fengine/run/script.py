@@ -125,7 +125,7 @@ class _Script(Generic[Batch, Output, User]):
         box.number = next(RUNS)
         try:
             RUNNING[box.number] = box
-            box._notes = box.noting(run=box.number)
+            box._notes = box.noting(run=box.number, is_read=False)
             while not box.status.has_ended:
                 try:
                     yield from self.parts()
@@ -371,7 +371,7 @@ class _Script(Generic[Batch, Output, User]):
             return (yield from self.enter(obeying.recovered(box)))
         if failure is not None:
             handled = box._handled or () if failure is Failure.AT_EVENT else None
-            box.failure, box._handled = None, handled
+            box._notes, box._handled = box.noting(failure=None), handled
         emitted = event is not None and event.name not in phases.PHASES
         if box._handled is not None and event is not None and not emitted:
             yield event
@@ -395,7 +395,7 @@ class _Script(Generic[Batch, Output, User]):
             kind = Failure.AT_EVENT
         else:
             kind = Failure.REFUSED if isinstance(error, RequestError) else Failure.ELSEWHERE
-        box.failure = kind
+        box._notes = box.noting(failure=kind)
         box.counts = box.counted(Events.EXCEPTION_RAISED)
         if Events.EXCEPTION_RAISED.name in self.heard:
             box.payload = error

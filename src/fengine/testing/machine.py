@@ -28,6 +28,7 @@ from fengine.loop import Loop, Moment, Moments
 from fengine.testing.faults import with_handlers
 from fengine.testing.program import Ask
 from fengine.testing.purity import called_twice
+from fengine.testing.resuming import as_it_is
 from fengine.testing.strategies import limits, requests
 
 
@@ -132,11 +133,12 @@ class HandlerMachine(RuleBasedStateMachine):
         """Give the run up, and go on from its state as it was written and read."""
         assert self.moment is not None
         if self.moment.state.status is Status.RUNNING:
-            plain = self.moment.state.to_dict()
-            self._go_on(State.from_dict(plain, events=self.loop.registry))
+            plain = self.moment.state.to_dict(user=as_it_is)
+            self._go_on(State.from_dict(plain, events=self.loop.registry, parts=self.loop.parts))
 
     def _go_on(self, state: State[Any, Any, Any]) -> None:
-        self._moments = self._checked_loop.iterate(self._data, after=state)
+        # What is outside the state is as the run has left it.
+        self._moments = self._checked_loop.iterate(self._data, after=state, restored=True)
 
     def _ask(self, state: State[Any, Any, Any], payload: object = None) -> State[Any, Any, Any]:
         asked, self._asked = self._asked, NO_REQUESTS

@@ -8,7 +8,7 @@ and the values that they are made of (`strategies`).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias, cast, final
+from typing import Any, Final, TypeAlias, cast, final
 
 import attrs
 from immutables import Map
@@ -22,6 +22,7 @@ from fengine.core.events import (
     PayloadEvent,
 )
 from fengine.core.limits import Limits
+from fengine.core.parts import Part
 from fengine.core.requests import Recovery, Requests
 from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import State
@@ -32,6 +33,22 @@ from fengine.testing.batches import Batch, Data
 Output: TypeAlias = tuple[int, Batch]  # an iteration and its batch
 Seen: TypeAlias = Map[str, int]  # how often each player and listener has been called
 Played: TypeAlias = State[Batch, Output, Seen]
+
+
+@final
+@attrs.frozen
+class Calls:
+    """Hold how often players and listeners have been called, and which one was last.
+
+    >>> Calls()
+    Calls(number=0, last='')
+    """
+
+    number: int = 0
+    last: str = ""
+
+
+CALLS: Final = Part("calls", Calls())
 
 
 @final
@@ -154,7 +171,8 @@ class _Listener:
 
 
 def _seen(state: Played, name: str) -> Played:
-    return state.evolve(user=state.user.set(name, state.user.get(name, 0) + 1))
+    state = state.evolve(user=state.user.set(name, state.user.get(name, 0) + 1))
+    return state.with_part(CALLS, Calls(state.part(CALLS).number + 1, name))
 
 
 @final
@@ -229,7 +247,7 @@ class Program:
                 loop = loop.on(cast(Event, event), _Player(event, acts))
         for number, filtered in enumerate(self.listened):
             loop = loop.on(cast(EventSet, filtered), _Listener(f"listener {number}"))
-        return loop
+        return loop.with_part(CALLS)
 
     def run(self) -> Played:
         """Run from the start to the end on fresh data."""

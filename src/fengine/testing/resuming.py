@@ -19,11 +19,16 @@ Moments: TypeAlias = list[Moment[Any, Any, Any]]
 
 
 def _write(snapshot: Snapshot[Any, Any, Any]) -> object:
-    return pickle.dumps(snapshot.to_dict())
+    return pickle.dumps(snapshot.to_dict(user=as_it_is))
+
+
+def as_it_is(user: object) -> object:
+    """Write a record of the user's as itself, for who reads it in this process."""
+    return user
 
 
 def _read(written: Any, loop: Loop[Any, Any, Any]) -> Snapshot[Any, Any, Any]:
-    return Snapshot.from_dict(pickle.loads(written), events=loop.registry)
+    return loop.read(pickle.loads(written))
 
 
 def assert_resume_exact(
@@ -38,7 +43,7 @@ def assert_resume_exact(
 
     The run is made once without a stop. Then, for each boundary, everything is built again, as in a
     new process, and goes on from what was written there: the same events have to follow, with equal
-    states, and leave what `Loop(..., external=...)` names equal. After an event that pauses the
+    states, and leave what the loop changes outside the state equal. After an event that pauses the
     run there is no boundary, since a resumed run goes on where that one ends; nor is there one
     within the step of a loop that names something outside the state, which the step has changed.
 
@@ -98,5 +103,5 @@ def assert_resume_exact(
                 f"resumed after {whole[number - 1].event!r}, firing {number} of {len(whole)}, at "
                 f"epoch {state.epoch}, iteration {state.iteration}, the run is not the one that "
                 f"was not stopped:\n{found}\nWhat it changes outside the state belongs into "
-                "Loop(..., external=...), and the data must give the same batches again"
+                "loop.with_external(...), and the data must give the same batches again"
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Never, TypeVar, cast
 
 import attrs
@@ -31,6 +31,7 @@ from fengine.core.handlers import Handler, compose, when
 from fengine.core.limits import Limits
 from fengine.core.missing import MISSING
 from fengine.core.outcome import Status
+from fengine.core.parts import Part
 from fengine.core.phases import PHASES, has_batch_to_come, has_step_to_come
 from fengine.core.requests import Interrupt, Requests, Terminate, TerminateEpoch
 from fengine.core.state import State
@@ -93,6 +94,7 @@ def _states(
     batches: SearchStrategy[Any],
     outputs: SearchStrategy[Any],
     users: SearchStrategy[Any],
+    parts: Mapping[Part[Any], SearchStrategy[Any]],
 ) -> State[Any, Any, Any]:
     limited = draw(_LIMITS)
     event = draw(_EVENTS)
@@ -105,7 +107,7 @@ def _states(
     statuses = _STATUSES if event is Events.COMPLETED else _UNFINISHED
     metrics: Any = draw(_MEASURED)
     counts: Any = Map(draw(_COUNTED))
-    return State(
+    state: State[Any, Any, Any] = State(
         iteration=iteration,
         epoch=epoch,
         batches=draw(st.integers(0, min(iteration, most))),
@@ -120,12 +122,17 @@ def _states(
         status=draw(statuses),
         attributes=counts,
     )
+    for key, values in parts.items():
+        state = state.with_part(key, draw(st.just(key.initial) | values))
+    return state
 
 
 def states(
     batches: SearchStrategy[Batch],
     outputs: SearchStrategy[Output],
     users: SearchStrategy[User],
+    *,
+    parts: Mapping[Part[Any], SearchStrategy[Any]] = Map(),
 ) -> SearchStrategy[State[Batch, Output, User]]:
     """Generate states, of before, in and after a run, with and without a batch and an output.
 
@@ -133,6 +140,7 @@ def states(
         batches: what `state.batch` may be.
         outputs: what `state.output` may be.
         users: what `state.user` may be.
+        parts: what each part may be, beside what it begins as.
 
     >>> from hypothesis import given
     >>> @given(states(st.integers(), st.floats(), st.none()))
@@ -140,7 +148,7 @@ def states(
     ...     assert state.terminate().terminate() == state.terminate()
     >>> stopping_is_asked_for_once()
     """
-    return _states(batches, _ABSENT | outputs, users)
+    return _states(batches, _ABSENT | outputs, users, parts)
 
 
 def handlers() -> SearchStrategy[Handler[Any, Any, Any]]:

@@ -1,37 +1,37 @@
-"""Steps for the functional API that train and evaluate a model in the usual, supervised way."""
+"""Steps that train and evaluate a model, and data for them. Importing this imports torch."""
 
-from fengine.training.accumulation import count_samples as count_samples
-from fengine.training.accumulation import supervised_accumulation as supervised_accumulation
-from fengine.training.accuracy import Accuracy as Accuracy
-from fengine.training.accuracy import count_correct as count_correct
-from fengine.training.accuracy import report_accuracy as report_accuracy
-from fengine.training.evaluation import Prediction as Prediction
-from fengine.training.evaluation import supervised_evaluation as supervised_evaluation
+from fengine.training.counting import count_samples as count_samples
+from fengine.training.evaluation_step import Prediction as Prediction
+from fengine.training.evaluation_step import evaluation_step as evaluation_step
+from fengine.training.events import Backprop as Backprop
+from fengine.training.events import ForwardPass as ForwardPass
+from fengine.training.events import Update as Update
+from fengine.training.events import Updated as Updated
 from fengine.training.in_memory import TensorBatches as TensorBatches
 from fengine.training.preparing import moved as moved
 from fengine.training.preparing import prepare_batch as prepare_batch
+from fengine.training.random_state import RandomState as RandomState
 from fengine.training.shuffling import Shuffled as Shuffled
-from fengine.training.supervised_step import Backprop as Backprop
-from fengine.training.supervised_step import ForwardPass as ForwardPass
-from fengine.training.supervised_step import Update as Update
-from fengine.training.supervised_step import supervised as supervised
+from fengine.training.training_step import TrainingStep as TrainingStep
+from fengine.training.training_step import training_step as training_step
+from fengine.training.windows import Window as Window
 from fengine.training.windows import windows as windows
 
 __all__ = [
-    "Accuracy",
     "Backprop",
     "ForwardPass",
     "Prediction",
+    "RandomState",
     "Shuffled",
     "TensorBatches",
+    "TrainingStep",
     "Update",
-    "count_correct",
+    "Updated",
+    "Window",
     "count_samples",
+    "evaluation_step",
     "moved",
     "prepare_batch",
-    "report_accuracy",
-    "supervised",
-    "supervised_accumulation",
-    "supervised_evaluation",
+    "training_step",
     "windows",
 ]

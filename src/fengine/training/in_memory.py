@@ -48,9 +48,9 @@ class TensorBatches(Generic[*Tensors]):
     >>> len(batches), list(batches)
     (3, [(tensor([0, 1]),), (tensor([2, 3]),), (tensor([4]),)])
     >>> from fengine import Loop
-    >>> from fengine.training import supervised
+    >>> from fengine.training import training_step
     >>> model = torch.nn.Linear(2, 1)
-    >>> step = supervised(model, torch.optim.SGD(model.parameters()), torch.nn.MSELoss())
+    >>> step = training_step(model, torch.optim.SGD(model.parameters()), torch.nn.MSELoss())
     >>> data = TensorBatches(torch.ones(6, 2), torch.zeros(6, 1), batch_size=4, seed=0)
     >>> Loop(step).run(data, max_epochs=3).iteration
     6

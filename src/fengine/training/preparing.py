@@ -1,4 +1,4 @@
-"""Batches: what a supervised step makes of one before the model sees it.
+"""Batches: what a step makes of one before the model sees it.
 
 Lives here: taking a batch apart into inputs and targets, and moving them to a device. Nothing here
 knows a model or a loop.

@@ -1,4 +1,4 @@
-"""Windows: data in tuples of several batches, in which a run finds its place as in the data itself.
+"""Windows: data in records of several batches, in which a run finds its place as in the data.
 
 Which protocol of `fengine.run.place` the windows have is decided as they are made: it is that of
 the data. No batch is asked for after the last one that the data says it has.
@@ -13,12 +13,44 @@ from typing import Any, Generic, TypeVar, final, overload
 import attrs
 from typing_extensions import override
 
+from fengine.core.equality import same
 from fengine.run.entering import End, begin_pass, entered, go_on_at
 from fengine.run.loaders import is_loader, order_of
 from fengine.run.place import Enterable, resumable
 from fengine.run.source import length_of
 
 Item = TypeVar("Item")
+
+
+@final
+@attrs.frozen(eq=False)
+class Window(Generic[Item]):
+    """Hold several batches, for which a training step updates the weights once.
+
+    Args:
+        batches: the batches, one at least.
+
+    >>> window = Window((1, 2, 3))
+    >>> len(window), list(window), window == Window((1, 2, 3))
+    (3, [1, 2, 3], True)
+    """
+
+    batches: tuple[Item, ...]
+
+    def __iter__(self) -> Iterator[Item]:
+        """Give each batch."""
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        """Count the batches."""
+        return len(self.batches)
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        """Compare the batches as states do: tensors by their content. Always a bool."""
+        return isinstance(other, Window) and same(self.batches, other.batches)
+
+    __hash__ = None  # type: ignore[assignment]  # batches have no hash
 
 
 @attrs.define(eq=False)
@@ -28,7 +60,7 @@ class _Windows(Generic[Item]):
     data: Iterable[Item]
     size: int
 
-    def __iter__(self) -> Iterator[tuple[Item, ...]]:
+    def __iter__(self) -> Iterator[Window[Item]]:
         return self._after(iter(self.data), 0)
 
     def __len__(self) -> int:
@@ -46,7 +78,7 @@ class _Windows(Generic[Item]):
         """Tell whatever shuffles the batches which pass over them begins."""
         begin_pass(self.data, epoch)
 
-    def _after(self, batches: Iterator[Item], done: int) -> Iterator[tuple[Item, ...]]:
+    def _after(self, batches: Iterator[Item], done: int) -> Iterator[Window[Item]]:
         length = length_of(self.data)
         rest = batches if length is None else islice(batches, max(0, length - done))
         return _cut(rest, self.size)
@@ -57,7 +89,7 @@ class _Windows(Generic[Item]):
 class _EnterableWindows(_Windows[Item]):
     """Give the windows of data in a known order, from any of them on."""
 
-    def iterate_from(self, place: int) -> Iterator[tuple[Item, ...]]:
+    def iterate_from(self, place: int) -> Iterator[Window[Item]]:
         """Begin a pass after so many windows of it."""
         done = place * self.size
         return self._after(entered(self.data, done), done)
@@ -81,25 +113,25 @@ class _ResumableWindows(_Windows[Item]):
     rest: Iterator[Item] | None = None
 
     @override
-    def __iter__(self) -> Iterator[tuple[Item, ...]]:
+    def __iter__(self) -> Iterator[Window[Item]]:
         rest, self.rest, self.is_over = self.rest, None, False
         if rest is None:
             rest, self.given, self.end = iter(self.data), 0, "none"
         return self._noting(rest)
 
-    def _noting(self, batches: Iterator[Item]) -> Iterator[tuple[Item, ...]]:
+    def _noting(self, batches: Iterator[Item]) -> Iterator[Window[Item]]:
         length = length_of(self.data)
         while self.end == "none":
             wanted = self.size
             if length is not None:
                 wanted = min(wanted, max(0, length - self.given))
-            window = tuple(islice(batches, wanted))
+            window = Window(tuple(islice(batches, wanted)))
             self.given += len(window)
             if len(window) < wanted:
                 self.end = "seen"
             elif self.given == length:
                 self.end = "unseen"
-            if window:
+            if window.batches:
                 yield window
         self.is_over = True
 
@@ -119,52 +151,57 @@ class _ResumableWindows(_Windows[Item]):
 
 @final
 @attrs.frozen(eq=False)
-class _ListOfWindows(Sequence[tuple[Item, ...]]):
+class _ListOfWindows(Sequence[Window[Item]]):
     """Give the windows of a list at any place, so that a run can go on there."""
 
     data: Sequence[Item]
     size: int
 
     @overload
-    def __getitem__(self, place: int) -> tuple[Item, ...]: ...
+    def __getitem__(self, place: int) -> Window[Item]: ...
 
     @overload
-    def __getitem__(self, place: slice) -> list[tuple[Item, ...]]: ...
+    def __getitem__(self, place: slice) -> list[Window[Item]]: ...
 
     @override
-    def __getitem__(self, place: int | slice) -> tuple[Item, ...] | list[tuple[Item, ...]]:
+    def __getitem__(self, place: int | slice) -> Window[Item] | list[Window[Item]]:
         starts = range(0, len(self.data), self.size)
         if isinstance(place, slice):
-            return [tuple(self.data[start : start + self.size]) for start in starts[place]]
-        return tuple(self.data[starts[place] : starts[place] + self.size])
+            return [self._at(start) for start in starts[place]]
+        return self._at(starts[place])
+
+    def _at(self, start: int) -> Window[Item]:
+        return Window(tuple(self.data[start : start + self.size]))
 
     @override
     def __len__(self) -> int:
         return len(range(0, len(self.data), self.size))
 
 
-def _cut(items: Iterator[Item], size: int) -> Iterator[tuple[Item, ...]]:
-    while window := tuple(islice(items, size)):
-        yield window
+def _cut(items: Iterator[Item], size: int) -> Iterator[Window[Item]]:
+    while batches := tuple(islice(items, size)):
+        yield Window(batches)
 
 
-def windows(data: Iterable[Item], size: int) -> Iterable[tuple[Item, ...]]:
-    """Give the batches of some data in tuples of `size`, the last of which may be shorter.
+def windows(data: Iterable[Item], size: int) -> Iterable[Window[Item]]:
+    """Give the batches of some data in windows of `size`, the last of which may be shorter.
 
-    Laws: joined, the tuples are the data; there are ceil(len(data) / size) of them. What the data
+    A training step updates the weights once for each window.
+
+    Laws: joined, the windows are the data; there are ceil(len(data) / size) of them. What the data
     knows of its place, the windows know too: a run over them goes on where one over the data does.
 
     Args:
         data: what can be iterated again, such as a list or a DataLoader, gives what can be, too; an
             iterator gives each batch once.
-        size: number of batches in a tuple.
+        size: number of batches in a window.
 
     Raises:
         TypeError: `data` is not iterable, or `size` is not an int.
         ValueError: `size` is below 1.
 
-    >>> list(windows([1, 2, 3, 4, 5], 2))
-    [(1, 2), (3, 4), (5,)]
+    >>> [list(window) for window in windows([1, 2, 3, 4, 5], 2)]
+    [[1, 2], [3, 4], [5]]
     """
     if not isinstance(data, Iterable):
         raise TypeError(

@@ -16,9 +16,8 @@ from fengine import Events, Loop, State, tap
 from fengine.training import (
     Backprop,
     ForwardPass,
-    supervised,
-    supervised_accumulation,
-    supervised_evaluation,
+    evaluation_step,
+    training_step,
     windows,
 )
 from tests.engine.rows.records import apis
@@ -74,7 +73,7 @@ def accumulating(side: Side, steps: int) -> tuple[Any, Descent]:
 
 def windowed() -> tuple[AnyLoop, Descent]:
     model, optimizer, loss_fn = parts()
-    return Loop(supervised_accumulation(model, optimizer, loss_fn)), optimizer
+    return Loop(training_step(model, optimizer, loss_fn)), optimizer
 
 
 # Accumulation
@@ -157,7 +156,7 @@ def clip_in_a_handler() -> object:
         nn.utils.clip_grad_norm_(model.parameters(), max_norm=0.25)
         return state
 
-    step = supervised(model, optimizer, loss_fn)
+    step = training_step(model, optimizer, loss_fn)
     Loop(step).on(Backprop.COMPLETED, clip).run(ONE_BY_ONE[:1])
     return optimizer.updates
 
@@ -185,7 +184,7 @@ def clip_between_iterations(side: Side) -> object:
     "the output of a supervised training step",
     ("is a number, so each iteration waits for its device", "float"),
     ("is the loss, detached and still on its device", "Tensor"),
-    lambda: type(Loop(supervised(*parts())).run(ONE_BY_ONE).output).__name__,
+    lambda: type(Loop(training_step(*parts())).run(ONE_BY_ONE).output).__name__,
 )
 def output_of_training(side: Side) -> object:
     trainer = side.package.create_supervised_trainer(*parts())
@@ -197,7 +196,7 @@ def output_of_training(side: Side) -> object:
     "the output of a supervised evaluation step",
     ("is the tuple `(y_pred, y)`", "tuple"),
     ("is a `Prediction`, which has `y_pred` and `y` by name", "Prediction"),
-    lambda: type(Loop(supervised_evaluation(parts()[0])).run(ONE_BY_ONE).output).__name__,
+    lambda: type(Loop(evaluation_step(parts()[0])).run(ONE_BY_ONE).output).__name__,
 )
 def output_of_evaluation(side: Side) -> object:
     evaluator = side.package.create_supervised_evaluator(parts()[0])
@@ -226,7 +225,7 @@ def train_and_freeze() -> object:
     def note(state: AnyState) -> None:
         seen.append(modes(model))
 
-    loop: AnyLoop = Loop(supervised(model, optimizer, loss_fn))
+    loop: AnyLoop = Loop(training_step(model, optimizer, loss_fn))
     loop = loop.on(Events.ITERATION_STARTED, tap(freeze)).on(Events.ITERATION_COMPLETED, tap(note))
     loop.run(ONE_BY_ONE[:2])
     return seen
@@ -251,7 +250,7 @@ def train_every_part(side: Side) -> object:
 
 def modes_behind_an_evaluation() -> object:
     model, *_ = with_dropout()
-    Loop(supervised_evaluation(model)).run(ONE_BY_ONE)
+    Loop(evaluation_step(model)).run(ONE_BY_ONE)
     return modes(model)
 
 

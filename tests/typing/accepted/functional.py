@@ -26,7 +26,6 @@ from fengine import (
     after,
     before,
     compose,
-    evaluate,
     every,
     focus,
     last_state,
@@ -86,18 +85,18 @@ def note(state: Mine, outcome: Outcome) -> Mine:
 
 # The example of the guide.
 
-validation = Loop[Batch, float, float](outputs(train_on)).on(Events.ITERATION_COMPLETED, keep_sum)
+summing = Loop[Batch, float, float](outputs(train_on)).on(Events.ITERATION_COMPLETED, keep_sum)
 loop = (
     Loop[Batch, float, Best](outputs(train_on))
     .on(Events.ITERATION_COMPLETED, keep_best)
     .on(Events.EPOCH_COMPLETED(every=2) | Events.COMPLETED, tap(report))
-    .on(Events.EPOCH_COMPLETED, evaluate(validation, batches=[[1.0]], user=0.0, prefix="held_out_"))
     .on(Events.EPOCH_COMPLETED, stop_when_good)
     .on(Events.EXCEPTION_RAISED, answer)
     .on(Events.EXITED, note)
 )
 final = loop.run([[1.0], [2.0]], user=Best(), max_epochs=10)
 assert_type(final, State[Batch, float, Best])
+assert_type(summing.run([[1.0]], user=0.0).user, float)
 assert_type(final.user.loss, float)
 assert_type(final.output, float)
 assert_type(final.batch, Batch)

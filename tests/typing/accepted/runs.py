@@ -22,7 +22,7 @@ from fengine import (
     first_difference,
     outputs,
 )
-from fengine.training import Shuffled, supervised
+from fengine.training import Shuffled, training_step
 
 Batch = list[float]
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -49,8 +49,8 @@ optimizer = torch.optim.AdamW(model.parameters())
 scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1)
 external: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
 
-loop = Loop[Batch, float, Best](
-    outputs(train_on), external={"model": model, "optimizer": optimizer, "scheduler": scheduler}
+loop = Loop[Batch, float, Best](outputs(train_on)).with_external(
+    model=model, optimizer=optimizer, scheduler=scheduler
 )
 batches: list[Batch] = [[1.0], [2.0]]
 final = loop.run(batches, user=Best())
@@ -79,6 +79,6 @@ assert_type(
 
 dataset = torch.utils.data.TensorDataset(torch.ones(4, 1), torch.ones(4, 1))
 loader: DataLoader[Pair] = DataLoader(dataset, sampler=Shuffled(dataset, seed=0))  # type: ignore[arg-type]
-training = Loop(supervised(model, optimizer, torch.nn.MSELoss()), external=external)
+training = Loop(training_step(model, optimizer, torch.nn.MSELoss())).with_external(**external)
 assert_type(training.snapshot(training.run(loader)).state.output, torch.Tensor)
 stopped = training.on(Events.EPOCH_COMPLETED, State.interrupt)

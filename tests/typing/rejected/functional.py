@@ -12,7 +12,6 @@ from fengine import (
     State,
     Table,
     compose,
-    evaluate,
     every,
     focus,
     outputs,
@@ -196,6 +195,4 @@ focus(3, on_loss)  # error: call-overload
 focus("loss", train_on)  # error: arg-type
 loop.on(Events.STARTED, focus("loss", on_number))  # error: arg-type
 loop.on(Events.STARTED, tap(of_another_user))  # error: arg-type
-evaluate(loop, batches=[1])  # error: arg-type
-evaluate(loop, batches=["a"], user=Best())  # error: misc
 END_RUN.value = "end"  # error: misc

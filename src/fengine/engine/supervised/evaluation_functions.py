@@ -38,7 +38,7 @@ def supervised_evaluation_step(
 ) -> ProcessFunction:
     """Make the process function of a supervised evaluator.
 
-    The model is put into evaluation mode, and stays in it; `fengine.training.supervised_evaluation`
+    The model is put into evaluation mode, and stays in it; `fengine.training.evaluation_step`
     restores the mode of each module.
 
     Args:

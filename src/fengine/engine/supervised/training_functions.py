@@ -69,7 +69,7 @@ def supervised_training_step(
 
     Each iteration has the effect of `model.train()`, which is called wherever it has one: a part of
     the model that was set to evaluation mode is in training mode again. In a model that is in
-    training mode, `fengine.training.supervised` leaves such a part as it is. An optimizer whose
+    training mode, `fengine.training.training_step` leaves such a part as it is. An optimizer whose
     `step` requires a closure, such as LBFGS, gets one.
 
     Args:
@@ -84,7 +84,7 @@ def supervised_training_step(
         model_transform: makes y_pred of the output of the model.
         gradient_accumulation_steps: the weights are updated where the iteration is a multiple of
             it, by the gradients since, each of `loss / gradient_accumulation_steps`. What is left
-            at the end of a run is not used; `fengine.training.supervised_accumulation` uses it.
+            at the end of a run is not used; `fengine.training.windows` uses it.
         model_fn: called with the model and x; returns the output of the model.
 
     Returns:

@@ -1,93 +1,63 @@
-"""The training with the functional API: pure handlers, one record for what they remember."""
+"""The training with the functional API: a loop of features, and one part for what is reported."""
 
 from __future__ import annotations
+
+import sys
 
 import attrs
 from torch import Tensor
 
-from fengine import Events, Loop, Stages, State, evaluate, focus, last_state, tap
+from fengine import Events, Loop, Part, State, last_state, tap
 from fengine.examples.digits.options import Options
 from fengine.examples.digits.report import Report
 from fengine.examples.digits.task import Epoch, Pair, Reached, Task
-from fengine.handlers import Patience, early_stopping, progress
-from fengine.training import (
-    Accuracy,
-    Prediction,
-    count_correct,
-    report_accuracy,
-    supervised,
-    supervised_evaluation,
-)
+from fengine.features import early_stopping, evaluation, progress
+from fengine.metrics import accuracy, mean
+from fengine.training import evaluation_step, training_step
 
 
 @attrs.frozen
-class Mean:
-    """Hold a mean that numbers are still added to."""
+class History:
+    """Hold the completed epochs."""
 
-    total: Tensor | float = 0.0
-    count: int = 0
-
-    @property
-    def value(self) -> float:
-        """The mean so far."""
-        return float(self.total) / self.count
+    epochs: tuple[Epoch, ...] = ()
 
 
-@attrs.frozen
-class Notes:
-    """Hold what the handlers remember, each its own part."""
-
-    loss: Mean = attrs.field(factory=Mean)
-    stopping: Patience = attrs.field(factory=Patience)
-    history: tuple[Epoch, ...] = ()
+HISTORY = Part("history", History())
 
 
-def add_loss(state: State[Pair, Tensor, Mean]) -> State[Pair, Tensor, Mean]:
-    """Add the loss of a batch to the mean of its epoch."""
-    images, mean = len(state.batch[1]), state.user
-    return state.evolve(user=Mean(mean.total + state.output * images, mean.count + images))
-
-
-def end_epoch(state: State[Pair, Tensor, Notes]) -> State[Pair, Tensor, Notes]:
-    """Write the epoch down, and begin a new mean."""
-    epoch = Epoch(state.user.loss.value, state.metrics["accuracy"])
-    history = (*state.user.history, epoch)
-    return state.evolve(user=attrs.evolve(state.user, loss=Mean(), history=history))
-
-
-def accuracy(state: State[Pair, Tensor, Patience]) -> float:
-    """Give the score that decides about stopping early."""
-    return state.metrics["accuracy"]
+def end_epoch(state: State[Pair, Tensor]) -> State[Pair, Tensor]:
+    """Write the epoch down."""
+    epoch = Epoch(state.metrics["loss"], state.metrics["val_accuracy"])
+    return state.with_part(HISTORY, History((*state.part(HISTORY).epochs, epoch)))
 
 
 def train(task: Task, options: Options, report: Report) -> Reached:
     """Train the model of a task, until it no longer improves or Ctrl-C is pressed."""
 
-    def report_epoch(state: State[Pair, Tensor, Notes]) -> None:
-        report.epoch(state.user.history)
+    def report_epoch(state: State[Pair, Tensor]) -> None:
+        report.epoch(state.part(HISTORY).epochs)
 
-    validation = (
-        Loop[Pair, Prediction[Tensor, Tensor], Accuracy](supervised_evaluation(task.model))
-        .on(Events.ITERATION_COMPLETED, count_correct)
-        .on(Events.COMPLETED, report_accuracy)
-    )
-    step: Stages[Pair, Tensor, Tensor, Notes] = supervised(task.model, task.optimizer, task.loss_fn)
-    stop_early = early_stopping(accuracy, patience=options.patience)
+    def keeping_history(loop: Loop[Pair, Tensor]) -> Loop[Pair, Tensor]:
+        at = Events.EPOCH_COMPLETED
+        return loop.with_part(HISTORY).on(at, end_epoch).on(at, tap(report_epoch))
+
     loop = (
-        progress(Loop(step))
-        .on(Events.ITERATION_COMPLETED, focus("loss", add_loss))
-        .on(Events.EPOCH_COMPLETED, evaluate(validation, batches=task.held_out, user=Accuracy()))
-        .on(Events.EPOCH_COMPLETED, end_epoch)
-        .on(Events.EPOCH_COMPLETED, tap(report_epoch))
-        .on(Events.EPOCH_COMPLETED, focus("stopping", stop_early))
+        Loop(training_step(task.model, task.optimizer, task.loss_fn))
+        | mean("loss")
+        | evaluation(Loop(evaluation_step(task.model)) | accuracy(), task.held_out)
+        | keeping_history
+        | early_stopping("val_accuracy", mode="max", patience=options.patience)
     )
+    if sys.stderr.isatty():
+        loop = loop | progress()
     try:
-        final = loop.run(task.batches, user=Notes(), max_epochs=options.epochs)
+        final = loop.run(task.batches, max_epochs=options.epochs)
     except KeyboardInterrupt as stopped:
         try:
             last = last_state(stopped)
         except LookupError:  # it came before the first event
             raise stopped from None
-        assert isinstance(last.user, Notes)
-        return Reached(last.user.history, last.epoch, last.iteration, interrupted=True)
-    return Reached(final.user.history, final.epoch, final.iteration)
+        epochs = last.part(HISTORY).epochs
+        return Reached(epochs, last.epoch, last.iteration, interrupted=True)
+    return Reached(final.part(HISTORY).epochs, final.epoch, final.iteration)

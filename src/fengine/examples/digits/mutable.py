@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from tqdm import tqdm
 
 from fengine.engine import (
     Engine,
@@ -13,7 +14,6 @@ from fengine.engine import (
 from fengine.examples.digits.options import Options
 from fengine.examples.digits.report import Report
 from fengine.examples.digits.task import Epoch, Reached, Task, best_epoch
-from fengine.handlers import ProgressBar
 
 
 def loss_on_device(x: Tensor, y: Tensor, y_pred: Tensor, loss: Tensor) -> Tensor:
@@ -27,8 +27,12 @@ def train(task: Task, options: Options, report: Report) -> Reached:
         task.model, task.optimizer, task.loss_fn, output_transform=loss_on_device
     )
     evaluator = create_supervised_evaluator(task.model)
-    bar = ProgressBar()
+    bar: tqdm | None = None
     history: list[Epoch] = []
+
+    def close_bar() -> None:
+        if bar is not None:
+            bar.close()
 
     @evaluator.on(Events.STARTED)
     def begin_count(engine: Engine) -> None:
@@ -42,7 +46,10 @@ def train(task: Task, options: Options, report: Report) -> Reached:
 
     @trainer.on(Events.EPOCH_STARTED)
     def begin_epoch(engine: Engine) -> None:
-        bar.open(f"epoch {engine.state.epoch}/{options.epochs}", engine.state.epoch_length)
+        nonlocal bar
+        # None: no bar where there is no terminal.
+        title = f"epoch {engine.state.epoch}/{options.epochs}"
+        bar = tqdm(desc=title, total=len(task.batches), leave=False, disable=None)
         engine.state.total_loss, engine.state.images = 0.0, 0
 
     @trainer.on(Events.ITERATION_COMPLETED)
@@ -50,11 +57,12 @@ def train(task: Task, options: Options, report: Report) -> Reached:
         images = len(engine.state.batch[1])
         engine.state.total_loss = engine.state.total_loss + engine.state.output * images
         engine.state.images += images
-        bar.reach((engine.state.iteration - 1) % len(task.batches) + 1)
+        assert bar is not None
+        bar.update()
 
     @trainer.on(Events.EPOCH_COMPLETED)
     def end_epoch(engine: Engine) -> None:
-        bar.close()
+        close_bar()
         counted = evaluator.run(task.held_out)
         loss = float(engine.state.total_loss) / engine.state.images
         history.append(Epoch(loss, float(counted.correct) / counted.total))
@@ -68,5 +76,5 @@ def train(task: Task, options: Options, report: Report) -> Reached:
     except KeyboardInterrupt:
         interrupted = True
     finally:
-        bar.close()
+        close_bar()
     return Reached(tuple(history), trainer.state.epoch, trainer.state.iteration, interrupted)

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from fengine.examples.digits.task import Epoch, Reached, best_epoch
-from fengine.handlers import save_curves
+from fengine.features import save_curves
 
 
 @attrs.define(eq=False)

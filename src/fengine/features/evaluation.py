@@ -1,0 +1,212 @@
+"""Evaluation: run another loop over data of its own, and keep its metrics.
+
+The other loop is a value, so each evaluation begins again and nothing has to be reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Generic, TypeVar, cast, final, overload
+
+import attrs
+from typing_extensions import TypeVar as DefaultTypeVar
+from typing_extensions import override
+
+from fengine import Events, Loop, State, Status, When
+from fengine.core.describe import call_in_words
+from fengine.core.equality import Content
+from fengine.run.source import length_of
+
+B = TypeVar("B")
+O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
+U = TypeVar("U")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Own = DefaultTypeVar("Own", default=None)
+
+
+@final
+@attrs.frozen
+class _First(Generic[Item]):
+    """Give the first batches of some data."""
+
+    wrapped_data: Iterable[Item]
+    most: int
+
+    def __iter__(self) -> Iterator[Item]:
+        return islice(iter(self.wrapped_data), self.most)
+
+    def __len__(self) -> int:
+        length = length_of(self.wrapped_data)
+        if length is None:
+            raise TypeError(f"data of type {type(self.wrapped_data).__name__} has no length")
+        return min(length, self.most)
+
+
+@final
+@attrs.frozen(repr=False)
+class Evaluation(Generic[Item, Result, Own]):
+    """Evaluate; made by `evaluation`.
+
+    >>> from fengine import outputs
+    >>> from fengine.metrics import mean
+    >>> evaluation(Loop(outputs(float)) | mean("loss"), [1, 2]).metrics()
+    {'val_loss': 1.5}
+    """
+
+    loop: Loop[Item, Result, Own]
+    data: Iterable[Item] = attrs.field(eq=Content)
+    prefix: str
+    at: When
+    user: Own
+    max_batches: int | None
+
+    @override
+    def __repr__(self) -> str:
+        shown: dict[str, object] = {}
+        if self.prefix != "val_":
+            shown["prefix"] = self.prefix
+        if self.at is not Events.EPOCH_COMPLETED:
+            shown["at"] = self.at
+        if self.user is not None:
+            shown["user"] = self.user
+        if self.max_batches is not None:
+            shown["max_batches"] = self.max_batches
+        names = ", ".join(self.loop.metrics)
+        return call_in_words("evaluation", _Words(f"Loop of {names}" if names else "Loop"), **shown)
+
+    def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
+        """Return the loop with the evaluation.
+
+        Raises:
+            ValueError: a metric is set by another feature already, or something outside the state
+                has a name that stands for something else.
+        """
+        names = [self.prefix + name for name in self.loop.metrics]
+        return (
+            loop.with_external(**self.loop.external)
+            .with_metrics(*names, at=self.at)
+            .on(self.at, _Evaluating(self))
+        )
+
+    def metrics(self) -> dict[str, float]:
+        """Evaluate once, and return the metrics under their prefixed names.
+
+        Raises:
+            RuntimeError: the evaluation was interrupted, so that there are metrics of a part.
+        """
+        data = self.data if self.max_batches is None else _First(self.data, self.max_batches)
+        final = self.loop.run(data, user=self.user)
+        if final.status is Status.INTERRUPTED:
+            length = final.limits.epoch_length
+            of_all = "" if length is None else f" of {length}"
+            done = f"{final.batches}{of_all} batches"
+            raise RuntimeError(
+                f"the evaluation was interrupted at {final.event!r} after {done}, so its metrics "
+                "would be those of a part of the data. A run that goes on from last_state(error) "
+                "evaluates again; terminate() ends an evaluation that is to be shorter"
+            )
+        return {self.prefix + name: value for name, value in final.metrics.items()}
+
+
+@final
+@attrs.frozen(repr=False)
+class _Words:
+    words: str
+
+    @override
+    def __repr__(self) -> str:
+        return self.words
+
+
+@final
+@attrs.frozen(repr=False)
+class _Evaluating(Generic[Item, Result, Own]):
+    """Set the metrics of a new evaluation."""
+
+    feature: Evaluation[Item, Result, Own]
+
+    @override
+    def __repr__(self) -> str:
+        return repr(self.feature)
+
+    def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
+        return state.evolve(metrics=state.metrics.update(self.feature.metrics()))
+
+
+@overload
+def evaluation(
+    loop: Loop[Item, Result, None],
+    data: Iterable[Item],
+    *,
+    prefix: str = "val_",
+    at: When = Events.EPOCH_COMPLETED,
+    user: None = None,
+    max_batches: int | None = None,
+) -> Evaluation[Item, Result, None]: ...
+
+
+@overload
+def evaluation(
+    loop: Loop[Item, Result, Own],
+    data: Iterable[Item],
+    *,
+    prefix: str = "val_",
+    at: When = Events.EPOCH_COMPLETED,
+    user: Own,
+    max_batches: int | None = None,
+) -> Evaluation[Item, Result, Own]: ...
+
+
+def evaluation(
+    loop: Loop[Item, Result, Own],
+    data: Iterable[Item],
+    *,
+    prefix: str = "val_",
+    at: When = Events.EPOCH_COMPLETED,
+    user: object = None,
+    max_batches: int | None = None,
+) -> Evaluation[Item, Result, Own]:
+    """Make a feature that runs another loop for one epoch, and keeps its metrics.
+
+    The parts of the other loop live for one evaluation. What it changes outside the state is in the
+    snapshots of the outer loop too.
+
+    Args:
+        loop: its features and handlers set metrics.
+        data: the data of the evaluation; it is read again each time.
+        prefix: put before the name of each metric.
+        at: when to evaluate: an event, filtered or not, or several joined by `|`.
+        user: the record that each evaluation begins with.
+        max_batches: evaluate with so many batches at most; None: with all.
+
+    Raises:
+        TypeError: `loop` is not a Loop, or `data` is not iterable.
+        ValueError: the loop has no step, or `max_batches` is below 1.
+        RuntimeError: in the run, an evaluation is interrupted and does not end. The event where it
+            runs has failed then, and fires again where the run goes on.
+
+    >>> from fengine import outputs
+    >>> from fengine.metrics import mean
+    >>> held_out = Loop(outputs(float)) | mean("loss")
+    >>> loop = Loop(outputs(float)) | evaluation(held_out, [1, 2])
+    >>> loop.run([7]).metrics["val_loss"]
+    1.5
+    """
+    if not isinstance(loop, Loop):
+        raise TypeError(
+            f"evaluation takes a Loop first, not {loop!r} of type {type(loop).__name__}; make one: "
+            "Loop(evaluation_step(model)) | accuracy()"
+        )
+    if loop.step is None:
+        raise ValueError("evaluation takes a loop that has a step to run, and this one has none")
+    if not isinstance(data, Iterable):
+        raise TypeError(
+            f"data={data!r} of type {type(data).__name__} is not an iterable of batches"
+        )
+    if max_batches is not None and type(max_batches) is not int:
+        raise TypeError(f"max_batches={max_batches!r} is not an int")
+    if max_batches is not None and max_batches < 1:
+        raise ValueError(f"max_batches={max_batches} is below 1; None evaluates with all")
+    return Evaluation(loop, data, prefix, at, cast("Own", user), max_batches)

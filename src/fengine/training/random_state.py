@@ -1,0 +1,131 @@
+"""The random state of a process: that of `random`, torch and numpy, and of CUDA beside them.
+
+Numpy is left out where it is not imported yet, CUDA where it is not in use.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import Any, Final, Self, final
+
+import torch
+from typing_extensions import override
+
+
+@final
+class RandomState:
+    """Be the random state of this process, to be saved in snapshots and restored from them.
+
+    It has no state of its own, so there is only one. `training_step` names it `random`; for a step
+    of your own, `fengine.features.random_state` does.
+
+    >>> RandomState() is RandomState()
+    True
+    >>> kept = RandomState().state_dict()
+    >>> first = torch.rand(1), random.random()
+    >>> RandomState().load_state_dict(kept)
+    >>> (torch.rand(1), random.random()) == first
+    True
+    """
+
+    __slots__ = ()
+
+    def __new__(cls) -> Self:
+        """Return the one there is."""
+        return _THE_ONE[0] if _THE_ONE else super().__new__(cls)
+
+    @override
+    def __repr__(self) -> str:
+        return "RandomState()"
+
+    @override
+    def __reduce__(self) -> tuple[type[RandomState], tuple[()]]:
+        """Return what `copy` and `pickle` make it of."""
+        return RandomState, ()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as tensors and numbers."""
+        version, internal, gauss = random.getstate()
+        state: dict[str, Any] = {
+            "python": {"version": version, "internal": torch.tensor(internal), "gauss": gauss},
+            "torch": torch.get_rng_state(),
+        }
+        numpy_random = imported_numpy_random()
+        if numpy_random is not None:
+            state["numpy"] = _plain(numpy_random.get_state(legacy=False))
+        cuda = get_cuda_rng_states()
+        if cuda is not None:
+            state["cuda"] = cuda
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up a state that `state_dict` returned, in this process or another one.
+
+        Raises:
+            KeyError: it is another dict.
+        """
+        python, numpy_state = state_dict["python"], state_dict.get("numpy")
+        internal = tuple(python["internal"].tolist())
+        torch_state = state_dict["torch"].cpu()  # loading may have put it on a device
+        random.setstate((python["version"], internal, python["gauss"]))
+        torch.set_rng_state(torch_state)
+        if numpy_state is not None:
+            import numpy as np
+
+            np.random.set_state(_with_arrays(numpy_state))
+        set_cuda_rng_states(state_dict.get("cuda"))
+
+
+_THE_ONE: Final[list[Any]] = []
+_THE_ONE.append(RandomState())
+
+
+def _plain(state: Any) -> Any:
+    """Write the state of numpy, of whatever generator, as tensors and numbers."""
+    if isinstance(state, dict):
+        return {name: _plain(part) for name, part in state.items()}
+    if hasattr(state, "dtype") and state.ndim:
+        size = state.dtype.itemsize
+        signed = torch.from_numpy(state.view(f"i{size}").copy())
+        return {"array": signed, "dtype": str(state.dtype)}
+    return state.item() if hasattr(state, "item") else state
+
+
+def _with_arrays(state: Any) -> Any:
+    """Read what `_plain` has written."""
+    if not isinstance(state, dict):
+        return state
+    if set(state) == {"array", "dtype"}:
+        return state["array"].cpu().numpy().view(state["dtype"])
+    return {name: _with_arrays(part) for name, part in state.items()}
+
+
+def imported_numpy_random() -> Any:
+    """Return `numpy.random` if something has imported it, else None; so nobody has drawn of it.
+
+    >>> import numpy
+    >>> imported_numpy_random() is numpy.random
+    True
+    """
+    return sys.modules.get("numpy.random")
+
+
+def get_cuda_rng_states() -> list[torch.Tensor] | None:
+    """Return the state of each CUDA device, or None where CUDA is not in use.
+
+    >>> states = get_cuda_rng_states()
+    >>> states is None or len(states) == torch.cuda.device_count()
+    True
+    """
+    in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]  # torch declares no types
+    return torch.cuda.get_rng_state_all() if in_use else None
+
+
+def set_cuda_rng_states(states: list[torch.Tensor] | None) -> None:
+    """Set the state of each CUDA device that there is, and that there was.
+
+    >>> set_cuda_rng_states(get_cuda_rng_states())
+    """
+    for device, state in zip(range(torch.cuda.device_count()), states or (), strict=False):
+        torch.cuda.set_rng_state(state.cpu(), device)

@@ -1,0 +1,222 @@
+"""Features as they are meant to be used: all of it checks, and the types are as said."""
+
+from collections.abc import Mapping
+from typing import TypeVar, assert_type
+
+import attrs
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from fengine import Event, Events, Loop, Part, Snapshot, State, When, outputs, stages, tap
+from fengine.features import (
+    Patience,
+    clip_grad_norm,
+    clip_grad_value,
+    early_stopping,
+    evaluation,
+    learning_rate,
+    lr_schedule,
+    progress,
+    random_state,
+)
+from fengine.metrics import Count, Measured, Ratio, accuracy, mean, mean_loss, measure
+from fengine.training import (
+    Backprop,
+    ForwardPass,
+    Prediction,
+    TensorBatches,
+    Window,
+    count_samples,
+    evaluation_step,
+    training_step,
+    windows,
+)
+
+Pair = tuple[Tensor, Tensor]
+B = TypeVar("B")
+Out = TypeVar("Out")
+U = TypeVar("U")
+
+model = nn.Linear(2, 3)
+optimizer = torch.optim.AdamW(model.parameters())
+scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=10)
+plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+data = TensorBatches(torch.ones(4, 2), torch.ones(4, dtype=torch.int64), batch_size=2)
+
+# The whole training, in a line a feature.
+
+loop = (
+    Loop(training_step(model, optimizer, cross_entropy, autocast=torch.bfloat16))
+    | clip_grad_norm(model, 1.0)
+    | clip_grad_value(model, 1.0)
+    | lr_schedule(scheduler)
+    | learning_rate(optimizer)
+    | random_state()
+    | mean("train_loss")
+    | evaluation(Loop(evaluation_step(model)) | accuracy() | mean_loss(cross_entropy), data)
+    | early_stopping("val_accuracy", mode="max", patience=5)
+    | lr_schedule(plateau, metric="val_loss", name="plateau")
+    | progress("val_accuracy")
+)
+assert_type(loop, Loop[Pair, Tensor, None])
+final = loop.run(data, max_epochs=20)
+assert_type(final, State[Pair, Tensor, None])
+assert_type(final.output, Tensor)
+
+# A feature may be kept in a variable, and its part is typed.
+
+stop = early_stopping("train_loss", mode="min", patience=2, name="stop")
+loss = mean("loss")
+assert_type((loop | loss | stop).run(data).part(stop.part), Patience)
+assert_type(final.part(loss.part), Measured[Ratio])
+right = accuracy("right", task="binary", threshold=0.5, over=Events.EPOCH_COMPLETED(every=2))
+assert_type(final.part(right.part).total, Count)
+
+
+# A user's record, a handler of a training, and an own part.
+
+
+@attrs.frozen
+class Notes:
+    best: float = 0.0
+
+
+notes = Part("notes", Notes())
+assert_type(notes, Part[Notes])
+
+
+def keep(state: State[Pair, Tensor, Notes]) -> State[Pair, Tensor, Notes]:
+    state = state.with_part(notes, Notes(1.0))
+    assert_type(state.part(notes), Notes)
+    return state.evolve(user=Notes(2.0))
+
+
+def clip(state: State[Pair, Tensor, Notes], forward: ForwardPass) -> State[Pair, Tensor, Notes]:
+    nn.utils.clip_grad_norm_(model.parameters(), float(forward.loss))
+    return state
+
+
+mine = (
+    Loop[Pair, Tensor, Notes](training_step(model, optimizer, cross_entropy))
+    .on(Events.EPOCH_COMPLETED, keep)
+    .on(Backprop.COMPLETED, clip)
+    .with_part(notes)
+)
+assert_type((mine | mean("loss")).run(data, user=Notes()).user, Notes)
+annotated: Loop[Pair, Tensor, Notes] = Loop(training_step(model, optimizer, cross_entropy))
+step = training_step(model, optimizer, cross_entropy)
+from_variable = Loop[Pair, Tensor, Notes](step) | mean("loss") | progress("loss")
+snapshot = mine.read({}, user=Notes)
+assert_type(snapshot, Snapshot[Pair, Tensor, Notes])
+mine.restore(snapshot)
+assert_type(mine.resume(snapshot, data, restored=True), State[Pair, Tensor, Notes])
+assert_type(State.from_dict({}, user=Notes, parts=mine.parts).user, Notes)
+
+# Windows of batches, batches that are no pairs, and a loss of the user's own.
+
+windowed = Loop[Window[Pair], Tensor](training_step(model, optimizer, cross_entropy))
+assert_type((windowed | mean("loss")).run(windows(data, 2)).batch.batches, tuple[Pair, ...])
+
+
+def own_loss(model: nn.Linear, batch: Mapping[str, Tensor]) -> Tensor:
+    loss: Tensor = model(batch["x"]).sum()
+    return loss
+
+
+own = Loop(training_step(model, optimizer, loss=own_loss, weight=count_samples))
+assert_type(own, Loop[Mapping[str, Tensor], Tensor, None])
+assert_type((own | mean("loss")).run([{"x": torch.ones(1, 2)}]).output, Tensor)
+
+# Metrics of one's own: of any output, with a value and a weight.
+
+
+@attrs.frozen
+class Largest:
+    empty: float = float("-inf")
+
+    def of(self, output: int) -> float:
+        return float(output)
+
+    def merge(self, total: float, other: float) -> float:
+        return max(total, other)
+
+    def compute(self, total: float) -> float:
+        return total
+
+
+def halved(number: int) -> float:
+    return number / 2
+
+
+def length(batch: list[int]) -> float:
+    return len(batch)
+
+
+def size(batch: list[int]) -> int:
+    return len(batch)
+
+
+listed = Loop(outputs(size))
+largest = measure("largest", Largest())
+measured = listed | largest | mean("halved", halved) | mean("weighted", weight=length)
+measured = measured | mean("both", halved, weight=length)
+assert_type(measured, Loop[list[int], int, None])
+assert_type(measured.run([[1]]).part(largest.part), Measured[float])
+
+# A feature is a function from a loop to a loop; one of the user's is generic.
+
+
+def quitting(loop: Loop[B, Out, U]) -> Loop[B, Out, U]:
+    def stop(state: State[B, Out, U]) -> State[B, Out, U]:
+        return state.terminate()
+
+    return loop.on(Events.EPOCH_COMPLETED, stop)
+
+
+def counting(loop: Loop[B, Out, U], at: When) -> Loop[B, Out, U]:
+    def note(state: State[B, Out, U], payload: object = None) -> State[B, Out, U]:
+        return state.with_metric("count", 1)
+
+    return loop.on(at, note).with_metrics("count", at=at)
+
+
+assert_type(listed | quitting, Loop[list[int], int, None])
+assert_type(counting(mine | quitting, Events.STARTED), Loop[Pair, Tensor, Notes])
+
+# Evaluations with a record of their own, and steps of one's own that say what they change.
+
+
+def keep_best(state: State[int, int, Notes]) -> State[int, int, Notes]:
+    return state.evolve(user=Notes(float(state.output))).with_metric("best", state.user.best)
+
+
+def absolute(batch: int) -> int:
+    return abs(batch)
+
+
+held_out = Loop[int, int, Notes](outputs(absolute)).on(Events.ITERATION_COMPLETED, keep_best)
+assert_type(listed | evaluation(held_out, [1, 2], user=Notes()), Loop[list[int], int, None])
+
+halfway = Event("halfway")
+
+
+def forward(state: State[int, int]) -> int:
+    return state.batch
+
+
+chain = stages(forward).changing(model=model).weighing(float).emit(halfway)
+assert_type(Loop(chain) | mean("mean") | progress(), Loop[int, int, None])
+predicting = Loop(evaluation_step(model))
+assert_type(predicting, Loop[Pair, Prediction[Tensor, Tensor], None])
+assert_type(
+    predicting | accuracy() | early_stopping("accuracy", mode="max", patience=1),
+    Loop[Pair, Prediction[Tensor, Tensor], None],
+)
+
+
+def show(state: State[Pair, Tensor]) -> None:
+    assert state.output.item() >= 0
+
+
+tapped = loop.on(Events.EPOCH_COMPLETED, tap(show))
