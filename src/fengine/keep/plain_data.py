@@ -46,7 +46,7 @@ from fengine.keep.readers import (
     refuse,
     text,
 )
-from fengine.keep.structure import is_structured, kind_like, plain_of, record_of
+from fengine.keep.structure import is_structured, kind_like, plain_of, plain_part, record_of
 from fengine.run.place import without_batch
 
 SCHEMA: Final = 2
@@ -81,7 +81,7 @@ def written(
     plain["batch"] = _filled(state._batch, batch)
     plain["output"] = _filled(state._output, output)
     plain["user"] = plain_of(state.user, "user") if user is None else user(state.user)
-    plain["parts"] = {name: plain_of(part, f"parts.{name}") for name, part in state.parts.items()}
+    plain["parts"] = {name: plain_part(part, f"parts.{name}") for name, part in state.parts.items()}
     return plain
 
 

@@ -13,13 +13,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from enum import Enum, Flag
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, Union, get_args, get_origin
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Final,
+    Literal,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import attrs
 from immutables import Map
 
+from fengine.core.equality import same
 from fengine.keep.readers import SnapshotError, excerpt
 
 if TYPE_CHECKING:
@@ -53,7 +65,8 @@ def plain_of(value: object, path: str) -> object:
     """Return a record as plain data; what is no record is left as it is.
 
     Raises:
-        SnapshotError: a value in it is not of the type that its record says.
+        SnapshotError: it would not come back as it is, as where a value in it is not of the type
+            that its record says.
 
     >>> from fengine.features import Patience
     >>> plain_of(Patience(best=0.5), "user")
@@ -63,10 +76,37 @@ def plain_of(value: object, path: str) -> object:
         return value
     if type(value) is tuple:
         return tuple(plain_of(part, f"{path}[{place}]") for place, part in enumerate(value))
+    if isinstance(value, Map):
+        return {key: plain_of(part, f"{path}[{key!r}]") for key, part in value.items()}
+    kind = kind_like(value)
     try:
-        return _converter().unstructure(value)
+        plain: object = _converter().unstructure(value, kind)
     except Exception as error:
-        raise SnapshotError(path, f"{excerpt(value)} cannot be written: {error}") from error
+        reason = f"{excerpt(value)} cannot be written: {error}{_hint(error)}"
+        raise SnapshotError(path, reason) from error
+    _require_same(value, record_of(plain, kind, path), path)
+    return plain
+
+
+def plain_part(value: object, path: str) -> object:
+    """Return a part of a state as plain data, which is read by the type of the part alone.
+
+    Raises:
+        SnapshotError: it would not come back as it is, as a tuple or a map that holds records.
+    """
+    plain = plain_of(value, path)
+    if isinstance(value, tuple | Map):
+        _require_same(value, record_of(plain, kind_like(value), path), path)
+    return plain
+
+
+def _require_same(value: object, again: object, path: str) -> None:
+    if not same(again, value):
+        raise SnapshotError(
+            path,
+            f"{excerpt(value)} would be read again as {excerpt(again)}; give each field of a "
+            "record the very type of what it holds, or write and read it by functions of your own",
+        )
 
 
 def record_of(plain: object, kind: type[R], path: str) -> R:
@@ -111,12 +151,20 @@ def _explained(error: Exception, kind: object, path: str) -> SnapshotError:
             return f"{one.args[0]} is missing"
         return str(one) or repr(one)
 
+    if isinstance(error, NameError):
+        return SnapshotError(path, f"{error}{_hint(error)}")
     found = transform_error(error, path, in_words)
     reason, _, place = found[0].rpartition(" @ ")
     more = len(found) - 1
     if not reason:
         reason, place = f"is not what a {_named(kind)} is written as: {error}", path
     return SnapshotError(place, reason + (f"; {more} more are wrong" if more else ""))
+
+
+def _hint(error: Exception) -> str:
+    if not isinstance(error, NameError):
+        return ""
+    return ". The types of a record are looked up in its module, so define them there"
 
 
 @functools.cache
@@ -127,14 +175,19 @@ def _converter() -> Converter:
         forbid_extra_keys=True,
         detailed_validation=True,
         structure_fallback_factory=lambda kind: _as_it_is,
+        unstruct_collection_overrides={AbstractSet: list},
     )
-    for scalar in _SCALARS:
+    for scalar in (*_SCALARS, NoneType):
         made.register_structure_hook(scalar, _exactly)
-    made.register_structure_hook(NoneType, _exactly)
+        made.register_unstructure_hook(scalar, _plain_scalar)
     made.register_structure_hook_func(lambda kind: kind in (object, Any), lambda value, _: value)
     made.register_structure_hook_func(_is_enum, _member)
     made.register_unstructure_hook_func(_is_enum, lambda value: value.name)
     made.register_structure_hook_func(lambda kind: kind is tuple, _tuple)
+    made.register_structure_hook_factory(_is_named_tuple, lambda kind: _reading_fields(made, kind))
+    made.register_unstructure_hook_factory(
+        _is_named_tuple, lambda kind: _writing_fields(made, kind)
+    )
     made.register_structure_hook_factory(_is_map, lambda kind: _reading_map(made, kind))
     made.register_unstructure_hook_factory(_is_map, lambda kind: _writing_map(made, kind))
     made.register_structure_hook_factory(_is_union, lambda kind: _reading_union(made, kind))
@@ -143,11 +196,22 @@ def _converter() -> Converter:
 
 
 def _exactly(value: Any, kind: Any) -> object:
+    """Read a number or a text; what is registered for `int` is asked of each IntEnum too."""
+    if _is_enum(kind):
+        return _member(value, kind)
+    if issubclass(kind, Flag) and type(value) is int:
+        return kind(value)
     if type(value) is kind:
         return value
     if kind is float and type(value) is int:
         return float(value)
     raise TypeError(_mismatch(value, kind))
+
+
+def _plain_scalar(value: Any) -> object:
+    return (
+        value.name if _is_enum(type(value)) else value.value if isinstance(value, Flag) else value
+    )
 
 
 def _as_it_is(value: object, kind: Any) -> object:
@@ -173,6 +237,35 @@ def _tuple(value: object, kind: object) -> object:
     if not isinstance(value, list | tuple):
         raise TypeError(_mismatch(value, tuple))
     return tuple(value)
+
+
+def _is_named_tuple(kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, tuple) and hasattr(origin, "_fields")
+
+
+def _reading_fields(made: Converter, kind: Any) -> Callable[[Any, Any], object]:
+    hints, names = get_type_hints(get_origin(kind) or kind), (get_origin(kind) or kind)._fields
+
+    def read(value: Any, _: object) -> object:
+        if not isinstance(value, Mapping) or set(value) != set(names):
+            raise TypeError(f"{excerpt(value)} is not a dict of {', '.join(names)}")
+        parts = (made.structure(value[name], hints.get(name, object)) for name in names)
+        return (get_origin(kind) or kind)(*parts)
+
+    return read
+
+
+def _writing_fields(made: Converter, kind: Any) -> Callable[[Any], object]:
+    hints = get_type_hints(get_origin(kind) or kind)
+
+    def write(value: Any) -> object:
+        return {
+            name: made.unstructure(part, hints[name]) if name in hints else made.unstructure(part)
+            for name, part in zip(value._fields, value, strict=True)
+        }
+
+    return write
 
 
 def _is_map(kind: Any) -> bool:
@@ -254,7 +347,10 @@ def _is_of(value: object, member: Any) -> bool:
         return type(value) is origin
     if origin is float:
         return type(value) in (int, float)
-    return not isinstance(origin, type) or isinstance(value, origin)
+    if not isinstance(origin, type):
+        return True
+    is_record = attrs.has(origin) or dataclasses.is_dataclass(origin)
+    return type(value) is origin if is_record else isinstance(value, origin)
 
 
 def _shape(member: Any) -> str:
@@ -267,6 +363,8 @@ def _shape(member: Any) -> str:
         return "other"
     if _is_enum(origin):
         return "str"
+    if _is_named_tuple(origin):
+        return "dict"
     if origin in (bool, int, float, str, NoneType):
         return str(origin.__name__)
     if issubclass(origin, tuple | list | set | frozenset):
@@ -293,4 +391,4 @@ def _mismatch(value: object, kind: object) -> str:
 
 
 def _article(name: str) -> str:
-    return f"an {name}" if name[0] in "aeiou" else f"a {name}"
+    return f"an {name}" if name[0] in "aeiouAEIOU" else f"a {name}"
