@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from pathlib import Path
 from typing import Any, cast
 
 import attrs
@@ -248,3 +249,32 @@ def test_a_span_without_an_output_leaves_the_last_result() -> None:
     over = Events.EPOCH_COMPLETED | Events.COMPLETED
     loop = Loop(outputs(float)) | mean("mean", over=over)
     assert loop.run([1.0, 2.0]).metrics["mean"] == 1.5
+
+
+KINDS: list[Any] = [
+    lambda: torchmetrics.AUROC(task="multiclass", num_classes=CLASSES),
+    lambda: torchmetrics.ConfusionMatrix(task="multiclass", num_classes=CLASSES),
+    lambda: torchmetrics.ROC(task="multiclass", num_classes=CLASSES),
+    lambda: torchmetrics.MetricCollection(
+        [torchmetrics.Accuracy(task="multiclass", num_classes=CLASSES)], prefix="p_", postfix="_q"
+    ),
+]
+
+
+@pytest.mark.parametrize("make", KINDS, ids=["cat", "matrix", "curves", "collection"])
+def test_what_torchmetrics_counts_is_written_down(make: Any, tmp_path: Path) -> None:
+    loop: Any = Loop(evaluation_step(nn.Identity())) | torch_metric(make(), "tm")
+    moments = list(loop.iterate(batches([0, 10, 24])))
+    for moment in moments:
+        state = moment.state.evolve(output=None)  # a Prediction is for the user to write
+        torch.save(loop.snapshot(state).to_dict(), tmp_path / "run.pt")
+        again = loop.read(torch.load(tmp_path / "run.pt")).state
+        assert same(again.parts, state.parts)
+        assert again.metrics == state.metrics
+
+
+def test_a_metric_that_holds_others_is_refused() -> None:
+    inner = torchmetrics.Accuracy(task="multiclass", num_classes=CLASSES)
+    for metric in (torchmetrics.MinMaxMetric(inner), inner + inner):
+        with pytest.raises(TypeError, match="holds metrics of its own"):
+            torch_metric(metric)

@@ -290,9 +290,18 @@ def _writing_map(made: Converter, kind: Any) -> Callable[[Any], object]:
     key, item = _items(kind)
 
     def write(value: Any) -> object:
+        if item is object:
+            return {name: _anything(made, part) for name, part in value.items()}
         return made.unstructure(dict(value), dict[key, item])  # type: ignore[valid-type]
 
     return write
+
+
+def _anything(made: Converter, value: Any) -> object:
+    """Write a value of whose type nothing is said; tuples stay tuples."""
+    if type(value) is tuple:
+        return tuple(_anything(made, part) for part in value)
+    return made.unstructure(value)
 
 
 def _is_union(kind: Any) -> bool:
@@ -330,7 +339,7 @@ def _writing_union(made: Converter, kind: Any) -> Callable[[Any], object]:
         for member in members:
             if _is_of(value, member):
                 anything = member in (object, Any)
-                plain = made.unstructure(value) if anything else made.unstructure(value, member)
+                plain = _anything(made, value) if anything else made.unstructure(value, member)
                 return {"type": _named(member), "value": plain} if tagged else plain
         raise TypeError(_mismatch(value, kind))
 

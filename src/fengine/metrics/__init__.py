@@ -17,6 +17,7 @@ from fengine.metrics.measuring import MeasuresNumber as MeasuresNumber
 from fengine.metrics.measuring import MeasuresOutput as MeasuresOutput
 from fengine.metrics.measuring import measure as measure
 from fengine.metrics.monoid import Metric as Metric
+from fengine.metrics.torch_metrics import States as States
 from fengine.metrics.torch_metrics import torch_metric as torch_metric
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "MeasuresOutput",
     "Metric",
     "Ratio",
+    "States",
     "accuracy",
     "mean",
     "mean_loss",

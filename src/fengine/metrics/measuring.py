@@ -280,16 +280,20 @@ def sorted_out(name: str, result: object) -> tuple[dict[str, float], Map[str, ob
     """
     if not isinstance(result, Mapping):
         value = _number(name, result)
-        return ({}, result) if value is None else ({name: value}, None)
+        return ({}, _frozen(result)) if value is None else ({name: value}, None)
     metrics, rest = {}, {}
     for key, one in result.items():
         full = f"{name}_{key}" if name else str(key)
         value = _number(full, one)
         if value is None:
-            rest[str(key)] = one
+            rest[str(key)] = _frozen(one)
         else:
             metrics[full] = value
     return metrics, (Map(rest) if rest else None)
+
+
+def _frozen(value: object) -> object:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def _number(name: str, value: object) -> float | None:

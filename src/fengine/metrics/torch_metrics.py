@@ -23,9 +23,22 @@ from fengine.metrics.means import prediction_of
 from fengine.metrics.measuring import Measure, MeasuresOutput, given_over
 from fengine.training import Prediction
 
-# By the name of a metric of a collection, or "" of one alone: its states, and how often it counted.
-States: TypeAlias = Map[str, Map[str, object]]
+# The states of a metric, and how often it counted.
+Held: TypeAlias = Map[str, Tensor | tuple[Tensor, ...] | float]
 _COUNT = "update_count"
+_NOTHING: Held = Map()
+
+
+@final
+@attrs.frozen
+class States:
+    """Hold what metrics have counted, by their names in a collection; "" is one alone.
+
+    >>> States()
+    States(held=immutables.Map({}))
+    """
+
+    held: Map[str, Held] = Map()
 
 
 @final
@@ -45,7 +58,7 @@ class TorchMetric:
     """
 
     metric: Any = attrs.field(eq=id)  # its own == makes another metric
-    empty: States = Map()
+    empty: States = States()
 
     @override
     def __repr__(self) -> str:
@@ -63,10 +76,10 @@ class TorchMetric:
             device = getattr(y_pred, "device", metric.device)
             if metric.device != device:
                 metric.to(device)
-            _lend(metric, total.get(name, Map()))
+            _lend(metric, total.held.get(name, _NOTHING))
             metric.update(y_pred, y)
             made[name] = _taken_back(metric)
-        return Map(made)
+        return States(Map(made))
 
     def merge(self, total: States, other: States, /) -> States:
         """Make one count of two, as torchmetrics does for two processes.
@@ -74,17 +87,23 @@ class TorchMetric:
         Raises:
             TypeError: the metric does not say how.
         """
-        if not total or not other:
-            return total or other
-        return Map(
-            {name: _merged(metric, total[name], other[name]) for name, metric in self._metrics()}
+        if not total.held or not other.held:
+            return total if total.held else other
+        ours, theirs = total.held, other.held
+        return States(
+            Map(
+                {
+                    name: _merged(metric, ours[name], theirs[name])
+                    for name, metric in self._metrics()
+                }
+            )
         )
 
     def compute(self, total: States, /) -> object:
         """Compute the result: that of one metric, or those of a collection by their names."""
         results = {}
         for name, metric in self._metrics():
-            _lend(metric, total.get(name, Map()))
+            _lend(metric, total.held.get(name, _NOTHING))
             results[name] = metric.compute()
             metric.reset()
         if set(results) == {""}:
@@ -107,7 +126,7 @@ def _named(name: str, result: object) -> Iterator[tuple[str, object]]:
         yield name, result
 
 
-def _lend(metric: Any, states: Map[str, object]) -> None:
+def _lend(metric: Any, states: Held) -> None:
     """Have a metric hold copies of states, which it may change in place."""
     if metric.update_count:
         metric.reset()  # somebody else has used it
@@ -122,9 +141,9 @@ def _lend(metric: Any, states: Map[str, object]) -> None:
             held[name] = value.clone() if isinstance(value, Tensor) else value
 
 
-def _taken_back(metric: Any) -> Map[str, object]:
+def _taken_back(metric: Any) -> Held:
     """Return the states of a metric, which holds those of no output afterwards."""
-    states: dict[str, object] = {
+    states: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else _without_graph(value)
         for name, value in metric.metric_state.items()
     }
@@ -137,11 +156,11 @@ def _without_graph(value: Any) -> Any:
     return value.detach() if isinstance(value, Tensor) and value.requires_grad else value
 
 
-def _merged(metric: Any, ours: Map[str, Any], theirs: Map[str, Any]) -> Map[str, object]:
+def _merged(metric: Any, ours: Map[str, Any], theirs: Map[str, Any]) -> Held:
     from torchmetrics.utilities import data
 
     counts = ours[_COUNT], theirs[_COUNT]
-    made: dict[str, object] = {_COUNT: sum(counts)}
+    made: dict[str, Any] = {_COUNT: sum(counts)}
     for name, reduction in metric._reductions.items():
         one, other = ours[name], theirs[name]
         if isinstance(one, tuple) or reduction is data.dim_zero_sum:
