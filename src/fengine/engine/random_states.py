@@ -9,12 +9,13 @@ import functools
 import hashlib
 import random
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 
 from fengine.training.random_state import get_cuda_rng_states as get_cuda_rng_states
+from fengine.training.random_state import numpy_random as numpy_random
+from fengine.training.random_state import seed_all as seed_all
 from fengine.training.random_state import set_cuda_rng_states as set_cuda_rng_states
 
 Parameters = ParamSpec("Parameters")
@@ -46,22 +47,6 @@ def keep_random_state(func: Callable[Parameters, Returned]) -> Callable[Paramete
     return keeping
 
 
-def seed_all(seed: int) -> None:
-    """Seed `random`, torch with its devices, and numpy.
-
-    >>> seed_all(3)
-    >>> first = random.random()
-    >>> seed_all(3)
-    >>> random.random() == first
-    True
-    """
-    random.seed(seed)
-    torch.manual_seed(seed)
-    numpy_random = _numpy_random()
-    if numpy_random is not None:
-        numpy_random.seed(seed)
-
-
 def check_rng_states(rng_states: Any) -> None:
     """Refuse what cannot be random states; None is none.
 
@@ -84,17 +69,17 @@ def check_rng_states(rng_states: Any) -> None:
 
 
 def _get_rng_states() -> list[Any]:
-    numpy_random = _numpy_random()
-    numpy_states = [] if numpy_random is None else [numpy_random.get_state()]
+    numpy = numpy_random()
+    numpy_states = [] if numpy is None else [numpy.get_state()]
     return [random.getstate(), torch.get_rng_state(), *numpy_states]
 
 
 def _set_rng_states(rng_states: list[Any]) -> None:
     random.setstate(rng_states[0])
     torch.set_rng_state(rng_states[1].cpu())  # loading may have put it on a device
-    numpy_random = _numpy_random()
-    if numpy_random is not None and len(rng_states) > 2:
-        numpy_random.set_state(rng_states[2])
+    numpy = numpy_random()
+    if numpy is not None and len(rng_states) > 2:
+        numpy.set_state(rng_states[2])
 
 
 def _repr_rng_state(rng_states: list[Any]) -> str:
@@ -103,11 +88,3 @@ def _repr_rng_state(rng_states: list[Any]) -> str:
         hashlib.md5(str(list(state)).encode(), usedforsecurity=False).hexdigest()
         for state in rng_states
     )
-
-
-def _numpy_random() -> ModuleType | None:
-    try:
-        import numpy
-    except ImportError:
-        return None
-    return numpy.random

@@ -4,6 +4,8 @@
 imports no package of an extra.
 """
 
+from fengine.features.averages import Averaged as Averaged
+from fengine.features.averages import ema as ema
 from fengine.features.early_stopping import EarlyStopping as EarlyStopping
 from fengine.features.early_stopping import Patience as Patience
 from fengine.features.early_stopping import early_stopping as early_stopping
@@ -13,8 +15,14 @@ from fengine.features.gradients import ClipGradNorm as ClipGradNorm
 from fengine.features.gradients import ClipGradValue as ClipGradValue
 from fengine.features.gradients import clip_grad_norm as clip_grad_norm
 from fengine.features.gradients import clip_grad_value as clip_grad_value
+from fengine.features.keeping_best import Best as Best
+from fengine.features.keeping_best import BestStates as BestStates
+from fengine.features.keeping_best import KeepBest as KeepBest
+from fengine.features.keeping_best import keep_best as keep_best
 from fengine.features.keeping_random_state import KeepRandomState as KeepRandomState
 from fengine.features.keeping_random_state import random_state as random_state
+from fengine.features.nan_guard import StopOnNan as StopOnNan
+from fengine.features.nan_guard import stop_on_nan as stop_on_nan
 from fengine.features.optimizers import LearningRate as LearningRate
 from fengine.features.optimizers import LRSchedule as LRSchedule
 from fengine.features.optimizers import learning_rate as learning_rate
@@ -22,24 +30,40 @@ from fengine.features.optimizers import lr_schedule as lr_schedule
 from fengine.features.plots import save_curves as save_curves
 from fengine.features.progress import Progress as Progress
 from fengine.features.progress import progress as progress
+from fengine.features.seeding import SeedRun as SeedRun
+from fengine.features.seeding import seeded as seeded
+from fengine.features.time_limits import TimeLimit as TimeLimit
+from fengine.features.time_limits import time_limit as time_limit
 
 __all__ = [
+    "Averaged",
+    "Best",
+    "BestStates",
     "ClipGradNorm",
     "ClipGradValue",
     "EarlyStopping",
     "Evaluation",
+    "KeepBest",
     "KeepRandomState",
     "LRSchedule",
     "LearningRate",
     "Patience",
     "Progress",
+    "SeedRun",
+    "StopOnNan",
+    "TimeLimit",
     "clip_grad_norm",
     "clip_grad_value",
     "early_stopping",
+    "ema",
     "evaluation",
+    "keep_best",
     "learning_rate",
     "lr_schedule",
     "progress",
     "random_state",
     "save_curves",
+    "seeded",
+    "stop_on_nan",
+    "time_limit",
 ]

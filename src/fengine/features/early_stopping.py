@@ -84,10 +84,7 @@ class EarlyStopping:
 
     def is_better(self, value: float, best: float) -> bool:
         """Tell whether a value improves on the best; what is not a number never does."""
-        if math.isnan(best):
-            return not math.isnan(value)
-        gain = value - best if self.mode == "max" else best - value
-        return gain > self.min_delta
+        return improves(value, best, self.mode, self.min_delta)
 
 
 @final
@@ -156,6 +153,18 @@ def early_stopping(
     if not min_delta >= 0:
         raise ValueError(f"min_delta={min_delta!r} is not a number from 0")
     return EarlyStopping(metric, mode, patience, min_delta, at, name)
+
+
+def improves(value: float, best: float, mode: Mode, min_delta: float = 0.0) -> bool:
+    """Tell whether a value improves on the best so far; what is not a number never does.
+
+    >>> improves(0.5, math.nan, "min"), improves(0.5, 0.5, "min"), improves(math.nan, 0.5, "min")
+    (True, False, False)
+    """
+    if math.isnan(best):
+        return not math.isnan(value)
+    gain = value - best if mode == "max" else best - value
+    return gain > min_delta
 
 
 def require_metric(feature: str, metric: object) -> None:

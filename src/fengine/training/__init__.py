@@ -11,6 +11,7 @@ from fengine.training.in_memory import TensorBatches as TensorBatches
 from fengine.training.preparing import moved as moved
 from fengine.training.preparing import prepare_batch as prepare_batch
 from fengine.training.random_state import RandomState as RandomState
+from fengine.training.seeding_items import Seeded as Seeded
 from fengine.training.shuffling import Shuffled as Shuffled
 from fengine.training.training_step import TrainingStep as TrainingStep
 from fengine.training.training_step import training_step as training_step
@@ -22,6 +23,7 @@ __all__ = [
     "ForwardPass",
     "Prediction",
     "RandomState",
+    "Seeded",
     "Shuffled",
     "TensorBatches",
     "TrainingStep",

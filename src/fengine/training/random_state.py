@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import random
 import sys
-from typing import Any, Final, Self, final
+from types import ModuleType
+from typing import Any, Final, Self, SupportsIndex, final
 
 import torch
 from typing_extensions import override
+
+from fengine.training.shuffling import integer
 
 
 @final
@@ -77,6 +80,8 @@ class RandomState:
         set_cuda_rng_states(state_dict.get("cuda"))
 
 
+# Of numpy; the others take more.
+_LARGEST_SEED: Final = 2**32 - 1
 _THE_ONE: Final[list[Any]] = []
 _THE_ONE.append(RandomState())
 
@@ -109,6 +114,55 @@ def imported_numpy_random() -> Any:
     True
     """
     return sys.modules.get("numpy.random")
+
+
+def numpy_random() -> ModuleType | None:
+    """Return `numpy.random`, imported now if need be; None where numpy is not installed.
+
+    >>> found = numpy_random()
+    >>> found is None or found.__name__
+    'numpy.random'
+    """
+    try:
+        import numpy.random as found
+    except ImportError:
+        return None
+    return found
+
+
+def seed_all(seed: int) -> None:
+    """Seed `random`, torch with its devices, and numpy.
+
+    >>> seed_all(3)
+    >>> first = random.random()
+    >>> seed_all(3)
+    >>> random.random() == first
+    True
+    """
+    random.seed(seed)
+    torch.manual_seed(seed)
+    found = numpy_random()
+    if found is not None:
+        found.seed(seed)
+
+
+def require_seed(seed: SupportsIndex) -> int:
+    """Return a seed as an int, and refuse one that numpy does not take.
+
+    Raises:
+        TypeError: it is not an int.
+        ValueError: it is out of the range.
+
+    >>> require_seed(-1)
+    Traceback (most recent call last):
+    ValueError: seed=-1 is not from 0 to 4294967295, which is what random generators take
+    """
+    number = integer("seed", seed)
+    if not 0 <= number <= _LARGEST_SEED:
+        raise ValueError(
+            f"seed={number} is not from 0 to {_LARGEST_SEED}, which is what random generators take"
+        )
+    return number
 
 
 def get_cuda_rng_states() -> list[torch.Tensor] | None:

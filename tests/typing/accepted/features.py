@@ -1,5 +1,6 @@
 """Features as they are meant to be used: all of it checks, and the types are as said."""
 
+import time
 from collections.abc import Mapping
 from typing import TypeVar, assert_type
 
@@ -7,24 +8,34 @@ import attrs
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
+from typing_extensions import override
 
 from fengine import Event, Events, Loop, Part, Snapshot, State, When, outputs, stages, tap
 from fengine.features import (
+    Best,
     Patience,
     clip_grad_norm,
     clip_grad_value,
     early_stopping,
+    ema,
     evaluation,
+    keep_best,
     learning_rate,
     lr_schedule,
     progress,
     random_state,
+    seeded,
+    stop_on_nan,
+    time_limit,
 )
 from fengine.metrics import Count, Measured, Ratio, accuracy, mean, mean_loss, measure
 from fengine.training import (
     Backprop,
     ForwardPass,
     Prediction,
+    Seeded,
+    Shuffled,
     TensorBatches,
     Window,
     count_samples,
@@ -187,7 +198,7 @@ assert_type(counting(mine | quitting, Events.STARTED), Loop[Pair, Tensor, Notes]
 # Evaluations with a record of their own, and steps of one's own that say what they change.
 
 
-def keep_best(state: State[int, int, Notes]) -> State[int, int, Notes]:
+def keep_output(state: State[int, int, Notes]) -> State[int, int, Notes]:
     return state.evolve(user=Notes(float(state.output))).with_metric("best", state.user.best)
 
 
@@ -195,7 +206,7 @@ def absolute(batch: int) -> int:
     return abs(batch)
 
 
-held_out = Loop[int, int, Notes](outputs(absolute)).on(Events.ITERATION_COMPLETED, keep_best)
+held_out = Loop[int, int, Notes](outputs(absolute)).on(Events.ITERATION_COMPLETED, keep_output)
 assert_type(listed | evaluation(held_out, [1, 2], user=Notes()), Loop[list[int], int, None])
 
 halfway = Event("halfway")
@@ -220,3 +231,38 @@ def show(state: State[Pair, Tensor]) -> None:
 
 
 tapped = loop.on(Events.EPOCH_COMPLETED, tap(show))
+
+
+# Averages and guards.
+
+averaged = ema(model, 0.999)
+assert_type(averaged.model, nn.Linear)
+best = keep_best("val_loss", mode="min", model=model, ema=averaged.model, optimizer=optimizer)
+guarded = (
+    Loop(training_step(model, optimizer, cross_entropy))
+    | seeded(0)
+    | stop_on_nan(gradients=True)
+    | averaged
+    | evaluation(Loop(evaluation_step(averaged.model)) | mean_loss(cross_entropy), data)
+    | best
+    | time_limit(60.0, clock=time.perf_counter)
+)
+assert_type(guarded, Loop[Pair, Tensor, None])
+assert_type(guarded.run(data).part(best.part), Best)
+assert_type(mine | averaged | stop_on_nan() | time_limit(60), Loop[Pair, Tensor, Notes])
+
+
+class Augmented(Dataset[Pair]):
+    def __len__(self) -> int:
+        return 4
+
+    @override
+    def __getitem__(self, index: int) -> Pair:
+        return torch.randn(2), torch.ones((), dtype=torch.int64)
+
+
+augmented = Seeded(Augmented(), seed=0)
+assert_type(augmented[0], Pair)
+assert_type(Seeded(["a", "b"], seed=0)[0], str)
+loader = DataLoader(augmented, batch_size=2, sampler=Shuffled(augmented, seed=0))
+assert_type(guarded.run(loader), State[Pair, Tensor, None])

@@ -6,9 +6,19 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
 from fengine import Events, Loop, Part, State, outputs, tap
-from fengine.features import early_stopping, evaluation, lr_schedule, progress
+from fengine.features import (
+    early_stopping,
+    ema,
+    evaluation,
+    keep_best,
+    lr_schedule,
+    progress,
+    seeded,
+    stop_on_nan,
+    time_limit,
+)
 from fengine.metrics import accuracy, mean, mean_loss, measure
-from fengine.training import Window, evaluation_step, training_step, windows
+from fengine.training import Seeded, Window, evaluation_step, training_step, windows
 
 Pair = tuple[Tensor, Tensor]
 model = nn.Linear(2, 2)
@@ -88,3 +98,20 @@ training_step(model, optimizer, mse_loss, loss=mse_loss)  # error: call-overload
 training_step(model, optimizer, mse_loss, autocast="bf16")  # error: call-overload
 training_step(model, mse_loss, optimizer)  # error: call-overload
 training.on(Events.EPOCH_COMPLETED, of_text)  # error: arg-type
+
+# Averages and guards.
+
+ema(optimizer, 0.9)  # error: type-var
+ema(model)  # error: call-arg
+ema(model, "0.9")  # error: arg-type
+keep_best("loss", model=model)  # error: call-arg
+keep_best("loss", mode="least", model=model)  # error: arg-type
+keep_best("loss", mode="min", model=3)  # error: arg-type
+stop_on_nan(True)  # error: call-arg
+time_limit("60")  # error: arg-type
+time_limit(60, clock=abs)  # error: arg-type
+seeded(0.5)  # error: arg-type
+Seeded(pairs)  # error: call-arg
+Seeded(iter(pairs), seed=0)  # error: arg-type
+training | ema  # error: operator
+training | keep_best  # error: operator

@@ -1,0 +1,80 @@
+"""Seeding: the random generators of the process are seeded as a run begins, and not later."""
+
+from __future__ import annotations
+
+from typing import SupportsIndex, TypeVar, final
+
+import attrs
+from typing_extensions import override
+
+from fengine import Events, Loop, State
+from fengine.core.describe import call_in_words
+from fengine.training import RandomState
+from fengine.training.random_state import require_seed, seed_all
+
+B = TypeVar("B")
+O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
+U = TypeVar("U")
+
+
+@final
+@attrs.frozen(repr=False)
+class SeedRun:
+    """Seed a run; made by `seeded`.
+
+    >>> seeded(3).seed
+    3
+    """
+
+    seed: int
+
+    @override
+    def __repr__(self) -> str:
+        return call_in_words("seeded", self.seed)
+
+    def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
+        """Return the loop with what seeds it, and with the random state named `random`.
+
+        Raises:
+            ValueError: the name stands for something else.
+        """
+        return loop.with_external(random=RandomState()).on(Events.STARTED, _Seeding(self))
+
+
+@final
+@attrs.frozen(repr=False)
+class _Seeding:
+    feature: SeedRun
+
+    @override
+    def __repr__(self) -> str:
+        return repr(self.feature)
+
+    def __call__(self, state: State[B, O, U]) -> State[B, O, U]:
+        seed_all(self.feature.seed)
+        return state
+
+
+def seeded(seed: SupportsIndex) -> SeedRun:
+    """Make a feature that seeds `random`, numpy and torch with its devices, as a run begins.
+
+    A run that goes on is not seeded again: snapshots hold the random state. A model is made before
+    its run, so seed what it draws yourself. For what the workers of a DataLoader draw, see
+    `fengine.training.Seeded`.
+
+    Law: what a run draws follows from the seed, whatever was drawn before.
+
+    Args:
+        seed: an int from 0 to 4294967295.
+
+    Raises:
+        TypeError: `seed` is not an int.
+        ValueError: it is out of the range.
+
+    >>> import random
+    >>> from fengine import outputs
+    >>> loop = Loop(outputs(lambda batch: random.random())) | seeded(3)
+    >>> loop.run([1, 2]).output == loop.run([1, 2]).output
+    True
+    """
+    return SeedRun(require_seed(seed))
