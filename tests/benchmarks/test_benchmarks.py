@@ -17,7 +17,7 @@ from tests.benchmarks.before import contenders_of
 from tests.benchmarks.contenders import Workload
 from tests.benchmarks.effort import TINY
 from tests.benchmarks.sections import Section, Table, Target
-from tests.benchmarks.systems import missing
+from tests.benchmarks.systems import installed, missing
 from tests.benchmarks.timing import (
     Spread,
     differences,
@@ -73,7 +73,11 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
         assert row[-1] == "0"  # no weight differs from those of the loop written by hand
     features = text.partition("\n## Features\n")[2].partition("\n## ")[0]
     heads, _, *of_features = rows_of(features)
-    assert heads == ["feature", "fengine Loop", "pytorch-ignite", "Lightning Trainer"]
+    has_lightning = "lightning" in installed()
+    peers = ["pytorch-ignite", *(["Lightning Trainer"] if has_lightning else [])]
+    assert heads == ["feature", "fengine Loop", *peers]
+    with_it = ["progress, to no terminal", "progress, to a terminal"] if has_lightning else []
+    and_it = ["torch_metric"] if has_lightning else []
     only_a_loop = ("the step, unfused", "a part that a handler updates, over the user's record")
     assert [row[0] for row in of_features] == [
         only_a_loop[0],
@@ -81,11 +85,10 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
         "lr_schedule, StepLR",
         "learning_rate",
         "mean of the loss",
-        "progress, to no terminal",
-        "progress, to a terminal",
+        *with_it,
         "accuracy",
         "mean_loss",
-        "torch_metric",
+        *and_it,
         only_a_loop[1],
     ]
     for feature, *costs in of_features:
