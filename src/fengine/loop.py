@@ -45,7 +45,7 @@ from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import Batch, Output, State, User, after_handlers
 from fengine.core.stateful import Stateful
 from fengine.core.stateful import named as stateful
-from fengine.core.steps import Stages, contexts_of, external_of
+from fengine.core.steps import Outputs, Stages, contexts_of, external_of
 from fengine.core.table import Compiled, Table, where_in_run
 from fengine.keep.external import require_names, restoring
 from fengine.keep.external import saved as states_of
@@ -395,6 +395,11 @@ class Loop(Generic[Batch, Output, User]):
         )
 
     def _featured(self, feature: Feature[Batch, Output, User]) -> Loop[Batch, Output, User]:
+        known: object = feature
+        if isinstance(known, Stages | Outputs):
+            raise TypeError(
+                f"{known!r} is a step, with which a loop begins: Loop({known!r}) | feature"
+            )
         try:
             made: object = feature(self)
         except NameTaken as taken:

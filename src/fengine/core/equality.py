@@ -269,4 +269,7 @@ class Content:
 
     @override
     def __hash__(self) -> int:
-        return hash(self.value)
+        try:
+            return 0 if is_array(self.value) else hash(self.value)
+        except TypeError:
+            return 0  # such as a list

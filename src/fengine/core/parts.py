@@ -10,6 +10,7 @@ same are equal.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast, final
@@ -54,7 +55,6 @@ class Part(Generic[P]):
     initial: P = attrs.field(eq=Content)
     merge: Callable[[P, P], P] | None = None
     _numbers: tuple[Leaf, ...] = attrs.field(init=False, eq=False, repr=False)
-    _others: tuple[Leaf, ...] = attrs.field(init=False, eq=False, repr=False)
 
     @name.validator
     def _check_name(self, field: object, name: object) -> None:
@@ -77,10 +77,6 @@ class Part(Generic[P]):
     def _leaves_that_are_numbers(self) -> tuple[Leaf, ...]:
         return tuple(leaf for leaf in _leaves("", self.initial) if type(leaf[1]) in _SCALARS)
 
-    @_others.default
-    def _leaves_that_are_others(self) -> tuple[Leaf, ...]:
-        return tuple(leaf for leaf in _leaves("", self.initial) if type(leaf[1]) not in _SCALARS)
-
     @property
     def kind(self) -> type[P]:
         """The type of the part."""
@@ -96,11 +92,13 @@ class Part(Generic[P]):
         try:
             for read, initial in self._numbers:
                 own = read(value)
-                if own is not initial and (type(own) is not type(initial) or own != initial):
-                    return False
-            return all(same(read(value), initial) for read, initial in self._others)
+                if own is initial:
+                    continue
+                if type(own) is not type(initial) or (own != initial and own == own):
+                    return False  # what is no number is looked at below
         except AttributeError:
             return False  # a record within it is of another type
+        return _are_alike(value, self.initial)
 
     def fitting(self, value: object) -> P:
         """Return a value of another type than the part as one of its type.
@@ -109,7 +107,7 @@ class Part(Generic[P]):
             TypeError: it is none.
         """
         initial: object = self.initial
-        if type(initial) is float and type(value) is int:
+        if type(initial) is float and isinstance(value, int | float) and type(value) is not bool:
             return cast("P", float(value))
         if hasattr(initial, "dtype") and isinstance(value, type(initial)):
             return cast("P", value)
@@ -129,6 +127,27 @@ def _leaves(path: str, value: Any) -> Iterator[Leaf]:
         )
     if not fields:
         yield (attrgetter(path) if path else _itself), value
+
+
+def _are_alike(value: Any, initial: Any) -> bool:
+    """Tell whether nothing at all differs: no type, no bit, and no field, whether it compares."""
+    kind = type(initial)
+    if value is initial:
+        return True
+    if type(value) is not kind:
+        return False
+    if kind in _SCALARS:
+        return repr(value) == repr(initial)
+    if attrs.has(kind):
+        names = [field.name for field in attrs.fields(kind)]
+    elif dataclasses.is_dataclass(initial):
+        names = [field.name for field in dataclasses.fields(initial)]
+    elif isinstance(initial, tuple):
+        pairs = zip(value, initial, strict=False)
+        return len(value) == len(initial) and all(_are_alike(one, other) for one, other in pairs)
+    else:
+        return same(value, initial)
+    return all(_are_alike(getattr(value, name), getattr(initial, name)) for name in names)
 
 
 def _itself(value: object) -> object:

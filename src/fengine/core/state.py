@@ -380,7 +380,7 @@ class State(Generic[Batch, Output, User]):
     ) -> dict[str, Any]:
         """Give this state as plain data, to be read by `from_dict`, in another process too.
 
-        It is what JSON knows as long as the slots are written so.
+        It is what JSON knows as long as the slots are written so, and no part holds a tensor.
 
         Args:
             user: writes the user's record. None: a record of attrs or dataclasses is written by

@@ -105,9 +105,16 @@ class Evaluation(Generic[Item, Result, Own]):
             raise RuntimeError(
                 f"the evaluation was interrupted at {final.event!r} after {done}, so its metrics "
                 "would be those of a part of the data. A run that goes on from last_state(error) "
-                "evaluates again; terminate() ends an evaluation that is to be shorter"
+                "evaluates again. For an evaluation that is to be shorter see max_batches="
             )
         return {self.prefix + name: value for name, value in final.metrics.items()}
+
+    def evaluated(self, state: State[B, O, U]) -> State[B, O, U]:
+        """Return a state with the metrics of a new evaluation, and none of an earlier one."""
+        kept = state.metrics
+        for name in self.loop.metrics:
+            kept = kept.delete(self.prefix + name) if self.prefix + name in kept else kept
+        return state.evolve(metrics=kept.update(self.metrics()))
 
 
 @final
@@ -132,7 +139,7 @@ class _Evaluating(Generic[Item, Result, Own]):
         return repr(self.feature)
 
     def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
-        return state.evolve(metrics=state.metrics.update(self.feature.metrics()))
+        return self.feature.evaluated(state)
 
 
 @overload
@@ -170,8 +177,9 @@ def evaluation(
 ) -> Evaluation[Item, Result, Own]:
     """Make a feature that runs another loop for one epoch, and keeps its metrics.
 
-    The parts of the other loop live for one evaluation. What it changes outside the state is in the
-    snapshots of the outer loop too.
+    The parts of the other loop live for one evaluation. One that is ended by `terminate()` within a
+    span sets no metric of that span, and none of an earlier evaluation stays. What the other loop
+    changes outside the state is in the snapshots of the outer loop too.
 
     Args:
         loop: its features and handlers set metrics.
@@ -205,6 +213,14 @@ def evaluation(
         raise TypeError(
             f"data={data!r} of type {type(data).__name__} is not an iterable of batches"
         )
+    if isinstance(data, Iterator):
+        raise TypeError(
+            f"data={data!r} gives each batch once, and an evaluation reads its data again each "
+            "time; give a list, a DataLoader or TensorBatches"
+        )
+    known: object = prefix
+    if not isinstance(known, str):
+        raise TypeError(f"prefix={known!r} of type {type(known).__name__} is not a str")
     if max_batches is not None and type(max_batches) is not int:
         raise TypeError(f"max_batches={max_batches!r} is not an int")
     if max_batches is not None and max_batches < 1:

@@ -208,12 +208,19 @@ class _Screen:
         if self.file is None or line == self.said:
             return
         if not _can_be_drawn_over(self.file):
-            self.file.write(line + "\n")
+            _written(self.file, line + "\n")
         elif always:
             # Another run may have a bar there, which is drawn anew below the line.
             _kind_of_bar().write(line, file=_Forgiving(self.file))
         self.said = line
         self.file.flush()
+
+
+def _written(file: Writable, text: str) -> None:
+    try:
+        file.write(text)
+    except UnicodeEncodeError:  # names of metrics may have letters that the file has not
+        file.write(text.encode("ascii", "replace").decode())
 
 
 def _can_be_drawn_over(file: Writable) -> bool:

@@ -28,7 +28,7 @@ def where_set(loop: Loop[Any, Any, Any], metric: str, at: When | None, reader: o
         f"{reader!r} reads the metric {metric!r}, which no feature before it sets; set are "
         f"{known}. {way}Put the feature that sets {metric!r} before this one, such as "
         f"mean({metric!r}) or evaluation(...) with its prefix; or, where a handler of yours sets "
-        "it, say so: at=event"
+        f"it, say so before: loop.with_metrics({metric!r}, at=event)"
     )
 
 

@@ -174,8 +174,9 @@ def _parts(known: Mapping[str, Part[Any]]) -> Reader:
             if name not in known:
                 raise SnapshotError(
                     f"{path}.{name}",
-                    f"is no known part; known are {', '.join(known) or 'none'}. Give the parts of "
-                    "the loop that goes on: parts=loop.parts, or loop.read(plain)",
+                    f"is no known part; known are {', '.join(known) or 'none'}. Read it by a loop "
+                    "that has the features of the run: loop.read(plain), or parts=loop.parts. One "
+                    "that nobody uses any more is named by loop.with_part(key)",
                 )
         return Map(
             {

@@ -203,15 +203,17 @@ def _exactly(value: Any, kind: Any) -> object:
         return kind(value)
     if type(value) is kind:
         return value
-    if kind is float and type(value) is int:
+    if kind is float and isinstance(value, int | float) and type(value) is not bool:
         return float(value)
     raise TypeError(_mismatch(value, kind))
 
 
 def _plain_scalar(value: Any) -> object:
-    return (
-        value.name if _is_enum(type(value)) else value.value if isinstance(value, Flag) else value
-    )
+    if _is_enum(type(value)):
+        return value.name
+    if isinstance(value, Flag):
+        return value.value
+    return float(value) if isinstance(value, float) else value  # numpy has floats of its own
 
 
 def _as_it_is(value: object, kind: Any) -> object:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeVar, final, overload
+from typing import Any, SupportsFloat, TypeVar, final, overload
 
 import attrs
 import torch
@@ -33,6 +33,7 @@ O = TypeVar("O")  # noqa: E741  # the output, beside the batch
 Weight = Callable[[Any], float]
 
 _NARROW = (torch.float16, torch.bfloat16)
+_WITH_FLOAT64 = ("cpu", "cuda")
 
 
 @final
@@ -63,7 +64,8 @@ class Mean:
     def of(self, output: tuple[Tensor | float, float], /) -> Ratio:
         """Count one number by its weight."""
         number, weight = output
-        return Ratio(_one(number) * weight, weight)
+        one = _one(number)
+        return Ratio((_wide(one) if isinstance(one, Tensor) else one) * weight, weight)
 
     def add(self, total: Ratio, output: tuple[Tensor | float, float], /) -> Ratio:
         """Do what `of` and `merge` do, in one operation on the device."""
@@ -82,10 +84,12 @@ class Mean:
 
 
 def _one(number: object) -> Tensor | float:
-    """Return one number, a tensor without its graph, and wide enough to be summed."""
+    """Return one number; a tensor without its graph."""
     if not isinstance(number, Tensor):
         if isinstance(number, int | float):
             return number
+        if isinstance(number, SupportsFloat) and not getattr(number, "ndim", 0):
+            return float(number)  # such as a number of numpy
         raise TypeError(
             f"a mean is made of one number a batch, and got {number!r} of type "
             f"{type(number).__name__}; give value=function(output) that makes one"
@@ -96,7 +100,13 @@ def _one(number: object) -> Tensor | float:
             f"{tuple(number.shape)}; give value=function(output) that makes one, such as its mean"
         )
     number = number.detach() if number.requires_grad else number
-    number = number.reshape(()) if number.ndim else number
+    return number.reshape(()) if number.ndim else number
+
+
+def _wide(number: Tensor) -> Tensor:
+    """Return a number in which many can be summed up; what is added to it becomes as wide."""
+    if number.device.type in _WITH_FLOAT64:
+        return number.double()
     return number.float() if number.dtype in _NARROW else number
 
 
@@ -121,7 +131,7 @@ class _ReadingWeighted:
 
     def __call__(self, state: State[Any, Any, Any], /) -> tuple[Any, float]:
         number = state.output if self.value is None else self.value(state.output)
-        return number, 1.0 if self.weight is None else self.weight(state.batch)
+        return number, 1.0 if self.weight is None else _weight(self.weight(state.batch))
 
 
 @overload
@@ -207,8 +217,13 @@ class _ReadingLoss:
 
     def __call__(self, state: State[Any, Any, Any], /) -> tuple[Tensor, float]:
         y_pred, y = prediction_of(state.output, "mean_loss")
-        weight = len(y) if self.weight is None else self.weight(state.batch)
+        weight = len(y) if self.weight is None else _weight(self.weight(state.batch))
         return self.loss_fn(y_pred, y), weight
+
+
+def _weight(weight: float) -> float:
+    """Return a weight as a number; counted by torch it is a tensor."""
+    return weight if type(weight) in (int, float) else float(weight)
 
 
 def prediction_of(output: object, feature: str) -> tuple[Any, Any]:

@@ -38,16 +38,16 @@ class Measured(Generic[Total]):
 
     Args:
         total: the count.
-        ended: whether the span has ended, so that the next output begins another one.
+        ended: whether no span is under way, so that the next output begins one.
         value: the result of a span that has ended, if it is not one number; those that a mapping
             holds besides numbers, by their names.
 
     >>> Measured(total=3)
-    Measured(total=3, ended=False, value=None)
+    Measured(total=3, ended=True, value=None)
     """
 
     total: Total
-    ended: bool = False
+    ended: bool = True
     value: Map[str, object] | object = None
 
 
@@ -234,7 +234,7 @@ class Counting(Generic[Total]):
         reading = self.reading
         output = state.output if reading is None else reading(state)
         total = part.initial.total if known.ended else known.total
-        return state.with_part(part, Measured(self._add(total, output)))
+        return state.with_part(part, Measured(self._add(total, output), False))
 
 
 @final
@@ -264,7 +264,7 @@ class Reporting(Generic[Total]):
         """Return the state with the result, at whatever event the span ends."""
         part = self.measure.part
         known = state.part(part)
-        if known.ended or part.is_initial(known):
+        if known.ended:
             return state
         metrics, rest = sorted_out(self.measure.name, self.measure.metric.compute(known.total))
         if metrics:

@@ -1,13 +1,14 @@
 """Metrics of torchmetrics as values: what one has counted is in the state, and it only computes.
 
 The object is lent its count, updates it or computes of it, and gives it back. So one object serves
-several runs in turns, and what was counted is never changed by what comes later.
+several runs, and what was counted is never changed by what comes later.
 
 torchmetrics is imported when a metric of it is given.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, final
 
@@ -27,6 +28,8 @@ from fengine.training import Prediction
 Held: TypeAlias = Map[str, Tensor | tuple[Tensor, ...] | float]
 _COUNT = "update_count"
 _NOTHING: Held = Map()
+# One object serves all runs of a loop, so that those in several threads wait for each other.
+_LENT = threading.RLock()
 
 
 @final
@@ -76,9 +79,10 @@ class TorchMetric:
             device = getattr(y_pred, "device", metric.device)
             if metric.device != device:
                 metric.to(device)
-            _lend(metric, total.held.get(name, _NOTHING))
-            metric.update(y_pred, y)
-            made[name] = _taken_back(metric)
+            with _LENT:
+                _lend(metric, total.held.get(name, _NOTHING))
+                metric.update(y_pred, y)
+                made[name] = _taken_back(metric)
         return States(Map(made))
 
     def merge(self, total: States, other: States, /) -> States:
@@ -103,9 +107,10 @@ class TorchMetric:
         """Compute the result: that of one metric, or those of a collection by their names."""
         results = {}
         for name, metric in self._metrics():
-            _lend(metric, total.held.get(name, _NOTHING))
-            results[name] = metric.compute()
-            metric.reset()
+            with _LENT:
+                _lend(metric, total.held.get(name, _NOTHING))
+                results[name] = metric.compute()
+                metric.reset()
         if set(results) == {""}:
             return results[""]
         return {
@@ -221,7 +226,7 @@ def torch_metric(
         raise TypeError(f"torch_metric takes a metric or a collection of torchmetrics, not {what}")
     counting = TorchMetric(metric)
     for key, one in counting._metrics():
-        if any(isinstance(inner, torchmetrics.Metric) for inner in one.children()):
+        if sum(isinstance(inner, torchmetrics.Metric) for inner in one.modules()) > 1:
             raise TypeError(
                 f"{type(one).__name__}{f' {key!r}' if key else ''} holds metrics of its own, whose "
                 "counts are not its states; measure with each of them instead"

@@ -115,12 +115,19 @@ class Training:
 
     def __call__(self, batch: Any) -> Tensor:
         """Do all that the stages do in one call, which costs least."""
-        loss = self.forward(batch)[3]
-        self.backward(loss)
-        if self.scaler is None:
-            self.optimizer.step()
-            return loss.detach()
-        return self.update(loss).loss
+        if self.scaler is not None or type(batch) is Window:
+            loss = self.forward(batch)[3]
+            self.backward(loss)
+            return self.update(loss).loss
+        # What `forward`, `backward` and `update` do, without their calls.
+        optimizer = self.optimizer
+        if not self.model.training:
+            put_into_mode(self.model, True)
+        optimizer.zero_grad()
+        loss = self.objective(batch)[3]
+        go_backward(loss)
+        optimizer.step()
+        return loss.detach()
 
     def forward(self, batch: Any) -> Fields:
         """Go forward with a batch or a window, and return the fields of its `ForwardPass`.
@@ -130,6 +137,8 @@ class Training:
         if not self.model.training:  # someone has switched it since the run began
             put_into_mode(self.model, True)
         self.optimizer.zero_grad()
+        if self.scaler is not None:
+            _forget_unscaled(self.scaler, self.optimizer)
         return self._window(batch) if type(batch) is Window else self.objective(batch)
 
     def _window(self, window: Window[Any]) -> Fields:
@@ -174,7 +183,14 @@ class Training:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         # It makes the scale smaller where, and only where, it has left the update out.
-        return Updated(loss.detach(), self.scaler.get_scale() >= scale)
+        return Updated(loss.detach(), scale > 0 and self.scaler.get_scale() >= scale)
+
+
+def _forget_unscaled(scaler: torch.amp.GradScaler, optimizer: Optimizer) -> None:
+    """Have a scaler forget an iteration that failed between backward and the update."""
+    pending: Any = getattr(scaler, "_per_optimizer_states", None)
+    if pending:
+        pending.pop(id(optimizer), None)
 
 
 @final
@@ -298,8 +314,9 @@ def training_step(
 ) -> TrainingStep[Any]:
     """Make the step that trains a model: on pairs of inputs and targets, or by a loss of your own.
 
-    Each iteration sets the gradients to None, computes the loss, fires `Backprop.STARTED`, goes
-    backward, fires `Backprop.COMPLETED`, updates the weights and fires `Update.COMPLETED`.
+    Each iteration sets the gradients that the optimizer holds to None, computes the loss, fires
+    `Backprop.STARTED`, goes backward, fires `Backprop.COMPLETED`, updates the weights and fires
+    `Update.COMPLETED`.
     `state.output` is the loss, detached and still on its device; read it with `.item()` where a
     number is needed.
 
@@ -411,6 +428,12 @@ def _objective(
 def require_trainable(model: object, optimizer: Optimizer, prepare_batch: object) -> None:
     """Refuse parts of a training step that are of the wrong kind."""
     require_module(model)
+    known: object = optimizer
+    if not callable(getattr(known, "zero_grad", None)) or isinstance(known, nn.Module | type):
+        raise TypeError(
+            f"optimizer is {known!r}, which has no zero_grad() and step(); the order is "
+            "training_step(model, optimizer, loss_fn)"
+        )
     require_callable(prepare_batch, "prepare_batch", "batch", "device", "non_blocking")
     # A scheduler puts a function over it that says of itself to take the optimizer, too.
     own_step = getattr(type(optimizer), "step", None)
