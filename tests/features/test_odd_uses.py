@@ -227,3 +227,13 @@ def test_a_metric_with_letters_that_a_file_has_not_is_shown() -> None:
 def test_a_loop_with_an_evaluation_of_a_list_has_a_hash() -> None:
     loop = Loop(outputs(number)) | evaluation(Loop(outputs(number)), [1, 2])
     assert hash(loop) == hash(Loop(outputs(number)) | evaluation(Loop(outputs(number)), [1, 2]))
+
+
+def test_a_metric_that_an_inner_loop_does_not_name_replaces_none() -> None:
+    def note(state: Any) -> Any:
+        return state.with_metric("x", 9.0)
+
+    inner = Loop(outputs(number)).on(Events.EPOCH_COMPLETED, note)
+    loop = Loop(outputs(number)) | mean("val_x") | evaluation(inner, [1])
+    with pytest.raises(ValueError, match="sets the metric 'val_x', which another feature"):
+        loop.run([1])

@@ -87,7 +87,7 @@ class Evaluation(Generic[Item, Result, Own]):
         return (
             loop.with_external(**self.loop.external)
             .with_metrics(*names, at=self.at)
-            .on(self.at, _Evaluating(self))
+            .on(self.at, _Evaluating(self, frozenset(loop.metrics)))
         )
 
     def metrics(self) -> dict[str, float]:
@@ -109,12 +109,21 @@ class Evaluation(Generic[Item, Result, Own]):
             )
         return {self.prefix + name: value for name, value in final.metrics.items()}
 
-    def evaluated(self, state: State[B, O, U]) -> State[B, O, U]:
-        """Return a state with the metrics of a new evaluation, and none of an earlier one."""
-        kept = state.metrics
+    def evaluated(self, state: State[B, O, U], taken: frozenset[str]) -> State[B, O, U]:
+        """Return a state with the metrics of a new evaluation, and none of an earlier one.
+
+        Raises:
+            ValueError: a metric that the other loop does not name is one of another feature's.
+        """
+        found, kept = self.metrics(), state.metrics
+        for name in sorted(taken.intersection(found)):
+            raise ValueError(
+                f"{self!r} sets the metric {name!r}, which another feature of this loop sets; give "
+                "the evaluation another prefix"
+            )
         for name in self.loop.metrics:
             kept = kept.delete(self.prefix + name) if self.prefix + name in kept else kept
-        return state.evolve(metrics=kept.update(self.metrics()))
+        return state.evolve(metrics=kept.update(found))
 
 
 @final
@@ -133,13 +142,14 @@ class _Evaluating(Generic[Item, Result, Own]):
     """Set the metrics of a new evaluation."""
 
     feature: Evaluation[Item, Result, Own]
+    taken: frozenset[str]
 
     @override
     def __repr__(self) -> str:
         return repr(self.feature)
 
     def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
-        return self.feature.evaluated(state)
+        return self.feature.evaluated(state, self.taken)
 
 
 @overload

@@ -24,6 +24,9 @@ class Objective(Protocol):
     def __call__(self, batch: Any, /) -> Fields:
         """Go forward with a batch."""
 
+    def loss(self, batch: Any, /) -> Tensor:
+        """Go forward with a batch, and keep the loss alone, which costs less."""
+
 
 @final
 @attrs.frozen
@@ -43,19 +46,27 @@ class LossOfPredictions:
     device: Device | None
     non_blocking: bool | None
 
+    _plain: bool = attrs.field(init=False, eq=False, repr=False)
+
+    @_plain.default
+    def _is_plain(self) -> bool:
+        return self.device is None and self.prepare_batch is prepare_batch
+
     def __call__(self, batch: Any) -> Fields:
         """Go forward with a batch."""
-        if (
-            self.device is None
-            and self.prepare_batch is prepare_batch
-            and type(batch) is tuple
-            and len(batch) == 2
-        ):
+        if self._plain and type(batch) is tuple and len(batch) == 2:
             x, y = batch  # what `prepare_batch` would return, at less cost
         else:
             x, y = self.prepare_batch(batch, self.device, self.non_blocking)
         y_pred = self.model(x)
         return x, y, y_pred, self.loss_fn(y_pred, y)
+
+    def loss(self, batch: Any) -> Tensor:
+        """Go forward with a batch, and keep the loss alone."""
+        if self._plain and type(batch) is tuple and len(batch) == 2:
+            x, y = batch
+            return self.loss_fn(self.model(x), y)
+        return self(batch)[3]
 
 
 @final
@@ -68,7 +79,7 @@ class OwnLoss:
     """
 
     model: nn.Module
-    loss: Callable[[Any, Any], Tensor]
+    loss_of: Callable[[Any, Any], Tensor]
     device: Device | None
     non_blocking: bool | None
 
@@ -76,7 +87,11 @@ class OwnLoss:
         """Go forward with a batch."""
         if self.device is not None:
             batch = moved(batch, self.device, self.non_blocking)
-        return batch, None, None, self.loss(self.model, batch)
+        return batch, None, None, self.loss_of(self.model, batch)
+
+    def loss(self, batch: Any) -> Tensor:
+        """Go forward with a batch, and keep the loss alone."""
+        return self(batch)[3]
 
 
 @final
@@ -96,6 +111,10 @@ class InPrecision:
         """Go forward with a batch."""
         with autocasting(self.objective.model, self.objective.device, self.dtype):
             return self.objective(batch)
+
+    def loss(self, batch: Any) -> Tensor:
+        """Go forward with a batch, and keep the loss alone."""
+        return self(batch)[3]
 
 
 def autocasting(model: nn.Module, device: Device | None, dtype: torch.dtype) -> torch.autocast:

@@ -124,7 +124,7 @@ class Training:
         if not self.model.training:
             put_into_mode(self.model, True)
         optimizer.zero_grad()
-        loss = self.objective(batch)[3]
+        loss = self.objective.loss(batch)
         go_backward(loss)
         optimizer.step()
         return loss.detach()
