@@ -178,16 +178,14 @@ def test_it_is_the_average_of_pytorch_ignite_with_the_first_weights_counted() ->
 
 
 def test_it_is_the_average_of_lightning() -> None:
-    pytest.importorskip("lightning")
-    from lightning.pytorch.callbacks import EMAWeightAveraging
-
+    callbacks: Any = pytest.importorskip("lightning.pytorch.callbacks")
     model, optimizer = make()
     averaged = ema(model, 0.9)
     torch.manual_seed(7)
     (training(model, optimizer) | averaged).run(batches(), max_epochs=2)
 
     theirs, their_optimizer = make()
-    average = EMAWeightAveraging(decay=0.9)
+    average = callbacks.EMAWeightAveraging(decay=0.9)
     torch.manual_seed(7)
     fit_with_lightning(
         theirs, their_optimizer, batches(), average, epochs=2, enable_checkpointing=False

@@ -179,16 +179,14 @@ def test_they_are_the_weights_that_pytorch_ignite_saves(tmp_path: Path) -> None:
 
 
 def test_they_are_the_weights_that_lightning_saves(tmp_path: Path) -> None:
-    pytest.importorskip("lightning")
-    from lightning.pytorch.callbacks import ModelCheckpoint
-
+    callbacks: Any = pytest.importorskip("lightning.pytorch.callbacks")
     model, optimizer = make()
     torch.manual_seed(7)
     loop = training(model, optimizer) | keep_best("val_loss", mode="min", model=model)
     loop.run(batches(), max_epochs=EPOCHS)
 
     theirs, their_optimizer = make()
-    keeping: Any = ModelCheckpoint(tmp_path, monitor="val_loss", mode="min", save_top_k=1)
+    keeping: Any = callbacks.ModelCheckpoint(tmp_path, monitor="val_loss", mode="min", save_top_k=1)
     torch.manual_seed(7)
     fit_with_lightning(
         theirs, their_optimizer, batches(), keeping, epochs=EPOCHS, held_out=HELD_OUT
