@@ -8,6 +8,10 @@ from fengine.training.events import ForwardPass as ForwardPass
 from fengine.training.events import Update as Update
 from fengine.training.events import Updated as Updated
 from fengine.training.in_memory import TensorBatches as TensorBatches
+from fengine.training.loading_weights import Matched as Matched
+from fengine.training.loading_weights import load_matching as load_matching
+from fengine.training.moving_ahead import to_device as to_device
+from fengine.training.predicting import predict as predict
 from fengine.training.preparing import moved as moved
 from fengine.training.preparing import prepare_batch as prepare_batch
 from fengine.training.random_state import RandomState as RandomState
@@ -21,6 +25,7 @@ from fengine.training.windows import windows as windows
 __all__ = [
     "Backprop",
     "ForwardPass",
+    "Matched",
     "Prediction",
     "RandomState",
     "Seeded",
@@ -32,8 +37,11 @@ __all__ = [
     "Window",
     "count_samples",
     "evaluation_step",
+    "load_matching",
     "moved",
+    "predict",
     "prepare_batch",
+    "to_device",
     "training_step",
     "windows",
 ]

@@ -1,8 +1,8 @@
 """Features as they are meant to be used: all of it checks, and the types are as said."""
 
 import time
-from collections.abc import Mapping
-from typing import TypeVar, assert_type
+from collections.abc import Iterable, Mapping
+from typing import TypedDict, TypeVar, assert_type
 
 import attrs
 import torch
@@ -33,6 +33,7 @@ from fengine.metrics import Count, Measured, Ratio, accuracy, mean, mean_loss, m
 from fengine.training import (
     Backprop,
     ForwardPass,
+    Matched,
     Prediction,
     Seeded,
     Shuffled,
@@ -40,6 +41,9 @@ from fengine.training import (
     Window,
     count_samples,
     evaluation_step,
+    load_matching,
+    predict,
+    to_device,
     training_step,
     windows,
 )
@@ -266,3 +270,30 @@ assert_type(augmented[0], Pair)
 assert_type(Seeded(["a", "b"], seed=0)[0], str)
 loader = DataLoader(augmented, batch_size=2, sampler=Shuffled(augmented, seed=0))
 assert_type(guarded.run(loader), State[Pair, Tensor, None])
+
+
+# Before and after a training.
+
+ahead = to_device(data, "cuda")
+assert_type(guarded.run(ahead, max_epochs=2), State[Pair, Tensor, None])
+assert_type(
+    to_device(windows([(torch.ones(2), "a")], 2), torch.device("cpu"), ahead=2),
+    Iterable[Window[tuple[Tensor, str]]],
+)
+predicted: Tensor = predict(model, data, device="cpu")
+
+
+class Named(TypedDict):
+    image: Tensor
+
+
+def image_of(
+    batch: Named, device: str | int | torch.device | None, non_blocking: bool
+) -> tuple[Tensor, None]:
+    return batch["image"], None
+
+
+predicted = predict(model, [Named(image=torch.ones(1, 2))], prepare_batch=image_of)
+matched = load_matching(model, model.state_dict())
+assert_type(matched, Matched)
+assert_type(matched.missing, tuple[str, ...])

@@ -18,7 +18,16 @@ from fengine.features import (
     time_limit,
 )
 from fengine.metrics import accuracy, mean, mean_loss, measure
-from fengine.training import Seeded, Window, evaluation_step, training_step, windows
+from fengine.training import (
+    Seeded,
+    Window,
+    evaluation_step,
+    load_matching,
+    predict,
+    to_device,
+    training_step,
+    windows,
+)
 
 Pair = tuple[Tensor, Tensor]
 model = nn.Linear(2, 2)
@@ -115,3 +124,14 @@ Seeded(pairs)  # error: call-arg
 Seeded(iter(pairs), seed=0)  # error: arg-type
 training | ema  # error: operator
 training | keep_best  # error: operator
+
+# Before and after a training.
+
+to_device(3, "cpu")  # error: arg-type
+to_device(pairs, 0.5)  # error: arg-type
+to_device(pairs, "cpu", "1")  # error: arg-type
+training.run(to_device([1, 2], "cpu"))  # error: list-item
+predict(optimizer, pairs)  # error: arg-type
+predict(model, pairs, prepare_batch=str)  # error: arg-type
+load_matching(model, model)  # error: arg-type
+load_matching(model.state_dict(), model)  # error: arg-type
