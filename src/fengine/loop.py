@@ -58,6 +58,8 @@ from fengine.run.driver import drive
 from fengine.run.failures import keep_state
 from fengine.run.firing import caught_up
 from fengine.run.place import require_place, resumable
+from fengine.run.ports import Preempting, require_preempting
+from fengine.run.preemption import PAUSES
 from fengine.run.script import script
 from fengine.run.source import DataSource, NoData, OnExhausted, require_word, source_of
 from fengine.run.stepping import Step
@@ -462,6 +464,8 @@ class Loop(Generic[Batch, Output, User]):
     def run(
         self: Loop[Batch, Output, None],
         data: Iterable[Batch] | None = None,
+        *,
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> State[Batch, Output, None]: ...
 
@@ -471,6 +475,7 @@ class Loop(Generic[Batch, Output, User]):
         data: Iterable[Batch] | None = None,
         *,
         on_exhausted: OnExhausted,
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> State[Batch, Output, None]: ...
 
@@ -481,6 +486,7 @@ class Loop(Generic[Batch, Output, User]):
         *,
         user: User,
         on_exhausted: OnExhausted = "raise",
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> State[Batch, Output, User]: ...
 
@@ -490,6 +496,7 @@ class Loop(Generic[Batch, Output, User]):
         *,
         user: Any = None,
         on_exhausted: OnExhausted = "raise",
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> State[Batch, Output, User] | State[Batch, Output, None]:
         """Run from the start to the end, and return the final state.
@@ -500,6 +507,8 @@ class Loop(Generic[Batch, Output, User]):
             user: the user's own record, to begin with.
             on_exhausted: what to do where the data ends for good before the limits are reached:
                 "raise" DataExhausted, or "stop", which ends the epoch and completes the run there.
+            preemption: tells whether the process is asked to end. Once it is, the run pauses at the
+                next event where no batch is due, and so do the evaluations of its features.
             **limits: `max_epochs`, the number of epochs, 1 if nothing else is given; or
                 `max_iters`, the number of iterations; and `epoch_length`, the number of batches in
                 an epoch, if that is not the length of the data.
@@ -517,13 +526,15 @@ class Loop(Generic[Batch, Output, User]):
         >>> final.iteration, final.epoch, final.output, final.status.value
         (6, 2, 6, 'completed')
         """
-        box, source = _begun(data, user, require_limits(limits), on_exhausted)
+        box, source = _begun(data, user, require_limits(limits), on_exhausted, preemption)
         return self._finish(box, source, Map())
 
     @overload
     def iterate(
         self: Loop[Batch, Output, None],
         data: Iterable[Batch] | None = None,
+        *,
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, None]: ...
 
@@ -533,6 +544,7 @@ class Loop(Generic[Batch, Output, User]):
         data: Iterable[Batch] | None = None,
         *,
         on_exhausted: OnExhausted,
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, None]: ...
 
@@ -543,6 +555,7 @@ class Loop(Generic[Batch, Output, User]):
         *,
         user: User,
         on_exhausted: OnExhausted = "raise",
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, User]: ...
 
@@ -555,6 +568,7 @@ class Loop(Generic[Batch, Output, User]):
         replay: bool = False,
         restored: bool = False,
         on_exhausted: OnExhausted = "raise",
+        preemption: Preempting | None = None,
     ) -> Moments[Batch, Output, User]: ...
 
     def iterate(
@@ -566,6 +580,7 @@ class Loop(Generic[Batch, Output, User]):
         replay: bool = False,
         restored: bool = False,
         on_exhausted: OnExhausted = "raise",
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, User] | Moments[Batch, Output, None]:
         """Run step by step: yield one `Moment` for each event, after its handlers have run.
@@ -582,6 +597,7 @@ class Loop(Generic[Batch, Output, User]):
             replay: as for `resume`, beside `after` only.
             restored: as for `resume`, beside `after` only.
             on_exhausted: as for `run`.
+            preemption: as for `run`.
             **limits: as for `run`.
 
         Raises:
@@ -601,7 +617,7 @@ class Loop(Generic[Batch, Output, User]):
                 raise TypeError(
                     f"{given}=True says how to go on from after=; without that, leave it out"
                 )
-            box, source = _begun(data, user, require_limits(limits), on_exhausted)
+            box, source = _begun(data, user, require_limits(limits), on_exhausted, preemption)
             return self._moments(box, source, Map())
         require_names_of_limits(limits)
         if user is not None or any(limit is not None for limit in limits.values()):
@@ -609,7 +625,7 @@ class Loop(Generic[Batch, Output, User]):
                 "after= holds the user's record and the limits already, so user=, max_epochs=, "
                 "max_iters= and epoch_length= cannot be given beside it; leave them out"
             )
-        return self._moments(*self._going_on(after, data, replay, restored, on_exhausted))
+        return self._moments(*self._going_on(after, data, replay, restored, on_exhausted, preemption))
 
     def resume(
         self,
@@ -619,6 +635,7 @@ class Loop(Generic[Batch, Output, User]):
         replay: bool = False,
         restored: bool = False,
         on_exhausted: OnExhausted = "raise",
+        preemption: Preempting | None = None,
     ) -> State[Batch, Output, User]:
         """Go on right after the event that a state stands at, and return the final state.
 
@@ -639,6 +656,7 @@ class Loop(Generic[Batch, Output, User]):
             restored: what the loop changes outside the state has been put back by you, as by
                 `restore`, and is taken as it is.
             on_exhausted: as for `run`; the call says it, and not the state.
+            preemption: as for `run`.
 
         Raises:
             TypeError: there is nothing to go on from.
@@ -654,7 +672,7 @@ class Loop(Generic[Batch, Output, User]):
         >>> all(loop.resume(moment.state, [1, 2, 3]) == moments[-1].state for moment in moments)
         True
         """
-        box, source, saved = self._going_on(after, data, replay, restored, on_exhausted)
+        box, source, saved = self._going_on(after, data, replay, restored, on_exhausted, preemption)
         state = after.state if isinstance(after, Snapshot) else after
         if not state.status.has_ended:
             del after, state  # the caller alone decides how long they live
@@ -780,8 +798,10 @@ class Loop(Generic[Batch, Output, User]):
         replay: bool,
         restored: bool,
         on_exhausted: OnExhausted,
+        preemption: Preempting | None,
     ) -> tuple[Box[Batch, Output, User], AnySource[Batch], Map[str, object]]:
         """Return the run to go on with, its source, and what is to be restored."""
+        require_preempting(preemption)
         if isinstance(after, Snapshot):
             _require_things_of(after, self.external, data)
             state, position, saved = after.state, after.position, after.external
@@ -800,10 +820,7 @@ class Loop(Generic[Batch, Output, User]):
                 "never end; take it from a run, or give it limits: State(..., "
                 "limits=Limits(max_epochs=1))"
             )
-        if state.event is not None and state._handled:
-            paused = state.status is Status.INTERRUPTED
-            fired = Events.INTERRUPT if paused else state.event
-            state = after_handlers(state, self.table.begun(fired, state._handled))
+        state = self._among_own_handlers(state)
         if self.external and is_generator_function(self.step) and is_within_step(state):
             raise ValueError(
                 f"the state stands at {state.event!r}, within the step, which has changed external "
@@ -820,7 +837,25 @@ class Loop(Generic[Batch, Output, User]):
             if resumable(data) is not None:
                 source.position = position
             require_place(data, state, source.position, replay=replay)
-        return Box(state), source, saved
+        return Box(state, preemption), source, saved
+
+    def _among_own_handlers(
+        self, state: State[Batch, Output, User]
+    ) -> State[Batch, Output, User]:
+        """Return a state with the names of the handlers of this loop that are not to run again.
+
+        Raises:
+            ValueError: those that have run are not the first ones here.
+        """
+        event, paused_after = state.event, state._notes.paused_after
+        if event is not None and paused_after:
+            begun = self.table.begun(event, paused_after)
+            notes = attrs.evolve(state._notes, paused_after=begun)
+            state = attrs.evolve(state, notes=notes)
+        if event is not None and state._handled:
+            fired = Events.INTERRUPT if state.status is Status.INTERRUPTED else event
+            state = after_handlers(state, self.table.begun(fired, state._handled))
+        return state
 
     def _require_restored(self, state: State[Batch, Output, User], restored: bool) -> None:
         external = self.external
@@ -893,6 +928,8 @@ class Loop(Generic[Batch, Output, User]):
                 "one: Loop(outputs(function)) | loop"
             )
         heard = {event.name for event in self.registry.events} if show else {*table, _FAILURE}
+        if box.preemption is not None:
+            heard |= PAUSES
         course = script(
             box,
             self.step,
@@ -919,7 +956,11 @@ _FAILURE = Events.EXCEPTION_RAISED.name
 
 
 def _begun(
-    data: Iterable[Batch] | None, user: User, limits: Limits, on_exhausted: OnExhausted
+    data: Iterable[Batch] | None,
+    user: User,
+    limits: Limits,
+    on_exhausted: OnExhausted,
+    preemption: Preempting | None,
 ) -> tuple[Box[Batch, Any, User], AnySource[Batch]]:
     """Return a new run, and the source of its data.
 
@@ -927,13 +968,14 @@ def _begun(
         TypeError: there is neither data nor an epoch length, or the data is none.
         ValueError: the data is empty.
     """
+    require_preempting(preemption)
     source = _source_for(data, limits.epoch_length, on_exhausted)
     has_data = isinstance(source, DataSource)
     of_data = limits.epoch_length is None
     if of_data and isinstance(source, DataSource):
         limits = attrs.evolve(limits, epoch_length=source.length)
     notes = Notes(has_data=has_data, length_of_data=of_data)
-    return Box(State(user=user, limits=limits, notes=notes)), source
+    return Box(State(user=user, limits=limits, notes=notes), preemption), source
 
 
 def _source_for(

@@ -16,6 +16,8 @@ from typing_extensions import override
 from fengine import Events, Loop, State, Status, When
 from fengine.core.describe import call_in_words
 from fengine.core.equality import Content
+from fengine.run.ports import Preempting
+from fengine.run.preemption import Preempted, preemption_of
 from fengine.run.source import length_of
 
 B = TypeVar("B")
@@ -90,14 +92,20 @@ class Evaluation(Generic[Item, Result, Own]):
             .on(self.at, _Evaluating(self, frozenset(loop.metrics)))
         )
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, preemption: Preempting | None = None) -> dict[str, float]:
         """Evaluate once, and return the metrics under their prefixed names.
 
+        Args:
+            preemption: as for `Loop.run`.
+
         Raises:
+            Preempted: the process is asked to end, so that the evaluation has paused.
             RuntimeError: the evaluation was interrupted, so that there are metrics of a part.
         """
         data = self.data if self.max_batches is None else _First(self.data, self.max_batches)
-        final = self.loop.run(data, user=self.user)
+        final = self.loop.run(data, user=self.user, preemption=preemption)
+        if final.status is Status.INTERRUPTED and preemption is not None and preemption.asked:
+            raise Preempted
         if final.status is Status.INTERRUPTED:
             length = final.limits.epoch_length
             of_all = "" if length is None else f" of {length}"
@@ -115,7 +123,7 @@ class Evaluation(Generic[Item, Result, Own]):
         Raises:
             ValueError: a metric that the other loop does not name is one of another feature's.
         """
-        found, kept = self.metrics(), state.metrics
+        found, kept = self.metrics(preemption_of(state)), state.metrics
         for name in sorted(taken.intersection(found)):
             raise ValueError(
                 f"{self!r} sets the metric {name!r}, which another feature of this loop sets; give "

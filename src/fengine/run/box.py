@@ -35,6 +35,7 @@ from fengine.core.outcome import Failure, Status
 from fengine.core.phases import is_counted
 from fengine.core.requests import Requests, shared
 from fengine.core.state import Batch, Output, State, User, new_object, set_fields
+from fengine.run.ports import Preempting
 
 
 @final
@@ -43,6 +44,7 @@ class Box(Generic[Batch, Output, User]):
 
     Args:
         state: the run to begin or to go on with.
+        preemption: tells whether the process is asked to end; None where nobody does.
 
     Attributes:
         exiting: whether the handlers of EXITED are still to run.
@@ -71,6 +73,7 @@ class Box(Generic[Batch, Output, User]):
         "named",
         "number",
         "payload",
+        "preemption",
     )
 
     iteration: int
@@ -95,7 +98,9 @@ class Box(Generic[Batch, Output, User]):
     _handled: tuple[str, ...] | None
     _notes: Notes
 
-    def __init__(self, state: State[Batch, Output, User]) -> None:
+    def __init__(
+        self, state: State[Batch, Output, User], preemption: Preempting | None = None
+    ) -> None:
         self.exiting = self.called = False
         self.left: Iterator[object] = iter(())
         self.made: State[Batch, Output, User] | None = None
@@ -103,6 +108,7 @@ class Box(Generic[Batch, Output, User]):
         self.payload: object = None
         self.number = next(RUNS)
         self.answered = 0
+        self.preemption = preemption
         self.state = state
 
     def look(self) -> State[Batch, Output, User]:

@@ -18,6 +18,7 @@ from fengine.core.table import Compiled, where_in_run
 from fengine.run.box import Box, Raised
 from fengine.run.failures import note, say_where
 from fengine.run.firing import dispatching
+from fengine.run.preemption import watching
 
 Shown = TypeVar("Shown")
 Course: TypeAlias = Generator[AnyEvent, None, BaseException | None]
@@ -55,6 +56,8 @@ def drive(
         BaseException: what ended the run, with notes on where.
     """
     fire = dispatching(box, table)
+    if box.preemption is not None:
+        fire = watching(fire, box, box.preemption)
 
     def fire_failure(event: AnyEvent) -> None:
         error = cast("BaseException", box.payload)

@@ -43,6 +43,7 @@ from fengine.run import obeying
 from fengine.run.box import RUNNING, RUNS, Box, Leaked, Raised
 from fengine.run.failures import interrupt_of_workers, note
 from fengine.run.place import note_end_of_pass
+from fengine.run.preemption import is_preempted
 from fengine.run.source import Source
 from fengine.run.stepping import Firings, Step, Stepping
 
@@ -167,7 +168,9 @@ class _Script(Generic[Batch, Output, User]):
         found = interrupt_of_workers(
             failure.error if isinstance(failure, Raised | Leaked) else failure
         )
-        if self.error is None and not self.leaving:
+        if self.error is None and not self.leaving and is_preempted(failure, self.box):
+            self.at = phases.PAUSED
+        elif self.error is None and not self.leaving:
             self.unanswered = found
         else:
             self.error = _foremost(self.error, found)
@@ -337,9 +340,10 @@ class _Script(Generic[Batch, Output, User]):
             yield from self.announce(Events.TERMINATE)
             obeying.refuse_recovery(box)
         if at == phases.PAUSED:
-            box.counts, box.status, box._handled = (
+            box.counts, box.status, box._notes, box._handled = (
                 box.counted(Events.INTERRUPT),
                 Status.INTERRUPTED,
+                box.noting(paused_after=box._handled),
                 () if Events.INTERRUPT.name in self.heard else None,
             )
             if box._handled is not None:
@@ -364,7 +368,14 @@ class _Script(Generic[Batch, Output, User]):
             if box._handled is not None:
                 yield Events.INTERRUPT
                 obeying.refuse_recovery(box)
-            box.requests, box.status = box.asking(interrupt=None), Status.RUNNING
+            among = box._notes.paused_after
+            box.requests, box.status, box._notes, box._handled = (
+                box.asking(interrupt=None),
+                Status.RUNNING,
+                box.noting(paused_after=None),
+                among,
+            )
+            status = status if among is None else Status.RUNNING
         elif at > phases.START:
             box.status = Status.RUNNING
         if failure is not None and box.requests.recovery is not None:
