@@ -35,6 +35,7 @@ ROOMS = (
     "training",
     "metrics",
     "features",
+    "checkpoints",
     "runtime",
     "engine",
     "engine.supervised",
@@ -98,6 +99,7 @@ PUBLIC = (
     "fengine.training",
     "fengine.metrics",
     "fengine.features",
+    "fengine.checkpoints",
     "fengine.testing",
 )
 

@@ -49,7 +49,7 @@ from fengine.core.steps import Outputs, Stages, contexts_of, external_of
 from fengine.core.table import Compiled, Table, where_in_run
 from fengine.keep.external import require_names, restoring
 from fengine.keep.external import saved as states_of
-from fengine.keep.fitting import require_fitting
+from fengine.keep.fitting import is_trained, require_fitting
 from fengine.keep.snapshot import Snapshot, is_within_step, taken
 from fengine.look.loop_in_words import loop_in_words
 from fengine.look.plan import Plan
@@ -812,8 +812,9 @@ class Loop(Generic[Batch, Output, User]):
             raise TypeError(
                 f"{after!r} of type {type(after).__name__} is not a State or Snapshot to go on from"
             )
-        if restored:
-            saved = states_of(self.external)  # to begin to read data may draw random numbers
+        if restored:  # to begin to read data may draw random numbers, but it trains nothing
+            untrained = {n: one for n, one in self.external.items() if not is_trained(one)}
+            saved = states_of(untrained)
         if state.limits.max_epochs is None and state.limits.max_iters is None:
             raise ValueError(
                 "the state to go on from has neither max_epochs nor max_iters, so the run would "

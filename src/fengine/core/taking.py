@@ -87,6 +87,16 @@ class StandIn:
         raise AssertionError("each kind has its own")
 
 
+class Onlooker(StandIn):
+    """Be a handler that only looks on, after all others of its event, whenever it was added."""
+
+    __slots__ = ()
+
+    @override
+    def stands_for(self) -> None:
+        """Return None: it only looks on."""
+
+
 def name_of_handler(handler: object) -> str:
     """Name a handler the same in each process; "" is one that only looks on."""
     if isinstance(handler, StandIn):

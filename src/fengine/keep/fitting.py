@@ -2,9 +2,9 @@
 
 An optimizer takes up the state of another one without a word, and fails in the next step, when the
 model has changed already. So all that can be told beforehand is told here, before anything is
-written: of which class a thing was, how the parameters of an optimizer are grouped, and the dtype
-and shape of parameters and of what an optimizer keeps for each of them. What else a thing refuses,
-it says itself, and then all of them are put back.
+written: of which class a thing was, which tensors a module holds, how the parameters of an optimizer
+are grouped, and the dtype and shape of all these, and of what an optimizer keeps for each parameter.
+What else a thing refuses, it says itself, and then all of them are put back.
 
 Nothing here imports torch; its classes are known by their names.
 """
@@ -19,6 +19,7 @@ from immutables import Map
 from fengine.core.stateful import Stateful
 
 _MODULE: Final = "torch.nn.modules.module.Module"
+_MODULES: Final = "torch.nn."
 _OPTIMIZERS: Final = "torch.optim"
 # What optimizers of torch keep for each parameter in its own dtype and shape.
 _LIKE_PARAMETERS: Final = (
@@ -87,9 +88,15 @@ def _misfits(thing: Any, state: Any, saved_class: str | None) -> Iterator[str]:
 
 
 def _misfits_of_module(module: Any, state: Any) -> Iterator[str]:
-    for name, parameter in module.named_parameters():
-        if isinstance(state, Mapping) and name in state:
-            yield from _misfit(f".{name}", state[name], parameter)
+    own = module.state_dict() if loads_as_modules_do(module) else dict(module.named_parameters())
+    if not isinstance(state, Mapping):
+        return
+    for name, tensor in own.items():
+        if name in state:
+            yield from _misfit(f".{name}", state[name], tensor)
+    if loads_as_modules_do(module):
+        yield from (f".{name} is not in the snapshot" for name in own if name not in state)
+        yield from (f".{name} is in the snapshot alone" for name in state if name not in own)
 
 
 def _misfits_of_optimizer(optimizer: Any, state: Any, *, is_known: bool) -> Iterator[str]:
@@ -123,6 +130,28 @@ def _layout(tensor: Any) -> str | None:
         return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
     except (AttributeError, RuntimeError):
         return None  # no tensor, or a parameter that has no shape yet
+
+
+def is_trained(thing: object) -> bool:
+    """Tell whether a thing is a module or an optimizer of torch, which only a step changes."""
+    own = type(thing).__module__.startswith(_OPTIMIZERS)
+    return _is_module(thing) or (own and _loads_as_optimizers_do(thing))
+
+
+def loads_as_modules_do(thing: Any) -> bool:
+    """Tell whether a thing takes up just the tensors of its own state, each as it is."""
+    return (
+        _is_module(thing)
+        and _is_of_torch(type(thing).load_state_dict)
+        and all(
+            _is_of_torch(type(one)._load_from_state_dict) and not one._load_state_dict_pre_hooks
+            for one in thing.modules()
+        )
+    )
+
+
+def _is_of_torch(method: Any) -> bool:
+    return str(getattr(method, "__module__", None)).startswith(_MODULES)
 
 
 def _is_module(thing: object) -> bool:
