@@ -50,7 +50,7 @@ from fengine.core.table import Compiled, Table, where_in_run
 from fengine.keep.external import require_names, restoring
 from fengine.keep.external import saved as states_of
 from fengine.keep.fitting import is_trained, require_fitting
-from fengine.keep.snapshot import Snapshot, is_within_step, taken
+from fengine.keep.snapshot import Snapshot, is_within_step, require_whole, taken
 from fengine.look.loop_in_words import loop_in_words
 from fengine.look.plan import Plan
 from fengine.run.box import Box
@@ -625,7 +625,9 @@ class Loop(Generic[Batch, Output, User]):
                 "after= holds the user's record and the limits already, so user=, max_epochs=, "
                 "max_iters= and epoch_length= cannot be given beside it; leave them out"
             )
-        return self._moments(*self._going_on(after, data, replay, restored, on_exhausted, preemption))
+        return self._moments(
+            *self._going_on(after, data, replay, restored, on_exhausted, preemption)
+        )
 
     def resume(
         self,
@@ -718,20 +720,7 @@ class Loop(Generic[Batch, Output, User]):
             raise TypeError(
                 f"{state!r} of type {type(state).__name__} is not a State to take a snapshot of"
             )
-        if self.external and is_within_step(state):
-            raise ValueError(
-                f"the state stands at {state.event!r}, within the step, which has changed external "
-                f"{sorted(self.external)} and is done again where a run goes on; take the snapshot "
-                "at an event before the step or after it. To stop on Ctrl-C where it can be taken, "
-                "have a signal handler set a flag, and a handler of ITERATION_COMPLETED return "
-                "state.interrupt() where it is set"
-            )
-        unknown = sorted(set(state.parts) - set(self.parts))
-        if unknown:
-            raise ValueError(
-                f"the state has the parts {unknown}, which the loop does not know, so that they "
-                "could not be read again; name them: loop.with_part(key)"
-            )
+        require_whole(self.external, self.parts, state)
         return taken(self.external, caught_up(state), data)
 
     def restore(self, snapshot: Snapshot[Batch, Output, User]) -> None:
@@ -840,9 +829,7 @@ class Loop(Generic[Batch, Output, User]):
             require_place(data, state, source.position, replay=replay)
         return Box(state, preemption), source, saved
 
-    def _among_own_handlers(
-        self, state: State[Batch, Output, User]
-    ) -> State[Batch, Output, User]:
+    def _among_own_handlers(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
         """Return a state with the names of the handlers of this loop that are not to run again.
 
         Raises:

@@ -1,7 +1,7 @@
 """Preemption: signals that ask a process to end, taken for a request to pause.
 
-A signal handler here only sets a flag, which runs read. Nothing is installed at import: a block does
-so, in the main thread, and puts back what was there.
+A signal handler here only sets a flag, which runs read. Nothing is installed at import: a block
+does so, in the main thread, and puts back what was there.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 An optimizer takes up the state of another one without a word, and fails in the next step, when the
 model has changed already. So all that can be told beforehand is told here, before anything is
-written: of which class a thing was, which tensors a module holds, how the parameters of an optimizer
-are grouped, and the dtype and shape of all these, and of what an optimizer keeps for each parameter.
-What else a thing refuses, it says itself, and then all of them are put back.
+written: of which class a thing was, which tensors a module holds, how the parameters of an
+optimizer are grouped, and the dtype and shape of all these, and of what an optimizer keeps for each
+parameter. What else a thing refuses, it says itself, and then all of them are put back.
 
 Nothing here imports torch; its classes are known by their names.
 """

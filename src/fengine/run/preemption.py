@@ -1,12 +1,13 @@
 """Preemption: a run pauses soon where the process has been asked to end.
 
-Who asks is outside: a flag that a signal sets, for instance. The flag is read after the handlers of
-each event. Where no batch is due then, the run pauses, as `state.interrupt()` would have it. Without
-such a flag nothing is read.
+Who asks is outside: a flag that a signal sets, for instance. The flag is read after the handlers
+of each event. Where no batch is due then, the run pauses, as `state.interrupt()` would have it.
+Without such a flag nothing is read.
 
-A handler that runs another loop hands the flag on, with `preemption_of`. Where that loop has paused,
-the handler raises `Preempted`: it has not run, and the run pauses before it. A run pauses too where
-the workers of its data are lost while the process is asked to end: they have got the same signal.
+A handler that runs another loop hands the flag on, with `preemption_of`. Where that loop has
+paused, the handler raises `Preempted`: it has not run, and the run pauses before it. A run pauses
+too where the workers of its data are lost while the process is asked to end: they have got the same
+signal.
 """
 
 from __future__ import annotations
