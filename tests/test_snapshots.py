@@ -360,15 +360,15 @@ def test_nothing_is_restored_where_one_thing_refuses() -> None:
         def load_state_dict(self, state_dict: dict[str, int]) -> None:
             raise RuntimeError("not me")
 
-    things = {"first": nn.Linear(1, 1), "second": Refusing()}
-    loop = Loop(outputs(lambda batch: batch)).with_external(**things)
+    first = nn.Linear(1, 1)
+    loop: Any = Loop(outputs(lambda batch: batch)).with_external(first=first, second=Refusing())
     snapshot = loop.snapshot(LOOP.run([1, 2]))
-    nn.init.zeros_(things["first"].weight)
-    before = copy.deepcopy(things["first"].state_dict())
+    nn.init.zeros_(first.weight)
+    before = copy.deepcopy(first.state_dict())
     with pytest.raises(RuntimeError, match="not me") as raised:
         loop.resume(snapshot, [1, 2])
     assert any("external['second'] is not put back" in n for n in raised.value.__notes__)
-    assert not diff(before, things["first"].state_dict())
+    assert not diff(before, first.state_dict())
 
 
 def test_what_a_module_lacks_and_what_is_too_much_is_listed() -> None:
@@ -381,7 +381,7 @@ def test_what_a_module_lacks_and_what_is_too_much_is_listed() -> None:
     with pytest.raises(ValueError, match="does not fit") as raised:
         other.resume(snapshot, [1, 2])
     said = str(raised.value)
-    assert "['model'].0.running_mean was float32 of shape (2,), and is float32 of shape (3,)" in said
+    assert ".0.running_mean was float32 of shape (2,), and is float32 of shape (3,)" in said
     assert "external['model'].2.running_mean is not in the snapshot" in said
     with pytest.raises(ValueError, match=r"\.1\.running_mean is in the snapshot alone"):
         make(2).resume(snapshot, [1, 2])

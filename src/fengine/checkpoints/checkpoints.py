@@ -7,8 +7,9 @@ a kept run is taken up in `going_on`, and what lies on disk in `folder`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, TypeVar, final, overload
+from weakref import WeakKeyDictionary
 
 import attrs
 from typing_extensions import Unpack
@@ -16,13 +17,20 @@ from typing_extensions import Unpack
 from fengine import Loop, Snapshot, State, When
 from fengine.checkpoints.folder import folder_at
 from fengine.checkpoints.going_on import limited, require_fit, restore, snapshot_of
+from fengine.checkpoints.of_engines import (
+    EngineSaving,
+    PausingEngine,
+    exit_code,
+    restore_engine,
+)
 from fengine.checkpoints.retention import Best, Kept, require_keep
 from fengine.checkpoints.saving import Saving, require_saveable
-from fengine.checkpoints.signals import Preemption
 from fengine.core.events import Events
 from fengine.core.limits import LimitArguments, require_limits
+from fengine.core.stateful import Stateful
 from fengine.run.ports import Preempting, require_preempting
 from fengine.run.source import OnExhausted
+from fengine.training.attaching import require_engine
 
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
@@ -84,6 +92,10 @@ class Checkpoints:
     background: bool = attrs.field(default=False, kw_only=True)
     on_error: Literal["raise", "warn"] = attrs.field(default="raise", kw_only=True)
     preemption: Preempting | None = attrs.field(default=None, kw_only=True)
+    # Of which run the engines are that have been restored.
+    _runs: WeakKeyDictionary[object, str] = attrs.field(
+        factory=WeakKeyDictionary, init=False, eq=False, repr=False
+    )
 
     def __attrs_post_init__(self) -> None:
         """Refuse what could keep nothing, or could not be gone on from."""
@@ -259,11 +271,63 @@ class Checkpoints:
         with folder_at(self.folder).tensors(kept.path.name) as tensors:
             return snapshot_of(loop, kept, tensors.tree(), user)
 
+    def attach(
+        self, engine: PausingEngine, to_save: Mapping[str, Stateful], *, at: object = None
+    ) -> None:
+        """Save the runs of a `fengine.engine.Engine`, with the same promises.
+
+        Attach it after the handlers whose work is to be saved. A save is made at `every`, and where
+        a run ends or pauses. The metric of `best` is read at each save.
+
+        Args:
+            engine: the Engine.
+            to_save: what to save beside its state dict: models, optimizers, `RandomState()`, ...
+            at: the event of the engine to save at, filtered or not; None: `every`.
+
+        Raises:
+            TypeError: `engine` is none, or something has no state to be saved.
+            ValueError: the engine does not know the event.
+
+        >>> import tempfile
+        >>> from torch import nn
+        >>> from fengine.engine import Engine
+        >>> engine, model = Engine(lambda engine, batch: None), nn.Linear(1, 1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Checkpoints(folder).attach(engine, {"model": model})
+        ...     state = engine.run([1, 2], max_epochs=3)
+        ...     again = Engine(lambda engine, batch: None)
+        ...     kept = Checkpoints(folder).restore(again, {"model": model})
+        >>> again.state.epoch
+        3
+        """
+        require_engine(engine, self)
+        saving = EngineSaving(self, engine, to_save, folder_at(self.folder), self._runs)
+        saving.attach(at, self.preemption)
+
+    def restore(self, engine: PausingEngine, to_load: Mapping[str, Stateful]) -> Kept | None:
+        """Have an Engine and things take up the newest intact checkpoint.
+
+        Saves that these checkpoints attach to the Engine go on with the run that was kept.
+
+        Args:
+            engine: the Engine.
+            to_load: the things, by the names that they were saved by.
+
+        Returns:
+            The checkpoint; None where there is none.
+
+        Raises:
+            CheckpointError: it is broken, or does not fit; then nothing is changed.
+        """
+        kept = restore_engine(engine, to_load, folder_at(self.folder))
+        if kept is not None:
+            self._runs[engine] = kept.run
+        return kept
+
     def _leave(self) -> None:
         """End the process where it was asked to end."""
         if self.preemption is not None and self.preemption.asked:
-            code = self.preemption.exit_code if isinstance(self.preemption, Preemption) else None
-            raise SystemExit(143 if code is None else code)
+            raise SystemExit(exit_code(self.preemption))
 
 
 def _required(loop: Loop[B, O, U]) -> Loop[B, O, U]:

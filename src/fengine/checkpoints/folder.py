@@ -96,6 +96,11 @@ class OpenTensors:
                 for name, part in self._part().items()
             }
 
+    @property
+    def classes(self) -> Mapping[str, str]:
+        """Of which class each optimizer and the like was."""
+        return self._manifest.classes
+
     def names(self, *path: str) -> tuple[str, ...]:
         """Return the keys of the map at a path of keys.
 

@@ -142,7 +142,6 @@ class Saving(Generic[B, O, U]):
     ) -> None:
         self.policy, self.of, self.data, self.run = policy, of, data, run
         self.writer = Writer(folder, policy)
-        self._failed = False
 
     @property
     def loop(self) -> Loop[B, O, U]:
@@ -197,7 +196,7 @@ class Saving(Generic[B, O, U]):
         try:
             self.writer.write(self._content(state, fresh, self.run))
         except CheckpointError as error:
-            self._report(error)
+            report(error, self.policy)
 
     def end(self, state: State[B, O, U], outcome: Outcome) -> None:
         """Save how the run has ended, unless it failed, and let go of the folder."""
@@ -208,7 +207,7 @@ class Saving(Generic[B, O, U]):
                 self.writer.wait()
             except CheckpointError as error:
                 if outcome.status is not Status.FAILED:
-                    self._report(error)
+                    report(error, self.policy)
                 else:  # the exception of the run is not to be lost to this one
                     _warn(error)
             if outcome.status.has_ended:
@@ -245,11 +244,6 @@ class Saving(Generic[B, O, U]):
             classes=classes,
             tree=tree,
         )
-
-    def _report(self, error: CheckpointError) -> None:
-        if self.policy.on_error == "raise":
-            raise error
-        _warn(error)
 
     def _miss_best(self) -> None:
         best = self.policy.best
@@ -312,6 +306,17 @@ def _with_plain_output(state: State[B, O, U]) -> State[B, O, U]:
         except NotPlain:
             return attrs.evolve(state, output=MISSING)
     return state
+
+
+def report(error: CheckpointError, policy: Policy) -> None:
+    """Raise the error of a save, or warn of it.
+
+    Raises:
+        CheckpointError: that is what is asked for.
+    """
+    if policy.on_error == "raise":
+        raise error
+    _warn(error)
 
 
 def _warn(error: CheckpointError) -> None:
