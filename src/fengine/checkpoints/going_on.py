@@ -41,14 +41,15 @@ def snapshot_of(
         CheckpointError: it is of another loop, or its record is of another type.
     """
     try:
-        return loop.read(tree, user=_reader_of(user))
+        return loop.read(tree, user=reader_of(user))
     except SnapshotError as error:
         raise CheckpointError(kept.path, f"is no checkpoint of this loop: {error}") from error
 
 
-def _reader_of(user: U) -> Any:
+def reader_of(user: U) -> Any:
+    """Return what reads a record of the type of another one."""
     kind = type(user)
-    if is_structured(kind):
+    if user is not None and is_structured(kind):
         return kind
 
     def read(value: object) -> object:

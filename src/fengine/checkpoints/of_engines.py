@@ -98,7 +98,7 @@ class EngineSaving:
             folder.open()
             kept = folder.kept()
             self.run = self.run or self.runs.get(self.engine)
-            if self.run is None and kept:
+            if kept and kept[-1].run != self.run:
                 raise CheckpointError(
                     folder.path,
                     f"holds the checkpoints of another run, the newest {kept[-1].path.name}; go on "
@@ -108,6 +108,10 @@ class EngineSaving:
             self.writer.write(self._content(self.run))
         except CheckpointError as error:
             report(error, self.policy)
+        finally:
+            # Nobody says that a run has failed, so the folder is not held longer than need be.
+            if not self.policy.background:
+                folder.close()
 
     def look(self, preemption: Preempting) -> None:
         """Pause where the process is asked to end."""

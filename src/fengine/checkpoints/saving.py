@@ -227,7 +227,7 @@ class Saving(Generic[B, O, U]):
             external = {name: thing.state_dict() for name, thing in self.of.external.items()}
             classes = class_names(self.of.external)
             place = position_of(self.data, state)
-            state = attrs.evolve(_with_plain_output(state), handled=None)
+            state = attrs.evolve(with_plain_output(state), handled=None)
             tree = Snapshot(state, external, place, classes).to_dict()
         except (SnapshotError, ValueError) as error:
             raise CheckpointError(
@@ -298,7 +298,7 @@ class _Ends(Onlooker, Generic[B, O, U]):
         return state
 
 
-def _with_plain_output(state: State[B, O, U]) -> State[B, O, U]:
+def with_plain_output(state: State[B, O, U]) -> State[B, O, U]:
     """Return the state without an output that is no plain data: nobody could read it again."""
     if state.has_output:
         try:

@@ -14,7 +14,6 @@ import os
 import shutil
 import socket
 import uuid
-import warnings
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Protocol, final
@@ -193,12 +192,8 @@ def flush(path: Path) -> None:
 
 def _delete(path: Path) -> None:
     """Delete what was never published; what cannot be deleted is in nobody's way."""
-    with contextlib.suppress(FileNotFoundError):
-        try:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-        except FileNotFoundError:
-            raise
-        except OSError as error:
-            warnings.warn(
-                f"{path} is left over and cannot be deleted: {reason_of(error)}", stacklevel=2
-            )
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
