@@ -105,7 +105,7 @@ def test_the_record_is_read_by_its_type(tmp_path: Path) -> None:
     final = checkpoints.run(loop, [1], user=Record(), max_epochs=4)
     assert final.user == Record(("1", "2", "3", "4"))
     with pytest.raises(CheckpointError, match="user= is a NoneType"):
-        checkpoints.run(loop, [1], max_epochs=5)  # type: ignore[arg-type]
+        checkpoints.run(loop, [1], max_epochs=5)
 
 
 def test_the_save_comes_after_handlers_that_are_added_later(tmp_path: Path) -> None:

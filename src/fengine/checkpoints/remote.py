@@ -47,15 +47,18 @@ class RemoteStore:
         """Delete what was uploaded without a manifest."""
         with self._in_words("cannot be written to"):
             self._files.makedirs(self._root, exist_ok=True)
-            for name in self.names():
-                if numbers_of(name) and not self._files.exists(self._at(name, MANIFEST)):
+            for name in self._folders():
+                if numbers_of(name) and not self._is_published(name):
                     self.remove(name)
 
     def close(self) -> None:
         """Do nothing: nobody locks it."""
 
     def names(self) -> list[str]:
-        """Return the names of the folders."""
+        """Return the names of the folders that have a manifest."""
+        return [name for name in self._folders() if self._is_published(name)]
+
+    def _folders(self) -> list[str]:
         self._files.invalidate_cache()
         if not self._files.exists(self._root):
             return []
@@ -94,10 +97,13 @@ class RemoteStore:
     def remove(self, name: str) -> None:
         """Delete a folder, its manifest first."""
         with self._as_os_errors():
-            if self._files.exists(self._at(name, MANIFEST)):
+            if self._is_published(name):
                 self._files.rm_file(self._at(name, MANIFEST))
             reached("without a manifest")
             self._files.rm(f"{self._root}/{name}", recursive=True)
+
+    def _is_published(self, name: str) -> bool:
+        return bool(self._files.exists(self._at(name, MANIFEST)))
 
     def _at(self, name: str, file: str) -> str:
         return f"{self._root}/{name}/{file}"

@@ -38,7 +38,7 @@ class Store(Protocol):
         """Let another one write; does nothing where it is closed."""
 
     def names(self) -> list[str]:
-        """Return the names of what is there, published or not."""
+        """Return the names of the folders that are published."""
 
     def manifest(self, name: str) -> bytes:
         """Return the manifest of a folder.

@@ -4,7 +4,8 @@ Reading runs nothing: there is no pickle, and no name of a class. A value that h
 own is an object whose first key begins with `$`. Whatever is no plain value is refused by its path.
 
 Law: `join(*split(tree))` is the tree, with its types and to the bit. Tensors come back as plain
-tensors without gradients, on the CPU; tied ones are one tensor again.
+tensors without gradients, on the CPU, with their strides where they fill their memory; tied ones
+are one tensor again.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ class _Splitting:
         storage = tensor.untyped_storage().data_ptr()
         place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         made: dict[str, Any] = {}
-        if not tensor.is_contiguous():
+        if not tensor.is_contiguous() and _is_dense(tensor):
             made["stride"] = list(tensor.stride())
         if not tensor.numel() or place not in self._names:
             name = self._free_name(path)
@@ -257,6 +258,16 @@ class _Joining:
 
 
 _FLOATS: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor fills its memory, in whatever order of its dimensions."""
+    filled = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride != filled:
+            return False
+        filled *= size
+    return True
 
 
 def _float(value: float) -> Any:

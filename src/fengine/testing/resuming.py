@@ -19,13 +19,13 @@ Moments: TypeAlias = list[Moment[Any, Any, Any]]
 
 def _write(snapshot: Snapshot[Any, Any, Any]) -> object:
     # Only now, since it imports torch.
-    from fengine.checkpoints.in_memory import written
+    from fengine.checkpoints.without_folder import written
 
     return written(snapshot)
 
 
 def _read(written: Any, loop: Loop[Any, Any, Any]) -> Snapshot[Any, Any, Any]:
-    from fengine.checkpoints.in_memory import read
+    from fengine.checkpoints.without_folder import read
 
     return read(written, loop)
 

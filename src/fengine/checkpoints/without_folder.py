@@ -1,4 +1,4 @@
-"""In memory: a snapshot written as a checkpoint is, without a folder, for tests of going on."""
+"""Without a folder: a snapshot written as a checkpoint is, for tests of going on."""
 
 from __future__ import annotations
 
