@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
 import attrs
@@ -38,6 +39,8 @@ RATE: Final = "learning_rate"
 MEAN: Final = "mean of the loss"
 NO_TERMINAL: Final = "progress, to no terminal"
 TERMINAL: Final = "progress, to a terminal"
+THROUGHPUT: Final = "throughput"
+PROFILED: Final = "profiled, handlers"
 
 ACCURACY: Final = "accuracy"
 MEAN_LOSS: Final = "mean_loss"
@@ -155,6 +158,18 @@ def _loop_showing(own: Trained, terminal: bool) -> Run:
     return (_training_loop(own) | progress(file=Sink(terminal))).run
 
 
+def _loop_counting(own: Trained) -> Run:
+    from fengine.features import throughput
+
+    return (_training_loop(own) | throughput()).run
+
+
+def _loop_profiling(own: Trained) -> Run:
+    from fengine.features import profiled
+
+    return (_training_loop(own) | profiled(file=Sink(False))).run
+
+
 def _loop_accuracy(model: nn.Module) -> Run:
     from fengine.metrics import accuracy
 
@@ -236,6 +251,14 @@ def _ignite_showing(own: Trained, terminal: bool) -> Run:
 
     trainer = _ignite_trainer(own)
     ProgressBar(file=Sink(terminal)).attach(trainer)
+    return trainer.run
+
+
+def _ignite_profiling(own: Trained) -> Run:
+    from ignite.handlers import BasicTimeProfiler
+
+    trainer = _ignite_trainer(own)
+    BasicTimeProfiler().attach(trainer)
     return trainer.run
 
 
@@ -366,6 +389,19 @@ def _trainer_averaging(own: Trained) -> Run:
     return _trainer_training(own, _tell_mean)
 
 
+def _trainer_profiling(own: Trained) -> Run:
+    return _trainer_training(own, profiler="simple")
+
+
+def _trainer_counting(own: Trained) -> Run:
+    callbacks: Any = import_module("lightning.pytorch.callbacks")
+
+    def samples(batch: Pair) -> int:
+        return len(batch[0])
+
+    return _trainer_training(own, callbacks=[callbacks.ThroughputMonitor(samples)])
+
+
 def _trainer_showing(own: Trained, terminal: bool) -> Run:
     return _trainer_training(own, terminal=terminal)
 
@@ -447,6 +483,8 @@ _TRAININGS: Final[Mapping[Key, Callable[[Trained], Run]]] = {
     (LOOP, MEAN): _loop_averaging,
     (LOOP, NO_TERMINAL): lambda own: _loop_showing(own, False),
     (LOOP, TERMINAL): lambda own: _loop_showing(own, True),
+    (LOOP, THROUGHPUT): _loop_counting,
+    (LOOP, PROFILED): _loop_profiling,
     (IGNITE, PLAIN): lambda own: _ignite_trainer(own).run,
     (IGNITE, OWN_STEP): lambda own: _ignite_own_step(own, clips=False),
     (IGNITE, CLIP): lambda own: _ignite_own_step(own, clips=True),
@@ -455,11 +493,14 @@ _TRAININGS: Final[Mapping[Key, Callable[[Trained], Run]]] = {
     (IGNITE, MEAN): _ignite_averaging,
     (IGNITE, NO_TERMINAL): lambda own: _ignite_showing(own, False),
     (IGNITE, TERMINAL): lambda own: _ignite_showing(own, True),
+    (IGNITE, PROFILED): _ignite_profiling,
     (TRAINER, PLAIN): _trainer_training,
     (TRAINER, CLIP): _trainer_clipping,
     (TRAINER, SCHEDULE): _trainer_scheduling,
     (TRAINER, RATE): _trainer_telling_rate,
     (TRAINER, MEAN): _trainer_averaging,
+    (TRAINER, THROUGHPUT): _trainer_counting,
+    (TRAINER, PROFILED): _trainer_profiling,
     (TRAINER, NO_TERMINAL): lambda own: _trainer_showing(own, False),
     (TRAINER, TERMINAL): lambda own: _trainer_showing(own, True),
 }

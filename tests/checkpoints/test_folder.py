@@ -245,7 +245,7 @@ def test_what_was_left_unfinished_goes(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for path in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / ("x" * 300)):
-        with pytest.raises(CheckpointError, match="cannot be written to: [A-Z]"):
+        with pytest.raises(CheckpointError, match=r"cannot be written to: [A-Z]"):
             folder_at(path).open()
     with pytest.raises(CheckpointError, match="cannot be written to"):
         folder_at("/proc/none/kept").open()

@@ -6,6 +6,8 @@ imports no package of an extra.
 
 from fengine.features.averages import Averaged as Averaged
 from fengine.features.averages import ema as ema
+from fengine.features.devices import CudaDevices as CudaDevices
+from fengine.features.devices import Devices as Devices
 from fengine.features.early_stopping import EarlyStopping as EarlyStopping
 from fengine.features.early_stopping import Patience as Patience
 from fengine.features.early_stopping import early_stopping as early_stopping
@@ -28,12 +30,20 @@ from fengine.features.optimizers import LRSchedule as LRSchedule
 from fengine.features.optimizers import learning_rate as learning_rate
 from fengine.features.optimizers import lr_schedule as lr_schedule
 from fengine.features.plots import save_curves as save_curves
+from fengine.features.profiling import Profiled as Profiled
+from fengine.features.profiling import profiled as profiled
 from fengine.features.progress import Progress as Progress
 from fengine.features.progress import progress as progress
 from fengine.features.seeding import SeedRun as SeedRun
 from fengine.features.seeding import seeded as seeded
+from fengine.features.stopwatch import Profile as Profile
+from fengine.features.stopwatch import Timing as Timing
+from fengine.features.throughput import Throughput as Throughput
+from fengine.features.throughput import ThroughputOf as ThroughputOf
+from fengine.features.throughput import throughput as throughput
 from fengine.features.time_limits import TimeLimit as TimeLimit
 from fengine.features.time_limits import time_limit as time_limit
+from fengine.features.tracing import ProfilerOptions as ProfilerOptions
 
 __all__ = [
     "Averaged",
@@ -41,6 +51,8 @@ __all__ = [
     "BestStates",
     "ClipGradNorm",
     "ClipGradValue",
+    "CudaDevices",
+    "Devices",
     "EarlyStopping",
     "Evaluation",
     "KeepBest",
@@ -48,10 +60,16 @@ __all__ = [
     "LRSchedule",
     "LearningRate",
     "Patience",
+    "Profile",
+    "Profiled",
+    "ProfilerOptions",
     "Progress",
     "SeedRun",
     "StopOnNan",
+    "Throughput",
+    "ThroughputOf",
     "TimeLimit",
+    "Timing",
     "clip_grad_norm",
     "clip_grad_value",
     "early_stopping",
@@ -60,10 +78,12 @@ __all__ = [
     "keep_best",
     "learning_rate",
     "lr_schedule",
+    "profiled",
     "progress",
     "random_state",
     "save_curves",
     "seeded",
     "stop_on_nan",
+    "throughput",
     "time_limit",
 ]

@@ -43,6 +43,17 @@ class Writable(Protocol):
         """Write what is held back."""
 
 
+def require_writable(file: object) -> None:
+    """Refuse a file that nothing can be written to; None is the standard error stream.
+
+    Raises:
+        TypeError: it has no `write` and `flush`.
+    """
+    lacking = [name for name in ("write", "flush") if not callable(getattr(file, name, None))]
+    if file is not None and lacking:
+        raise TypeError(f"file={file!r} has no {' and no '.join(lacking)}, so nothing can be shown")
+
+
 @final
 class _Screens(dict[int | None, "_Screen"]):
     """Hold the screen of each run that is under way; a copy of it holds none."""
@@ -296,11 +307,6 @@ def progress(*metrics: str, file: Writable | None = None) -> Progress:
     """
     for metric in metrics:
         require_metric("progress", metric)
-    known: object = file
-    lacking = [name for name in ("write", "flush") if not callable(getattr(known, name, None))]
-    if known is not None and lacking:
-        raise TypeError(
-            f"file={known!r} has no {' and no '.join(lacking)}, so nothing can be shown"
-        )
+    require_writable(file)
     _kind_of_bar()
     return Progress(metrics, file)

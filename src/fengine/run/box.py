@@ -65,6 +65,7 @@ class Box(Generic[Batch, Output, User]):
 
     __slots__ = (
         "__dict__",
+        "__weakref__",
         "answered",
         "called",
         "exiting",

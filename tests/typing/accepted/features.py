@@ -1,5 +1,6 @@
 """Features as they are meant to be used: all of it checks, and the types are as said."""
 
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from typing import TypedDict, TypeVar, assert_type
@@ -12,9 +13,13 @@ from torch.utils.data import DataLoader, Dataset
 from typing_extensions import override
 
 from fengine import Event, Events, Loop, Part, Snapshot, State, When, outputs, stages, tap
+from fengine.engine import Engine
+from fengine.engine import Events as EngineEvents
 from fengine.features import (
     Best,
     Patience,
+    Profile,
+    Throughput,
     clip_grad_norm,
     clip_grad_value,
     early_stopping,
@@ -23,10 +28,12 @@ from fengine.features import (
     keep_best,
     learning_rate,
     lr_schedule,
+    profiled,
     progress,
     random_state,
     seeded,
     stop_on_nan,
+    throughput,
     time_limit,
 )
 from fengine.metrics import Count, Measured, Ratio, accuracy, mean, mean_loss, measure
@@ -35,6 +42,7 @@ from fengine.training import (
     ForwardPass,
     Matched,
     Prediction,
+    RandomState,
     Seeded,
     Shuffled,
     TensorBatches,
@@ -297,3 +305,32 @@ predicted = predict(model, [Named(image=torch.ones(1, 2))], prepare_batch=image_
 matched = load_matching(model, model.state_dict())
 assert_type(matched, Matched)
 assert_type(matched.missing, tuple[str, ...])
+
+
+# How fast it is.
+
+fast = throughput(warmup=2, prefix="train_")
+assert_type(fast, Throughput)
+assert_type(mine | fast | profiled(), Loop[Pair, Tensor, Notes])
+
+
+def pairs_in(batch: Pair) -> int:
+    return len(batch[0])
+
+
+fast_loop = guarded | throughput(samples=pairs_in, at=Events.ITERATION_COMPLETED(every=10))
+assert_type(fast_loop, Loop[Pair, Tensor, None])
+profile = profiled(trace="trace.json", active=5, with_stack=True, file=sys.stdout)
+assert_type(fast_loop | profile, Loop[Pair, Tensor, None])
+assert_type(profile.profile, Profile | None)
+
+
+def told(profiler: torch.profiler.profile) -> None: ...
+
+
+assert_type(mine | profiled(trace=told), Loop[Pair, Tensor, Notes])
+engine = Engine(lambda engine, batch: None)
+fast.attach(engine)
+fast.attach(engine, at=EngineEvents.ITERATION_COMPLETED(every=10))
+profile.attach(engine)
+RandomState().attach(engine)

@@ -12,9 +12,11 @@ from fengine.features import (
     evaluation,
     keep_best,
     lr_schedule,
+    profiled,
     progress,
     seeded,
     stop_on_nan,
+    throughput,
     time_limit,
 )
 from fengine.metrics import accuracy, mean, mean_loss, measure
@@ -135,3 +137,15 @@ predict(optimizer, pairs)  # error: arg-type
 predict(model, pairs, prepare_batch=str)  # error: arg-type
 load_matching(model, model)  # error: arg-type
 load_matching(model.state_dict(), model)  # error: arg-type
+
+# How fast it is.
+
+throughput(warmup="2")  # error: call-overload
+throughput(samples=3)  # error: call-overload
+training | throughput(samples=str.__len__)  # error: arg-type
+throughput().attach(training)  # error: arg-type
+profiled(shapes=True)  # error: call-arg
+profiled(trace=3)  # error: arg-type
+profiled(active="3")  # error: arg-type
+profiled(file=3)  # error: arg-type
+training | profiled  # error: operator
