@@ -6,9 +6,13 @@ line of the user's own.
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stdout
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
 
 import attrs
@@ -18,7 +22,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import StepLR
 from typing_extensions import override
 
-from fengine import Events, Loop, State
+from fengine import Event, Events, Loop, State
 from tests.benchmarks.by_hand import LossFunction, Pairs, Run
 from tests.benchmarks.lightning_peers import quiet_trainer
 from tests.benchmarks.systems import IGNITE, LOOP, TRAINER
@@ -41,6 +45,8 @@ NO_TERMINAL: Final = "progress, to no terminal"
 TERMINAL: Final = "progress, to a terminal"
 THROUGHPUT: Final = "throughput"
 PROFILED: Final = "profiled, handlers"
+LOG_OF_EPOCHS: Final = "learning_rate, logged at each epoch"
+LOG_OF_ITERATIONS: Final = "learning_rate, logged at each iteration"
 
 ACCURACY: Final = "accuracy"
 MEAN_LOSS: Final = "mean_loss"
@@ -94,6 +100,13 @@ class Trained:
     def scheduler(self) -> StepLR:
         """Make a scheduler that multiplies at each step, and changes nothing."""
         return StepLR(self.optimizer, step_size=1, gamma=1.0)
+
+
+def new_folder() -> Path:
+    """Make a folder for a log, which is there as long as this process."""
+    folder = Path(tempfile.mkdtemp(prefix="fengine-benchmark-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def new_classifier() -> nn.Module:
@@ -168,6 +181,14 @@ def _loop_profiling(own: Trained) -> Run:
     from fengine.features import profiled
 
     return (_training_loop(own) | profiled(file=Sink(False))).run
+
+
+def _loop_logging(own: Trained, at: Event) -> Run:
+    from fengine.features import learning_rate, log_to
+    from fengine.writers import jsonl
+
+    loop = _training_loop(own) | learning_rate(own.optimizer, at=at)
+    return (loop | log_to(jsonl(new_folder() / "log.jsonl"), at=at)).run
 
 
 def _loop_accuracy(model: nn.Module) -> Run:
@@ -355,7 +376,8 @@ def _trainer_training(
 
     def run(data: Pairs) -> None:
         shows = terminal is not None
-        quiet_trainer(**_QUIET, enable_progress_bar=shows, **options).fit(module, data)
+        told = {**_QUIET, "enable_progress_bar": shows, **options}
+        quiet_trainer(**told).fit(module, data)
 
     if terminal is None:
         return run
@@ -383,6 +405,18 @@ def _trainer_telling_rate(own: Trained) -> Run:
         module.log("lr", groups[0]["lr"], on_step=True, on_epoch=False)
 
     return _trainer_training(own, tell)
+
+
+def _trainer_logging(own: Trained, each_step: bool) -> Run:
+    from lightning.pytorch.loggers import CSVLogger
+
+    groups = own.optimizer.param_groups
+
+    def tell(module: LightningModule, loss: Tensor) -> None:
+        module.log("lr", groups[0]["lr"], on_step=each_step, on_epoch=not each_step)
+
+    logger = CSVLogger(new_folder(), version=0)
+    return _trainer_training(own, tell, logger=logger, log_every_n_steps=1)
 
 
 def _trainer_averaging(own: Trained) -> Run:
@@ -485,6 +519,8 @@ _TRAININGS: Final[Mapping[Key, Callable[[Trained], Run]]] = {
     (LOOP, TERMINAL): lambda own: _loop_showing(own, True),
     (LOOP, THROUGHPUT): _loop_counting,
     (LOOP, PROFILED): _loop_profiling,
+    (LOOP, LOG_OF_EPOCHS): lambda own: _loop_logging(own, Events.EPOCH_COMPLETED),
+    (LOOP, LOG_OF_ITERATIONS): lambda own: _loop_logging(own, Events.ITERATION_COMPLETED),
     (IGNITE, PLAIN): lambda own: _ignite_trainer(own).run,
     (IGNITE, OWN_STEP): lambda own: _ignite_own_step(own, clips=False),
     (IGNITE, CLIP): lambda own: _ignite_own_step(own, clips=True),
@@ -503,6 +539,8 @@ _TRAININGS: Final[Mapping[Key, Callable[[Trained], Run]]] = {
     (TRAINER, PROFILED): _trainer_profiling,
     (TRAINER, NO_TERMINAL): lambda own: _trainer_showing(own, False),
     (TRAINER, TERMINAL): lambda own: _trainer_showing(own, True),
+    (TRAINER, LOG_OF_EPOCHS): lambda own: _trainer_logging(own, each_step=False),
+    (TRAINER, LOG_OF_ITERATIONS): lambda own: _trainer_logging(own, each_step=True),
 }
 _EVALUATIONS: Final[Mapping[Key, Callable[[nn.Module], Run]]] = {
     (LOOP, PLAIN): lambda model: _evaluation_loop(model).run,

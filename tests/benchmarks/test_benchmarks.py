@@ -79,6 +79,7 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
     with_it = ["progress, to no terminal", "progress, to a terminal"] if has_lightning else []
     and_it = ["torch_metric"] if has_lightning else []
     only_a_loop = ("the step, unfused", "a part that a handler updates, over the user's record")
+    logged = tuple(f"learning_rate, logged at each {span}" for span in ("epoch", "iteration"))
     assert [row[0] for row in of_features] == [
         only_a_loop[0],
         "clip_grad_norm",
@@ -88,6 +89,7 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
         *with_it,
         "throughput",
         "profiled, handlers",
+        *logged,
         "accuracy",
         "mean_loss",
         *and_it,
@@ -95,8 +97,9 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
     ]
     for feature, *costs in of_features:
         measured = [cost for cost in costs if cost != "-"]
-        # pytorch-ignite measures no throughput.
-        lacking = len(peers) if feature in only_a_loop else int(feature == "throughput")
+        # pytorch-ignite measures no throughput, and has no log that is a file of text.
+        lacking = int(feature in ("throughput", *logged))
+        lacking = len(peers) if feature in only_a_loop else lacking
         assert len(measured) == len(costs) - lacking
         assert all(re.fullmatch(rf"{NUMBER} \({QUARTILES}\)", cost) for cost in measured)
     titles = re.findall(r"^## (.*)$", text, re.M)

@@ -6,6 +6,7 @@ imports no package of an extra.
 
 from fengine.features.averages import Averaged as Averaged
 from fengine.features.averages import ema as ema
+from fengine.features.curves import save_curves as save_curves
 from fengine.features.devices import CudaDevices as CudaDevices
 from fengine.features.devices import Devices as Devices
 from fengine.features.early_stopping import EarlyStopping as EarlyStopping
@@ -23,13 +24,17 @@ from fengine.features.keeping_best import KeepBest as KeepBest
 from fengine.features.keeping_best import keep_best as keep_best
 from fengine.features.keeping_random_state import KeepRandomState as KeepRandomState
 from fengine.features.keeping_random_state import random_state as random_state
+from fengine.features.logs import LogTo as LogTo
+from fengine.features.logs import log_to as log_to
 from fengine.features.nan_guard import StopOnNan as StopOnNan
 from fengine.features.nan_guard import stop_on_nan as stop_on_nan
 from fengine.features.optimizers import LearningRate as LearningRate
 from fengine.features.optimizers import LRSchedule as LRSchedule
 from fengine.features.optimizers import learning_rate as learning_rate
 from fengine.features.optimizers import lr_schedule as lr_schedule
-from fengine.features.plots import save_curves as save_curves
+from fengine.features.plots import Curves as Curves
+from fengine.features.plots import Plots as Plots
+from fengine.features.plots import plots as plots
 from fengine.features.profiling import Profiled as Profiled
 from fengine.features.profiling import profiled as profiled
 from fengine.features.progress import Progress as Progress
@@ -52,6 +57,7 @@ __all__ = [
     "ClipGradNorm",
     "ClipGradValue",
     "CudaDevices",
+    "Curves",
     "Devices",
     "EarlyStopping",
     "Evaluation",
@@ -59,7 +65,9 @@ __all__ = [
     "KeepRandomState",
     "LRSchedule",
     "LearningRate",
+    "LogTo",
     "Patience",
+    "Plots",
     "Profile",
     "Profiled",
     "ProfilerOptions",
@@ -77,7 +85,9 @@ __all__ = [
     "evaluation",
     "keep_best",
     "learning_rate",
+    "log_to",
     "lr_schedule",
+    "plots",
     "profiled",
     "progress",
     "random_state",

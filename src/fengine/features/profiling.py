@@ -25,12 +25,12 @@ from fengine.core.describe import call_in_words, describe, require_callable
 from fengine.core.taking import StandIn
 from fengine.features.by_run import ByRun
 from fengine.features.profiling_sessions import MARKED, ProfiledEngine, Session
-from fengine.features.progress import Writable, require_writable
 from fengine.features.stopwatch import Profile, Stopwatch
 from fengine.features.tracing import Cycles, ProfilerOptions, Trace, Tracing
 from fengine.look.loop_in_words import registration_in_words
 from fengine.run.box import RUNNING
 from fengine.training.attaching import AnyEngine, require_engine
+from fengine.writers.consoles import Writable, require_writable
 
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user

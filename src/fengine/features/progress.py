@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, final
 
 import attrs
 from typing_extensions import override
@@ -23,6 +23,7 @@ from fengine.core.taking import StandIn
 from fengine.features.early_stopping import require_metric
 from fengine.features.reading import where_set
 from fengine.run.box import RUNNING
+from fengine.writers.consoles import Writable, require_writable, write_text
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -31,27 +32,6 @@ B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
 U = TypeVar("U")
 Deed: TypeAlias = Literal["begin", "advance", "end"]
-
-
-class Writable(Protocol):
-    """Be what progress is written to."""
-
-    def write(self, text: str, /) -> object:
-        """Write a text."""
-
-    def flush(self) -> object:
-        """Write what is held back."""
-
-
-def require_writable(file: object) -> None:
-    """Refuse a file that nothing can be written to; None is the standard error stream.
-
-    Raises:
-        TypeError: it has no `write` and `flush`.
-    """
-    lacking = [name for name in ("write", "flush") if not callable(getattr(file, name, None))]
-    if file is not None and lacking:
-        raise TypeError(f"file={file!r} has no {' and no '.join(lacking)}, so nothing can be shown")
 
 
 @final
@@ -219,19 +199,12 @@ class _Screen:
         if self.file is None or line == self.said:
             return
         if not _can_be_drawn_over(self.file):
-            _written(self.file, line + "\n")
+            write_text(self.file, line + "\n")
         elif always:
             # Another run may have a bar there, which is drawn anew below the line.
             _kind_of_bar().write(line, file=_Forgiving(self.file))
         self.said = line
         self.file.flush()
-
-
-def _written(file: Writable, text: str) -> None:
-    try:
-        file.write(text)
-    except UnicodeEncodeError:  # names of metrics may have letters that the file has not
-        file.write(text.encode("ascii", "replace").decode())
 
 
 def _can_be_drawn_over(file: Writable) -> bool:

@@ -7,12 +7,13 @@ from typing import TypedDict, TypeVar, assert_type
 
 import attrs
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from typing_extensions import override
 
-from fengine import Event, Events, Loop, Part, Snapshot, State, When, outputs, stages, tap
+from fengine import Event, Events, Loop, Part, Snapshot, State, Status, When, outputs, stages, tap
 from fengine.engine import Engine
 from fengine.engine import Events as EngineEvents
 from fengine.features import (
@@ -27,7 +28,9 @@ from fengine.features import (
     evaluation,
     keep_best,
     learning_rate,
+    log_to,
     lr_schedule,
+    plots,
     profiled,
     progress,
     random_state,
@@ -54,6 +57,17 @@ from fengine.training import (
     to_device,
     training_step,
     windows,
+)
+from fengine.writers import (
+    Place,
+    Scalar,
+    Writer,
+    console,
+    csv_file,
+    jsonl,
+    mlflow,
+    tensorboard,
+    wandb,
 )
 
 Pair = tuple[Tensor, Tensor]
@@ -334,3 +348,40 @@ fast.attach(engine)
 fast.attach(engine, at=EngineEvents.ITERATION_COMPLETED(every=10))
 profile.attach(engine)
 RandomState().attach(engine)
+
+
+# Logs: by ready-made writers and one's own, of a loop of any types.
+
+
+class Quiet:
+    def __init__(self, place: Place) -> None:
+        self.begun = place
+
+    def parameters(self, parameters: Mapping[str, Scalar]) -> None: ...
+
+    def numbers(self, place: Place, numbers: Mapping[str, float]) -> None: ...
+
+    def figure(self, place: Place, name: str, figure: Figure) -> None: ...
+
+    def end(self, status: Status) -> None: ...
+
+
+def quiet(place: Place) -> Writer:
+    return Quiet(place)
+
+
+def draw(state: State[Pair, Tensor, Notes]) -> Figure:
+    return Figure()
+
+
+logged = (
+    mine
+    | mean("loss")
+    | log_to(console(), jsonl("a"), csv_file("b"), at=Events.ITERATION_COMPLETED(every=10))
+    | log_to(tensorboard("c"), mlflow("d"), wandb("e", mode="offline"), on_error="raise")
+    | log_to(Quiet, quiet, parameters={"lr": 0.1, "adam": {"betas": (0.9, 0.99)}})
+    | log_to(quiet, figures={"drawn": draw}, at=Events.EXITED)
+    | plots("curves.png", "loss")
+)
+assert_type(logged, Loop[Pair, Tensor, Notes])
+log_to(console()).attach(Engine(lambda engine, batch: None), at="EPOCH_COMPLETED")

@@ -11,7 +11,9 @@ from fengine.features import (
     ema,
     evaluation,
     keep_best,
+    log_to,
     lr_schedule,
+    plots,
     profiled,
     progress,
     seeded,
@@ -30,6 +32,7 @@ from fengine.training import (
     training_step,
     windows,
 )
+from fengine.writers import console, jsonl, mlflow, tensorboard, wandb
 
 Pair = tuple[Tensor, Tensor]
 model = nn.Linear(2, 2)
@@ -149,3 +152,18 @@ profiled(trace=3)  # error: arg-type
 profiled(active="3")  # error: arg-type
 profiled(file=3)  # error: arg-type
 training | profiled  # error: operator
+
+# Logs.
+
+log_to("log.jsonl")  # error: arg-type
+log_to(jsonl)  # error: arg-type
+log_to(console(), on_error="ignore")  # error: arg-type
+log_to(console(), at="EPOCH_COMPLETED")  # error: arg-type
+log_to(console(), figures={"drawn": str})  # error: dict-item
+log_to(console()).attach(training)  # error: arg-type
+jsonl(3)  # error: arg-type
+console("log.txt")  # error: arg-type
+tensorboard()  # error: call-arg
+mlflow()  # error: call-arg
+wandb("first", mode="off")  # error: arg-type
+plots("curves.png", 3)  # error: arg-type
