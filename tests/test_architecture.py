@@ -49,6 +49,7 @@ ROOMS = (
 # the room that does so, and packages offer names of outer rooms.
 OUTWARDS = {
     ("fengine.core.state", "fengine.keep.plain_data"),
+    ("fengine.keep.putting_back", "fengine.training.random_state"),
     ("fengine.engine", "fengine.engine.supervised"),
     ("fengine.engine", "fengine.engine.ignite"),
     ("fengine.engine.__main__", "fengine.engine.ignite"),

@@ -8,7 +8,7 @@ is restored.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar, cast, final, overload
@@ -47,9 +47,11 @@ from fengine.core.stateful import Stateful
 from fengine.core.stateful import named as stateful
 from fengine.core.steps import Outputs, Stages, contexts_of, external_of
 from fengine.core.table import Compiled, Table, where_in_run
+from fengine.core.taking import RunsLoop, name_of_handler
 from fengine.keep.external import require_names, restoring
 from fengine.keep.external import saved as states_of
 from fengine.keep.fitting import is_trained, require_fitting
+from fengine.keep.putting_back import putting_back
 from fengine.keep.snapshot import Snapshot, is_within_step, require_whole, taken
 from fengine.look.loop_in_words import loop_in_words
 from fengine.look.plan import Plan
@@ -57,6 +59,7 @@ from fengine.run.box import Box
 from fengine.run.driver import drive
 from fengine.run.failures import keep_state
 from fengine.run.firing import caught_up
+from fengine.run.first_batches import FirstBatches
 from fengine.run.place import require_place, resumable
 from fengine.run.ports import Preempting, require_preempting
 from fengine.run.preemption import PAUSES
@@ -689,6 +692,74 @@ class Loop(Generic[Batch, Output, User]):
             )
         self._finish(box, source, saved)
         return state
+
+    @overload
+    def try_out(
+        self: Loop[Batch, Output, None], data: Iterable[Batch] | None = None, batches: int = 2
+    ) -> State[Batch, Output, None]: ...
+
+    @overload
+    def try_out(
+        self, data: Iterable[Batch] | None = None, batches: int = 2, *, user: User
+    ) -> State[Batch, Output, User]: ...
+
+    def try_out(
+        self, data: Iterable[Batch] | None = None, batches: int = 2, *, user: Any = None
+    ) -> State[Batch, Output, User] | State[Batch, Output, None]:
+        """Run one epoch of the first batches, with all evaluations, and put everything back.
+
+        So a mistake at the end of an epoch is found at once, and not after hours. What only looks
+        on is left out: bars, logs, checkpoints. What the loop names outside the state is put back
+        afterwards, also where something raises; so are modes, gradients and random states.
+
+        Args:
+            data: as for `run`, but no iterator, whose batches could not be given back.
+            batches: how many, in the epoch and in each evaluation.
+            user: as for `run`.
+
+        Returns:
+            The final state, with the metrics of these batches.
+
+        Raises:
+            TypeError: `data` is an iterator, or `batches` is not an int.
+            ValueError: `batches` is below 1, or `data` is empty.
+            BaseException: as `run` does.
+
+        >>> from fengine import outputs
+        >>> Loop(outputs(lambda batch: 2 * batch)).try_out(range(1, 1000)).output
+        4
+        """
+        if type(batches) is not int or batches < 1:
+            kind = ValueError if type(batches) is int else TypeError
+            raise kind(f"batches={batches!r} is not how many batches to try out, an int from 1")
+        if isinstance(data, Iterator):
+            raise TypeError(
+                f"data is an iterator ({type(data).__name__}), whose batches could not be given "
+                "back; give what it is made from, such as a list or DataLoader"
+            )
+        loop, some = self.limited(batches), None
+        length = batches if data is None else None
+        if data is not None:
+            source_of(data)  # which refuses what is no data
+            some = FirstBatches(data, batches)
+        with putting_back(self.external, data):
+            return loop.run(some, user=user, max_epochs=1, epoch_length=length)
+
+    def limited(self, batches: int) -> Loop[Batch, Output, User]:
+        """Return this loop without what only looks on, whose evaluations have a few batches each.
+
+        >>> from fengine import outputs
+        >>> Loop(outputs(abs)).limited(2) == Loop(outputs(abs))
+        True
+        """
+        made = (
+            attrs.evolve(one, handler=one.handler.limited(batches))
+            if isinstance(one.handler, RunsLoop)
+            else one
+            for one in self.table.registrations
+            if name_of_handler(one.handler)
+        )
+        return attrs.evolve(self, table=Table(tuple(made)))
 
     def snapshot(
         self, state: State[Batch, Output, User], data: Iterable[Batch] | None = None

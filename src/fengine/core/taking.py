@@ -6,7 +6,7 @@ A handler takes the state; at a payload event it may take the payload too, or ma
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import final
+from typing import Self, final
 
 import attrs
 from typing_extensions import override
@@ -84,6 +84,16 @@ class StandIn:
 
     def stands_for(self) -> object:
         """Return the other handler, or None."""
+        raise AssertionError("each kind has its own")
+
+
+class RunsLoop:
+    """Be a handler that runs another loop over data of its own."""
+
+    __slots__ = ()
+
+    def limited(self, batches: int) -> Self:
+        """Return a handler that runs it over the first batches only."""
         raise AssertionError("each kind has its own")
 
 

@@ -6,8 +6,7 @@ The other loop is a value, so each evaluation begins again and nothing has to be
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Generic, TypeVar, cast, final, overload
+from typing import Generic, Self, TypeVar, cast, final, overload
 
 import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
@@ -16,9 +15,10 @@ from typing_extensions import override
 from fengine import Events, Loop, State, Status, When
 from fengine.core.describe import call_in_words
 from fengine.core.equality import Content
+from fengine.core.taking import RunsLoop
+from fengine.run.first_batches import FirstBatches
 from fengine.run.ports import Preempting
 from fengine.run.preemption import Preempted, preemption_of
-from fengine.run.source import length_of
 
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
@@ -26,24 +26,6 @@ U = TypeVar("U")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Own = DefaultTypeVar("Own", default=None)
-
-
-@final
-@attrs.frozen
-class _First(Generic[Item]):
-    """Give the first batches of some data."""
-
-    wrapped_data: Iterable[Item]
-    most: int
-
-    def __iter__(self) -> Iterator[Item]:
-        return islice(iter(self.wrapped_data), self.most)
-
-    def __len__(self) -> int:
-        length = length_of(self.wrapped_data)
-        if length is None:
-            raise TypeError(f"data of type {type(self.wrapped_data).__name__} has no length")
-        return min(length, self.most)
 
 
 @final
@@ -102,7 +84,7 @@ class Evaluation(Generic[Item, Result, Own]):
             Preempted: the process is asked to end, so that the evaluation has paused.
             RuntimeError: the evaluation was interrupted, so that there are metrics of a part.
         """
-        data = self.data if self.max_batches is None else _First(self.data, self.max_batches)
+        data = self.data if self.max_batches is None else FirstBatches(self.data, self.max_batches)
         final = self.loop.run(data, user=self.user, preemption=preemption)
         if final.status is Status.INTERRUPTED and preemption is not None and preemption.asked:
             raise Preempted
@@ -146,7 +128,7 @@ class _Words:
 
 @final
 @attrs.frozen(repr=False)
-class _Evaluating(Generic[Item, Result, Own]):
+class _Evaluating(RunsLoop, Generic[Item, Result, Own]):
     """Set the metrics of a new evaluation."""
 
     feature: Evaluation[Item, Result, Own]
@@ -158,6 +140,14 @@ class _Evaluating(Generic[Item, Result, Own]):
 
     def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
         return self.feature.evaluated(state, self.taken)
+
+    @override
+    def limited(self, batches: int) -> Self:
+        """Return the handler for the first batches, also in evaluations of the other loop."""
+        most = self.feature.max_batches
+        least = batches if most is None else min(batches, most)
+        loop = self.feature.loop.limited(batches)
+        return attrs.evolve(self, feature=attrs.evolve(self.feature, loop=loop, max_batches=least))
 
 
 @overload

@@ -46,7 +46,7 @@ def class_names(external: Mapping[str, Stateful]) -> Map[str, str]:
     immutables.Map({'counter': 'Counter'})
     """
     return Map(
-        {name: type(thing).__name__ for name, thing in external.items() if not _is_module(thing)}
+        {name: type(thing).__name__ for name, thing in external.items() if not is_module(thing)}
     )
 
 
@@ -79,7 +79,7 @@ def require_fitting(
 
 def _misfits(thing: Any, state: Any, saved_class: str | None) -> Iterator[str]:
     here = type(thing).__name__
-    if _is_module(thing):
+    if is_module(thing):
         yield from _misfits_of_module(thing, state)
     elif saved_class is not None and saved_class != here:
         yield f" was a {saved_class}, and is a {here} here"
@@ -135,13 +135,13 @@ def _layout(tensor: Any) -> str | None:
 def is_trained(thing: object) -> bool:
     """Tell whether a thing is a module or an optimizer of torch, which only a step changes."""
     own = type(thing).__module__.startswith(_OPTIMIZERS)
-    return _is_module(thing) or (own and _loads_as_optimizers_do(thing))
+    return is_module(thing) or (own and _loads_as_optimizers_do(thing))
 
 
 def loads_as_modules_do(thing: Any) -> bool:
     """Tell whether a thing takes up just the tensors of its own state, each as it is."""
     return (
-        _is_module(thing)
+        is_module(thing)
         and _is_of_torch(type(thing).load_state_dict)
         and all(
             _is_of_torch(type(one)._load_from_state_dict) and not one._load_state_dict_pre_hooks
@@ -154,7 +154,8 @@ def _is_of_torch(method: Any) -> bool:
     return str(getattr(method, "__module__", None)).startswith(_MODULES)
 
 
-def _is_module(thing: object) -> bool:
+def is_module(thing: object) -> bool:
+    """Tell whether a thing is a module of torch."""
     return any(f"{kind.__module__}.{kind.__qualname__}" == _MODULE for kind in type(thing).__mro__)
 
 
