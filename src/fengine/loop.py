@@ -737,13 +737,12 @@ class Loop(Generic[Batch, Output, User]):
                 f"data is an iterator ({type(data).__name__}), whose batches could not be given "
                 "back; give what it is made from, such as a list or DataLoader"
             )
-        loop, some = self.limited(batches), None
-        length = batches if data is None else None
-        if data is not None:
-            source_of(data)  # which refuses what is no data
-            some = FirstBatches(data, batches)
+        loop = self.limited(batches)
         with putting_back(self.external, data):
-            return loop.run(some, user=user, max_epochs=1, epoch_length=length)
+            if data is None:
+                return loop.run(user=user, epoch_length=batches)
+            source_of(data)  # which refuses what is no data
+            return loop.run(FirstBatches(data, batches), user=user)
 
     def limited(self, batches: int) -> Loop[Batch, Output, User]:
         """Return this loop without what only looks on, whose evaluations have a few batches each.
@@ -752,13 +751,13 @@ class Loop(Generic[Batch, Output, User]):
         >>> Loop(outputs(abs)).limited(2) == Loop(outputs(abs))
         True
         """
-        made = (
-            attrs.evolve(one, handler=one.handler.limited(batches))
-            if isinstance(one.handler, RunsLoop)
-            else one
-            for one in self.table.registrations
-            if name_of_handler(one.handler)
-        )
+        made = []
+        for one in self.table.registrations:
+            handler: Any = one.handler
+            if isinstance(handler, RunsLoop):
+                made.append(attrs.evolve(one, handler=cast("Any", handler.limited(batches))))
+            elif name_of_handler(handler):
+                made.append(one)
         return attrs.evolve(self, table=Table(tuple(made)))
 
     def snapshot(

@@ -19,6 +19,7 @@ from fengine.core.taking import RunsLoop
 from fengine.run.first_batches import FirstBatches
 from fengine.run.ports import Preempting
 from fengine.run.preemption import Preempted, preemption_of
+from fengine.run.source import length_of
 
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
@@ -199,7 +200,8 @@ def evaluation(
 
     Raises:
         TypeError: `loop` is not a Loop, or `data` is not iterable.
-        ValueError: the loop has no step, or `max_batches` is below 1.
+        ValueError: the loop has no step, the data says that it has no batch, or `max_batches` is
+            below 1.
         RuntimeError: in the run, an evaluation is interrupted and does not end. The event where it
             runs has failed then, and fires again where the run goes on.
 
@@ -225,6 +227,10 @@ def evaluation(
         raise TypeError(
             f"data={data!r} gives each batch once, and an evaluation reads its data again each "
             "time; give a list, a DataLoader or TensorBatches"
+        )
+    if length_of(data) == 0:
+        raise ValueError(
+            f"there is nothing to evaluate: this {type(data).__name__} has the length 0"
         )
     known: object = prefix
     if not isinstance(known, str):

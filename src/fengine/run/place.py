@@ -107,6 +107,18 @@ class Wrapping(Protocol):
         """The other data."""
 
 
+def innermost(data: object) -> object:
+    """Return the data whose batches some data gives, however often they are given in other forms.
+
+    >>> from fengine.training import to_device
+    >>> innermost(to_device([1, 2], "cpu"))
+    [1, 2]
+    """
+    while isinstance(data, Wrapping):
+        data = data.wrapped_data
+    return data
+
+
 @final
 @attrs.frozen
 class ByStateDict:
@@ -270,8 +282,7 @@ def require_place(
         )
     if known:
         return
-    while isinstance(data, Wrapping):
-        data = data.wrapped_data
+    data = innermost(data)
     by_sampler = is_loader(data) and resumable(data) is None
     ask = resumable(data) is not None
     advice = "go on from loop.snapshot(state, data), which asks this data for its place, " * ask
@@ -294,8 +305,7 @@ def require_place(
 
 def _refuse_chance(data: object) -> None:
     """Refuse a StatefulDataLoader whose sampler would draw the pass under way once more."""
-    while isinstance(data, Wrapping):
-        data = data.wrapped_data
+    data = innermost(data)
     sampler = chance_of(data) if is_stateful_loader(data) else None
     if sampler is not None:
         raise ValueError(

@@ -25,7 +25,7 @@ from fengine.core.table import where_in_run
 from fengine.run.box import Box, Leaked
 from fengine.run.entering import begin_pass, end_of_pass, entered, go_on_at
 from fengine.run.failures import note
-from fengine.run.place import is_under_way, note_restart
+from fengine.run.place import innermost, is_under_way, note_restart
 
 Item = TypeVar("Item")
 Fetched = TypeVar("Fetched", covariant=True)
@@ -337,7 +337,7 @@ def source_of(data: Iterable[Item], on_exhausted: OnExhausted = "raise") -> Data
         )
     length = length_of(data)
     if length == 0:
-        raise ValueError(f"data is empty: this {kind.__name__} has the length 0")
+        raise ValueError(f"data is empty: this {type(innermost(data)).__name__} has the length 0")
     return DataSource(data, length, on_exhausted=on_exhausted)
 
 

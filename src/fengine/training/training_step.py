@@ -49,7 +49,8 @@ from fengine.training.preparing import Device, PrepareBatch, non_blocking_for, p
 from fengine.training.random_state import RandomState
 from fengine.training.windows import Window
 
-Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
+# Bound by Any, so that pyright takes Any for the argument of a lambda, and not object.
+Batch = DefaultTypeVar("Batch", bound=Any, default=tuple[Tensor, Tensor])
 Fed = TypeVar("Fed")
 Own = TypeVar("Own")
 Model = TypeVar("Model", bound=nn.Module)

@@ -39,7 +39,17 @@ from fengine.features import (
     throughput,
     time_limit,
 )
-from fengine.metrics import Count, Measured, Ratio, accuracy, mean, mean_loss, measure
+from fengine.metrics import (
+    Count,
+    Measured,
+    Ratio,
+    States,
+    accuracy,
+    mean,
+    mean_loss,
+    measure,
+    torch_metric,
+)
 from fengine.training import (
     Backprop,
     ForwardPass,
@@ -385,3 +395,25 @@ logged = (
 )
 assert_type(logged, Loop[Pair, Tensor, Notes])
 log_to(console()).attach(Engine(lambda engine, batch: None), at="EPOCH_COMPLETED")
+
+# Metrics of torchmetrics, of predictions and of what a function makes of an output.
+
+
+def number_of(loss: Tensor) -> float:
+    return loss.item()
+
+
+total = torch_metric(object(), "total", value=number_of)
+assert_type((loop | total).run(data).part(total.part), Measured[States])
+Loop(evaluation_step(model)) | torch_metric(object(), "right")
+
+# Lambdas are as good as functions.
+
+lambdas = (
+    Loop(training_step(model, optimizer, loss=lambda own, batch: own(batch[0]).mean()))
+    | mean("size", lambda loss: loss.abs(), weight=lambda batch: len(batch[0]))
+    | torch_metric(object(), "total", value=lambda loss: loss.abs())
+)
+assert_type(lambdas, Loop[Pair, Tensor, None])
+judged = Loop(evaluation_step(model)) | mean("ones", lambda output: output.y.float().mean())
+assert_type(judged.run(data).metrics["ones"], float)

@@ -21,7 +21,7 @@ from fengine.features import (
     throughput,
     time_limit,
 )
-from fengine.metrics import accuracy, mean, mean_loss, measure
+from fengine.metrics import accuracy, mean, mean_loss, measure, torch_metric
 from fengine.training import (
     Seeded,
     Window,
@@ -58,6 +58,10 @@ def keep(state: State[Pair, Tensor]) -> State[Pair, Tensor]:
 
 def of_text(state: State[str, str]) -> State[str, str]:
     return state
+
+
+def length_of(text: str) -> float:
+    return len(text)
 
 
 # Features of other loops.
@@ -167,3 +171,9 @@ tensorboard()  # error: call-arg
 mlflow()  # error: call-arg
 wandb("first", mode="off")  # error: arg-type
 plots("curves.png", 3)  # error: arg-type
+
+# Metrics of torchmetrics: of outputs that they do not take.
+
+training | torch_metric(model)  # error: operator
+training | torch_metric(model, value=length_of)  # error: arg-type
+torch_metric(model, value=3)  # error: call-overload
