@@ -36,7 +36,7 @@ class Job:
         loss.backward()
         self.optimizer.step()
         engine.state.metrics["loss"] = loss.item()
-        return float(loss)
+        return float(loss.detach())
 
 
 DATA = [torch.randn(3, 2, generator=torch.Generator().manual_seed(number)) for number in range(4)]

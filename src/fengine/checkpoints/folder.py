@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import re
+import stat
 import time
 import warnings
 from collections.abc import Container, Iterator, Mapping
@@ -167,6 +168,7 @@ class Folder:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._whole: set[str] = set()  # what we have written, or found whole as we write
 
     @property
     def path(self) -> PurePath:
@@ -213,10 +215,11 @@ class Folder:
                 ones are as they were.
         """
         path = self.path / name_of(content.iteration, 0)
+        self._require_newest(content)
         saves = [
             one for one in map(numbers_of, self._steps()) if one and one[0] == content.iteration
         ]
-        before = self._before(saves[-1], content) if saves else None
+        before = self._before(saves[-1]) if saves else None
         save = saves[-1][1] + 1 if saves else 0
         try:
             tree, tensors = split(content.tree)
@@ -236,11 +239,54 @@ class Folder:
             raise CheckpointError(
                 path, f"cannot be written: {reason_of(error)}; earlier checkpoints are intact"
             ) from error
+        self._whole.add(name)
         return manifest.kept(self.path / name)
 
+    def _require_newest(self, content: Content) -> None:
+        """Refuse what would not be the newest, since the next run would not go on from it.
+
+        Raises:
+            CheckpointError: a whole one is of another run, or of a later iteration.
+        """
+        for name in reversed(self._steps()):
+            try:
+                manifest = self._manifest(name)
+            except NewerFormat:
+                raise
+            except CheckpointError:
+                continue
+            if manifest.run != content.run:
+                raise CheckpointError(
+                    self.path / name,
+                    "is of another run; go on with that one by Checkpoints.run, or give this run a "
+                    "folder of its own",
+                )
+            if manifest.iteration <= content.iteration:
+                return
+            if self._is_whole(name):
+                raise CheckpointError(
+                    self.path / name,
+                    f"is newer than iteration {content.iteration}, which is to be kept; a run that "
+                    "goes on from an older checkpoint needs a folder of its own",
+                )
+
+    def _is_whole(self, name: str) -> bool:
+        if name not in self._whole:
+            try:
+                self.verify(name)
+            except CheckpointError:
+                return False
+            self._whole.add(name)
+        return True
+
     def prune(self, keep: int | None, best: Best | None) -> None:
-        """Remove all but what is retained, and broken ones that are older than the newest."""
+        """Remove all but what is retained, and broken ones that are older than the newest.
+
+        The newest is the newest intact one: what is broken takes the place of none.
+        """
         kept = self.kept()
+        while kept and not self._is_whole(kept[-1].path.name):
+            kept = kept[:-1]
         stay = {one.path.name for one in retained(kept, keep, best)}
         newest = (kept[-1].iteration, kept[-1].save) if kept else (0, 0)
         for name in self._steps():
@@ -329,26 +375,10 @@ class Folder:
             raise CheckpointError(path, f"has no {MANIFEST}: {reason_of(error)}") from error
         return read(content, path)
 
-    def _before(self, numbers: tuple[int, int], content: Content) -> Manifest | None:
-        """Return the newest manifest of an iteration; None where that one is broken.
-
-        Raises:
-            CheckpointError: it is of another run.
-        """
+    def _before(self, numbers: tuple[int, int]) -> Manifest | None:
+        """Return the newest manifest of an iteration; None where that one is broken."""
         name = name_of(*numbers)
-        try:
-            manifest = self._manifest(name)
-        except NewerFormat:
-            raise
-        except CheckpointError:
-            return None
-        if manifest.run != content.run:
-            raise CheckpointError(
-                self.path / name,
-                "is of another run; go on with that one by Checkpoints.run, or give this run a "
-                "folder of its own",
-            )
-        return manifest
+        return self._manifest(name) if self._is_whole(name) else None
 
     @contextlib.contextmanager
     def _verified(self, name: str) -> Iterator[tuple[Manifest, Path]]:
@@ -357,26 +387,29 @@ class Folder:
             raise CheckpointError(self.path / name, f"its {MANIFEST} names no {TENSORS}")
         said = manifest.files[TENSORS]
         where = self.path / name / TENSORS
-        try:
-            with self._store.local(name, TENSORS) as path:
+        with contextlib.ExitStack() as stack:
+            try:  # but not what happens while it is open
+                path = stack.enter_context(self._store.local(name, TENSORS))
                 size = path.stat().st_size
                 if size != said.bytes:
                     raise CheckpointError(where, f"has {size} bytes, and {said.bytes} were written")
                 if _digest(path) != said.sha256:
                     raise CheckpointError(where, "has been changed: its digest is another one")
-                yield manifest, path
-        except OSError as error:
-            raise CheckpointError(where, f"cannot be read: {reason_of(error)}") from error
+            except OSError as error:
+                raise CheckpointError(where, f"cannot be read: {reason_of(error)}") from error
+            yield manifest, path
 
 
 def folder_at(path: str | os.PathLike[str]) -> Folder:
     """Return the folder at a path, or at an address such as `memory://runs/a`."""
     text = os.fspath(path)
+    if not text:
+        raise ValueError("folder='' is no path")
     if "://" in text:
         from fengine.checkpoints.remote import RemoteStore
 
         return Folder(RemoteStore(text))
-    return Folder(LocalStore(Path(text)))
+    return Folder(LocalStore(Path(text).absolute()))  # wherever the process goes
 
 
 def _manifest(content: Content, save: int, tree: Any, file: File) -> Manifest:
@@ -398,8 +431,11 @@ def _manifest(content: Content, save: int, tree: Any, file: File) -> Manifest:
 def _write_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> File:
     path = folder / TENSORS
     stores.reached("before the tensors")
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)  # as of any file that is made here
     try:
         save_file({name: one.cpu() for name, one in tensors.items()}, path)
+        path.chmod(mode)
     except SafetensorError as error:
         number = _OS_ERROR.search(str(error))
         if number is None:

@@ -88,6 +88,7 @@ class LocalStore:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: filelock.BaseFileLock | None = None
+        self._process = 0  # the one that has the lock
 
     def open(self) -> None:
         """Make the folder, and lock it.
@@ -111,7 +112,7 @@ class LocalStore:
             raise CheckpointError(
                 self.path, f"is written to by {who}; give each run a folder of its own"
             ) from None
-        self._lock = lock
+        self._lock, self._process = lock, os.getpid()
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}")
         for left in [*self.path.glob(".tmp-*"), *self.path.glob(".trash-*")]:
             _delete(left)
@@ -124,11 +125,11 @@ class LocalStore:
 
     def names(self) -> list[str]:
         """Return the names of the folders."""
-        if not self.path.is_dir():
-            return []
-        return [
-            entry.name for entry in os.scandir(self.path) if entry.is_dir(follow_symlinks=False)
-        ]
+        with self._in_words("cannot be read"):
+            if not self.path.is_dir():
+                return []
+            with os.scandir(self.path) as entries:
+                return [one.name for one in entries if one.is_dir(follow_symlinks=False)]
 
     def manifest(self, name: str) -> bytes:
         """Return the manifest of a folder."""
@@ -138,6 +139,10 @@ class LocalStore:
     @contextlib.contextmanager
     def staged(self, tag: str) -> Iterator[Path]:
         """Make a temporary folder beside the others."""
+        if self._lock is None or self._process != os.getpid():
+            raise CheckpointError(
+                self.path, "is not open for writing in this process, or it is a fork of one that is"
+            )
         folder = self.path / f".tmp-{tag}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         try:
             reached("before the folder")
@@ -167,6 +172,8 @@ class LocalStore:
 
     def remove(self, name: str) -> None:
         """Rename a folder out of sight, and delete it."""
+        for left in self.path.glob(".trash-*"):  # which could not be deleted before
+            _delete(left)
         trash = self.path / f".trash-{uuid.uuid4().hex[:8]}"
         reached("before the trash")
         (self.path / name).rename(trash)

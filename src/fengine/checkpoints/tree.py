@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import base64
 import math
+import struct
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
 import torch
 from immutables import Map
+from torch.nn.parameter import is_lazy
 
 Tensors: TypeAlias = dict[str, torch.Tensor]
 TensorOf: TypeAlias = Callable[[str], torch.Tensor]
@@ -41,6 +43,31 @@ _MADE: Final[dict[str, Callable[[Any], Any]]] = {
     word: kind for kinds in (_MAPS, _LISTS) for kind, word in kinds.items()
 }
 _ARRAYS: Final = "biufc"
+_WIDEST: Final = 64  # bits; Python reads no number of some thousand digits
+_AS_IT_IS: Final = ("utf-8", "surrogatepass")  # texts that are not Unicode
+_DTYPES: Final = frozenset(
+    {
+        torch.bool,
+        torch.uint8,
+        torch.uint16,
+        torch.uint32,
+        torch.uint64,
+        torch.int8,
+        torch.int16,
+        torch.int32,
+        torch.int64,
+        torch.float16,
+        torch.bfloat16,
+        torch.float32,
+        torch.float64,
+        torch.complex64,
+        torch.complex128,
+        torch.float8_e4m3fn,
+        torch.float8_e4m3fnuz,
+        torch.float8_e5m2,
+        torch.float8_e5m2fnuz,
+    }
+)
 
 
 class NotPlain(ValueError):
@@ -86,8 +113,12 @@ class _Splitting:
 
     def value(self, value: Any, path: str, depth: int = 0) -> Any:
         kind = type(value)
-        if value is None or kind in (bool, int, str):
+        if value is None or kind is bool:
             return value
+        if kind is int:
+            return value if value.bit_length() <= _WIDEST else {"$int": hex(value)}
+        if kind is str:
+            return value if _is_unicode(value) else {"$str": value.encode(*_AS_IT_IS).hex()}
         if kind is float:
             return _float(value)
         if depth > _DEEPEST:
@@ -120,7 +151,7 @@ class _Splitting:
         ]
 
     def _map(self, value: Mapping[Any, Any], word: str, path: str, depth: int) -> dict[str, Any]:
-        if word == "$dict" and all(type(key) is str and key[:1] != _MARK for key in value):
+        if word == "$dict" and all(map(_is_key, value)):
             return {key: self.value(one, _join(path, key), depth + 1) for key, one in value.items()}
         pairs = [
             [
@@ -145,7 +176,11 @@ class _Splitting:
             raise NotPlain(
                 f"{path} is a tensor ({what}, on {tensor.device}) that cannot be written"
             )
+        if reason := _why_not(tensor):
+            raise NotPlain(f"{path} {reason}")
         tensor = tensor.detach().resolve_conj().resolve_neg().as_subclass(torch.Tensor)
+        if tensor.dtype is torch.complex128:  # written as pairs of numbers
+            return {"$pairs": self._tensor(torch.view_as_real(tensor), path)}
         storage = tensor.untyped_storage().data_ptr()
         place = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
         made: dict[str, Any] = {}
@@ -162,6 +197,7 @@ class _Splitting:
         return {"$tensor": self._names[place], **made}
 
     def _free_name(self, path: str) -> str:
+        path = path.encode("utf-8", "replace").decode()
         name, number = path, 1
         while name in self.tensors:
             number += 1
@@ -215,8 +251,15 @@ class _Joining:
             if "$metadata" in plain:
                 made._metadata = self.value(plain["$metadata"], depth + 1)
             return made
+        if word == "$pairs":
+            return torch.view_as_complex(self.value(content, depth))
+        if word == "$int":
+            return int(content, 16)
+        if word == "$str":
+            return bytes.fromhex(content).decode(*_AS_IT_IS)
         if word == "$float":
-            return _FLOATS[content]
+            bits = _FLOATS.get(content) or bytes.fromhex(content)
+            return struct.unpack(">d", bits)[0]
         if word == "$bytes":
             return base64.b64decode(content, validate=True)
         if word == "$complex":
@@ -257,7 +300,29 @@ class _Joining:
         return tensor.numpy().copy().view(dtype).reshape(plain["shape"])
 
 
-_FLOATS: Final = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+_FLOATS: Final = {
+    str(one): struct.pack(">d", one) for one in (math.nan, math.inf, -math.inf)
+}  # of a NaN with other bits the bits are written
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text)
+
+
+def _is_key(key: object) -> bool:
+    return type(key) is str and key[:1] != _MARK and _is_unicode(key)
+
+
+def _why_not(tensor: torch.Tensor) -> str | None:
+    if is_lazy(tensor):
+        return "is a parameter without a shape yet; run the model once before it is kept"
+    if type(tensor).__torch_dispatch__ is not torch.Tensor.__torch_dispatch__:
+        return f"is a {type(tensor).__qualname__}, which is no plain tensor"
+    if tensor.dtype not in _DTYPES:
+        return f"is a tensor of {tensor.dtype}, which cannot be written"
+    if tensor.numel() and not tensor.data_ptr():
+        return "is a tensor whose memory has been freed"
+    return None
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:
@@ -271,8 +336,12 @@ def _is_dense(tensor: torch.Tensor) -> bool:
 
 
 def _float(value: float) -> Any:
-    return value if math.isfinite(value) else {"$float": str(value)}
+    if math.isfinite(value):
+        return value
+    bits = struct.pack(">d", value)
+    return {"$float": str(value) if _FLOATS.get(str(value)) == bits else bits.hex()}
 
 
 def _join(path: str, key: object) -> str:
-    return f"{path}.{key}" if path else str(key)
+    shown = hex(key) if type(key) is int and key.bit_length() > _WIDEST else str(key)
+    return f"{path}.{shown}" if path else shown
