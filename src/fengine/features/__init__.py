@@ -14,6 +14,9 @@ from fengine.features.early_stopping import Patience as Patience
 from fengine.features.early_stopping import early_stopping as early_stopping
 from fengine.features.evaluation import Evaluation as Evaluation
 from fengine.features.evaluation import evaluation as evaluation
+from fengine.features.freezing import Flags as Flags
+from fengine.features.freezing import Frozen as Frozen
+from fengine.features.freezing import frozen as frozen
 from fengine.features.gradients import ClipGradNorm as ClipGradNorm
 from fengine.features.gradients import ClipGradValue as ClipGradValue
 from fengine.features.gradients import clip_grad_norm as clip_grad_norm
@@ -24,6 +27,8 @@ from fengine.features.keeping_best import KeepBest as KeepBest
 from fengine.features.keeping_best import keep_best as keep_best
 from fengine.features.keeping_random_state import KeepRandomState as KeepRandomState
 from fengine.features.keeping_random_state import random_state as random_state
+from fengine.features.learning_rates import LearningRates as LearningRates
+from fengine.features.learning_rates import find_learning_rate as find_learning_rate
 from fengine.features.logs import LogTo as LogTo
 from fengine.features.logs import log_to as log_to
 from fengine.features.nan_guard import StopOnNan as StopOnNan
@@ -61,10 +66,13 @@ __all__ = [
     "Devices",
     "EarlyStopping",
     "Evaluation",
+    "Flags",
+    "Frozen",
     "KeepBest",
     "KeepRandomState",
     "LRSchedule",
     "LearningRate",
+    "LearningRates",
     "LogTo",
     "Patience",
     "Plots",
@@ -83,6 +91,8 @@ __all__ = [
     "early_stopping",
     "ema",
     "evaluation",
+    "find_learning_rate",
+    "frozen",
     "keep_best",
     "learning_rate",
     "log_to",
