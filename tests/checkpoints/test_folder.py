@@ -22,6 +22,7 @@ import torch
 from typing_extensions import override
 
 from fengine.checkpoints import Best, CheckpointError, NewerFormat, stores
+from fengine.checkpoints import folder as folders
 from fengine.checkpoints.folder import Content, Folder, folder_at
 from fengine.checkpoints.manifest import MANIFEST, TENSORS
 from tests.checkpoints.trainings import in_child
@@ -58,6 +59,42 @@ def test_what_is_committed_is_listed_and_read(folder: Folder) -> None:
         assert torch.equal(tensors.filled("external", "model", "weight"), torch.arange(2000.0) + 3)
         shapes: Any = tensors.tree(only_shapes_of=("external",))
     assert shapes["external"]["model"]["weight"].device.type == "meta"
+
+
+def test_the_digest_of_tensors_of_any_kind_is_that_of_the_file(folder: Folder) -> None:
+    whole = torch.arange(24.0).reshape(4, 6)
+    tree = {
+        "empty": torch.empty(0, 3),
+        "number": torch.tensor(2.5, dtype=torch.float64),
+        "truths": torch.tensor([True, False, True]),
+        "half": torch.randn(5).bfloat16(),
+        "complex": torch.randn(3, dtype=torch.complex64).conj(),
+        "turned": whole.t(),
+        "part": whole[1:3, ::2],
+        "bytes": torch.arange(7, dtype=torch.uint8),
+        "eighth": torch.randn(5).to(torch.float8_e4m3fn),
+    }
+    kept = folder.commit(content(tree={"external": {"all": tree}}))
+    assert folder.verify(kept.path.name) == kept
+
+
+def test_one_digest_is_computed_where_a_run_goes_on(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for iteration in (1, 2):
+        folder.commit(content(iteration))
+    read: list[str] = []
+
+    def sha256(path: Path) -> str:
+        read.append(path.parent.name)
+        return digest_of(path)
+
+    digest_of = folders._digest
+    monkeypatch.setattr(folders, "_digest", sha256)
+    with folder.newest() as tensors:
+        assert tensors is not None
+        assert tensors.kept.iteration == 2
+    assert read == ["step-0000000002"]
 
 
 def test_the_same_content_is_written_once_and_another_one_beside_it(folder: Folder) -> None:

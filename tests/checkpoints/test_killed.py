@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +12,16 @@ import pytest
 
 from fengine import Events
 from fengine.checkpoints import Best, Checkpoints, stores
-from fengine.checkpoints.folder import folder_at
+from tests.checkpoints.campaign import main
+from tests.checkpoints.killing import (
+    EVERY,
+    digest_of_whole,
+    ended,
+    require_readable,
+    run_with_kills,
+)
 from tests.checkpoints.trainings import Training, in_child, run_of
 
-EVERY = Events.ITERATION_COMPLETED(every=3) | Events.EPOCH_COMPLETED
 POINTS = (
     "before the folder",
     "before the tensors",
@@ -32,49 +36,13 @@ POINTS = (
 )
 
 
-def digest_of_whole(**keywords: Any) -> str:
-    training = Training(**keywords)
-    return training.digest(training.loop.run(training.data, max_epochs=3))
-
-
-def ended(child: int) -> int | None:
-    """Wait for a child; return its exit code, or None where it was killed."""
-    _, status = os.waitpid(child, 0)
-    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
-
-
-def require_readable(folder: Path) -> None:
-    if folder.is_dir():
-        for kept in folder_at(folder).kept():
-            folder_at(folder).verify(kept.path.name)
-        assert folder_at(folder).broken() == {}
-
-
-def run_with_kills(tmp_path: Path, seed: int, kills: int, **keywords: Any) -> int:
-    """Kill a run at random moments until it ends; return how often it was killed."""
-    drawn, result = random.Random(seed), tmp_path / "result"
-    folder = tmp_path / "kept"
-    killed = 0
-    while True:
-        child = in_child(lambda: run_of(str(folder), str(result), **keywords))
-        if killed < kills:
-            time.sleep(drawn.uniform(0.02, 0.3))
-            os.kill(child, signal.SIGKILL)
-        code = ended(child)
-        require_readable(folder)
-        if code is not None:
-            assert code == 0
-            return killed
-        killed += 1
-
-
 @pytest.mark.parametrize("background", [False, True])
 @pytest.mark.parametrize("windowed", [False, True])
 def test_a_run_that_is_killed_at_random_moments_ends_alike(
     tmp_path: Path, background: bool, windowed: bool
 ) -> None:
     whole = digest_of_whole(windowed=windowed)
-    keywords = {
+    keywords: dict[str, Any] = {
         "every": EVERY,
         "best": Best("val_loss", mode="min"),
         "background": background,
@@ -134,3 +102,12 @@ def test_what_was_acknowledged_is_there_after_a_kill(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path / "kept").latest()
     assert kept is not None
     assert kept.iteration >= acknowledged
+
+
+def test_a_campaign_counts_what_kills_have_done(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--kills", "4", "--in-a-run", "2"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[-2:] == [
+        ["synchronous", "2", "0", "0", "1", "of", "1"],
+        ["background", "2", "0", "0", "1", "of", "1"],
+    ]

@@ -167,8 +167,8 @@ class Checkpoints:
         saving_loop = saving.loop
         folder.open()
         try:
-            kept = folder.newest_intact()
-            if kept is None:
+            after = self._taken_up(saving, saving_loop, user, again=again, limits=limits)
+            if after is None:
                 final = saving_loop.run(
                     data,
                     user=user,
@@ -176,31 +176,44 @@ class Checkpoints:
                     preemption=self.preemption,
                     **limits,
                 )
-            else:
-                saving.run = kept.run
-                with folder.tensors(kept.path.name) as tensors:
-                    after = snapshot_of(
-                        loop, kept, tensors.tree(only_shapes_of=("external",)), user
-                    )
-                    require_fit(loop, kept, after)
-                    after = attrs.evolve(after, state=limited(after.state, limits, again=again))
-                    saving_loop.iterate(
-                        data, after=after, restored=True
-                    )  # refuses what does not fit
-                    restore(loop.external, tensors)
+            elif after.state.status.has_ended:
                 final = after.state
-                if not final.status.has_ended:
-                    final = saving_loop.resume(
-                        after,
-                        data,
-                        restored=True,
-                        on_exhausted=on_exhausted,
-                        preemption=self.preemption,
-                    )
+            else:
+                final = saving_loop.resume(
+                    after,
+                    data,
+                    restored=True,
+                    on_exhausted=on_exhausted,
+                    preemption=self.preemption,
+                )
         finally:
             saving.close()
         self._leave()
         return final
+
+    def _taken_up(
+        self,
+        saving: Saving[B, O, Any],
+        saving_loop: Loop[B, O, Any],
+        user: Any,
+        *,
+        again: bool,
+        limits: LimitArguments,
+    ) -> Snapshot[B, O, Any] | None:
+        """Have the things of a loop take up the newest intact checkpoint, which comes back."""
+        loop = saving.of
+        with saving.writer.folder.newest() as tensors:
+            if tensors is None:
+                return None
+            kept = tensors.kept
+            saving.run = kept.run
+            after = snapshot_of(loop, kept, tensors.tree(only_shapes_of=("external",)), user)
+            require_fit(loop, kept, after)
+            after = attrs.evolve(after, state=limited(after.state, limits, again=again))
+            # This refuses what does not fit.
+            saving_loop.iterate(saving.data, after=after, restored=True)
+            restore(loop.external, tensors)
+        return after
 
     def saving(self, loop: Loop[B, O, U], data: Iterable[B] | None = None) -> Loop[B, O, U]:
         """Return the loop with its saves, each after all other handlers of its event.

@@ -41,6 +41,7 @@ from fengine.checkpoints.retention import Best, Kept, retained
 from fengine.checkpoints.stores import LocalStore, Store
 from fengine.checkpoints.tree import NotPlain, join, split
 
+_MANY_BYTES: Final = 1 << 20  # read at once
 _OS_ERROR: Final = re.compile(r"\(os error (\d+)\)|code: (\d+)")
 
 
@@ -96,6 +97,11 @@ class OpenTensors:
                 )
                 for name, part in self._part().items()
             }
+
+    @property
+    def kept(self) -> Kept:
+        """Which checkpoint it is."""
+        return self._manifest.kept(self._path)
 
     @property
     def classes(self) -> Mapping[str, str]:
@@ -330,7 +336,13 @@ class Folder:
                 yield OpenTensors(self.path / name, manifest, file)
 
     def newest_intact(self) -> Kept | None:
-        """Return the newest checkpoint that is intact; None where there is none at all.
+        """Return the newest checkpoint that is intact, as `newest` finds it."""
+        with self.newest() as tensors:
+            return None if tensors is None else tensors.kept
+
+    @contextlib.contextmanager
+    def newest(self) -> Iterator[OpenTensors | None]:
+        """Open the tensors of the newest checkpoint that is intact; None where there is none.
 
         One that is broken is left out, with a warning that names it.
 
@@ -338,29 +350,38 @@ class Folder:
             CheckpointError: all of them are broken, or the newest is of a newer format.
         """
         broken: list[str] = []
-        for name in reversed(self._steps()):
-            try:
-                kept = self.verify(name)
-            except NewerFormat:
-                raise
-            except CheckpointError as error:
-                broken.append(str(error))
-                continue
+        with contextlib.ExitStack() as opened:
+            found = None
+            for name in reversed(self._steps()):
+                try:
+                    found = opened.enter_context(self.tensors(name))
+                    break
+                except NewerFormat:
+                    raise
+                except CheckpointError as error:
+                    broken.append(str(error))
             if broken:
-                warnings.warn(
-                    f"{kept.path} is the newest intact checkpoint; left out, since broken: "
-                    + "; ".join(broken),
-                    stacklevel=3,
-                )
-            return kept
-        if broken:
+                self._tell(broken, found)
+            yield found
+
+    def _tell(self, broken: list[str], found: OpenTensors | None) -> None:
+        """Warn of those that are broken, newer than the one that was found.
+
+        Raises:
+            CheckpointError: none was found.
+        """
+        if found is None:
             raise CheckpointError(
                 self.path,
                 "holds broken checkpoints only, so nothing begins or goes on here: "
                 + "; ".join(broken)
                 + ". To begin a new run, move them away or give another folder",
             )
-        return None
+        warnings.warn(
+            f"{found.kept.path} is the newest intact checkpoint; left out, since broken: "
+            + "; ".join(broken),
+            stacklevel=6,  # who called Checkpoints
+        )
 
     def _steps(self) -> list[str]:
         """Return the names of the checkpoints, the oldest first."""
@@ -448,8 +469,11 @@ def _write_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> File:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_MANY_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
 
 
 _DTYPES: Final = {

@@ -169,10 +169,10 @@ def restore_engine(
     """
     require_engine(engine, "restore()")
     things = named(to_load)
-    kept = folder.newest_intact()
-    if kept is None:
-        return None
-    with folder.tensors(kept.path.name) as tensors:
+    with folder.newest() as tensors:
+        if tensors is None:
+            return None
+        kept = tensors.kept
         tree = tensors.tree(only_shapes_of=("external",))
         shapes: Any = tree.get("external")
         if "engine" not in tree or not isinstance(shapes, Mapping):

@@ -42,14 +42,14 @@ def weights(path: str | os.PathLike[str], name: str) -> dict[str, torch.Tensor]:
     folder = folder_at((parent or ("/" if text.startswith("/") else ".")) if is_step else text)
     if not is_step and "://" not in text and not Path(text).is_dir():
         raise CheckpointError(text, "is no folder")
-    kept = folder.verify(last) if is_step else folder.newest_intact()
-    if kept is None:
-        raise CheckpointError(text, "holds no checkpoint")
-    with folder.tensors(kept.path.name) as tensors:
-        return _found(tensors, name, kept.path)
+    with folder.tensors(last) if is_step else folder.newest() as tensors:
+        if tensors is None:
+            raise CheckpointError(text, "holds no checkpoint")
+        return _found(tensors, name)
 
 
-def _found(tensors: OpenTensors, name: str, path: os.PathLike[str]) -> dict[str, torch.Tensor]:
+def _found(tensors: OpenTensors, name: str) -> dict[str, torch.Tensor]:
+    path = tensors.kept.path
     things = tensors.names("external")
     if name in things:
         found = tensors.filled("external", name)
