@@ -36,6 +36,7 @@ ROOMS = (
     "metrics",
     "writers",
     "features",
+    "distributed",
     "checkpoints",
     "runtime",
     "engine",
@@ -102,6 +103,7 @@ PUBLIC = (
     "fengine.metrics",
     "fengine.writers",
     "fengine.features",
+    "fengine.distributed",
     "fengine.checkpoints",
     "fengine.testing",
 )

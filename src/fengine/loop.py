@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import Any, Generic, TypeAlias, TypeVar, cast, final, overload
 
@@ -63,9 +63,11 @@ from fengine.run.first_batches import FirstBatches
 from fengine.run.place import require_place, resumable
 from fengine.run.ports import Preempting, require_preempting
 from fengine.run.preemption import PAUSES
+from fengine.run.ranks import EVERY_ITERATION, Agreeing, Alone, Ranks, require_ranks
 from fengine.run.script import script
 from fengine.run.source import DataSource, NoData, OnExhausted, require_word, source_of
 from fengine.run.stepping import Step
+from fengine.run.together import Together
 
 P = TypeVar("P")
 AnySource: TypeAlias = DataSource[Batch] | NoData
@@ -118,10 +120,13 @@ class Loop(Generic[Batch, Output, User]):
         registry: the events that handlers may be registered for; see `register`.
         table: the handlers; see `on`.
         named: what features have named; see `with_part`, `with_metrics` and `with_external`.
+        ranks: the processes that run this loop together; see `fengine.distributed`. They go with a
+            step.
+        agree: when they agree on what has been asked for.
 
     Raises:
-        TypeError: `step` cannot take one state.
-        ValueError: `semantics` is given without a step.
+        TypeError: `step` cannot take one state, or `ranks` are none.
+        ValueError: `semantics` or `ranks` are given without a step.
 
     >>> from fengine import Events, State, outputs
     >>> def stop_at_large(state: State[int, int]) -> State[int, int]:
@@ -141,6 +146,8 @@ class Loop(Generic[Batch, Output, User]):
     )
     table: Table[Batch, Output, User] = attrs.field(kw_only=True, factory=Table)
     named: Named = attrs.field(kw_only=True, default=Named())
+    ranks: Ranks = attrs.field(kw_only=True, default=Alone())
+    agree: Agreeing = attrs.field(kw_only=True, default=EVERY_ITERATION)
 
     def __attrs_post_init__(self) -> None:
         """Refuse a name that stands for one thing in the step, and for another in a feature."""
@@ -155,6 +162,7 @@ class Loop(Generic[Batch, Output, User]):
         if "external" in fields:
             fields = {**fields, "named": Named(external=fields["external"])}
             del fields["external"]
+        fields = {"ranks": Alone(), "agree": EVERY_ITERATION, **fields}
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -184,6 +192,15 @@ class Loop(Generic[Batch, Output, User]):
             raise ValueError(
                 f"semantics={semantics!r} is given for a loop without a step; give it to the loop "
                 "that has the step"
+            )
+
+    @ranks.validator
+    def _check_ranks(self, field: object, ranks: Ranks) -> None:
+        require_ranks(ranks, self.agree)
+        if self.step is None and ranks != Alone():
+            raise ValueError(
+                f"ranks={ranks!r} are given for a loop without a step; give them to the loop that "
+                "has the step"
             )
 
     @overload
@@ -986,6 +1003,9 @@ class Loop(Generic[Batch, Output, User]):
                 "one: Loop(outputs(function)) | loop"
             )
         heard = {event.name for event in self.registry.events} if show else {*table, _FAILURE}
+        together = self._together(box, source)
+        if together is not None:
+            heard |= together.events.keys()
         if box.preemption is not None:
             heard |= PAUSES
         course = script(
@@ -996,15 +1016,48 @@ class Loop(Generic[Batch, Output, User]):
             finish_iteration=self.semantics.finish_iteration,
             own=self.registry,
         )
-        begin = partial(self._enter, box, source, saved)
-        return drive(course, box, table, source, begin, show)
+        begin = partial(self._enter, box, source, saved, together)
+        return drive(course, box, table, source, begin, show, together)
+
+    def _together(self, box: Box[Batch, Output, User], source: AnySource[Batch]) -> Together | None:
+        """Return what has a run be one on all ranks; None where there is one rank."""
+        if self.ranks.size == 1:
+            return None
+        length = source.length if isinstance(source, DataSource) else None
+        return Together(box, self.ranks, self.agree, length, source.announced)
 
     def _enter(
-        self, box: Box[Batch, Output, User], source: AnySource[Batch], saved: Map[str, object]
+        self,
+        box: Box[Batch, Output, User],
+        source: AnySource[Batch],
+        saved: Map[str, object],
+        together: Together | None,
     ) -> None:
+        if together is not None and not box.status.has_ended:
+            together.begin(self._said_to_others())
         # Restored once more afterwards, since beginning to read data may draw random numbers.
         with restoring(self.external, saved):
             source.enter(box)
+
+    def _said_to_others(self) -> dict[str, object]:
+        """Return what this loop is made of, as far as it has to be the same on all ranks.
+
+        Handlers that only look on may be on some ranks alone.
+        """
+        said: dict[str, object] = {"semantics": self.semantics, "agree": self.agree}
+        for name, listening in self.table.in_order().items():
+            said[f"handlers of {name}"] = [
+                (word, str(one.filter))
+                for one in listening
+                if (word := name_of_handler(one.handler))
+            ]
+        for name, thing in self.external.items():
+            parameters: Any = getattr(thing, "named_parameters", None)
+            if parameters is not None:
+                for path, one in parameters():
+                    with suppress(RuntimeError):  # a lazy one has no shape yet
+                        said[f"{name}.{path}"] = tuple(one.shape), str(one.dtype)
+        return {name: one for name, one in said.items() if one != []}
 
 
 Feature: TypeAlias = Callable[[Loop[Batch, Output, User]], Loop[Batch, Output, User]]

@@ -63,13 +63,14 @@ def _measure(
     if "torch" in have:
         import torch
 
-        from tests.benchmarks import features, supervised
+        from tests.benchmarks import distributed, features, supervised
 
         torch.set_num_threads(1)
         yield supervised.measure_training(effort, have)
         yield supervised.measure_evaluation(effort, have)
         if not check:
             yield features.measure_features(effort, have)
+            yield from distributed.measure_distributed(effort, have)
     yield footprint.measure_imports(effort, have)
     yield footprint.measure_memory(effort, have)
     if not check:

@@ -20,7 +20,7 @@ from fengine.core.taking import StandIn
 from fengine.features.attached_logs import Attached
 from fengine.features.by_run import ByRun
 from fengine.features.open_logs import MakesFigure, OnError, OpenLogs, Told, require_names
-from fengine.training.attaching import AnyEngine, require_engine
+from fengine.training.attaching import AnyEngine, ranks_of, require_engine
 from fengine.writers import (
     CsvFile,
     JsonLines,
@@ -71,7 +71,7 @@ class LogTo:
         return call_in_words("log_to", *self.logs, **shown)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
-        """Return the loop with what writes its log.
+        """Return the loop with what writes its log; of several ranks, the first one writes it.
 
         Raises:
             ValueError: another feature writes the same log, or a metric has the name of what says
@@ -82,6 +82,8 @@ class LogTo:
             other: object = registration.handler
             if isinstance(other, _Beginning):
                 _require_apart((*other.feature.logs, *self.logs))
+        if loop.ranks.rank:
+            return loop
         return (
             loop.on(Events.STARTED, _Beginning(self))
             .on(self.at, _Writing(self))
@@ -115,6 +117,8 @@ class LogTo:
         epoch 2  iteration 4  loss 2
         """
         require_engine(engine, self)
+        if ranks_of(engine).rank:
+            return
         attached = Attached(self.told)
         events = self._events_of_engines() if at is None else (at,)
         for event in events:

@@ -22,7 +22,7 @@ from fengine.core.taking import StandIn
 from fengine.features.curves import save_curves
 from fengine.features.early_stopping import require_metric
 from fengine.features.reading import where_set
-from fengine.training.attaching import AnyEngine, require_engine
+from fengine.training.attaching import AnyEngine, ranks_of, require_engine
 from fengine.writers.log_files import prepared, require_path
 from fengine.writers.writing import require_package
 
@@ -74,18 +74,15 @@ class Plots:
         return call_in_words("plots", self.path, *self.metrics, **shown)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
-        """Return the loop with what draws its curves.
+        """Return the loop with what draws its curves; of several ranks, the first one draws them.
 
         Raises:
             ValueError: no feature before this one sets one of the metrics, or the name is taken.
         """
         for one in self.metrics:
             where_set(loop, one, None, self)
-        return (
-            loop.with_part(self.part)
-            .on(Events.EPOCH_COMPLETED, _Following(self))
-            .on(Events.EXITED, _Drawing(self))
-        )
+        followed = loop.with_part(self.part).on(Events.EPOCH_COMPLETED, _Following(self))
+        return followed if loop.ranks.rank else followed.on(Events.EXITED, _Drawing(self))
 
     def attach(self, engine: AnyEngine) -> None:
         """Draw the curves of the runs of an Engine, of the numbers of its `state.metrics`.
@@ -112,6 +109,8 @@ class Plots:
         ['curves.png']
         """
         require_engine(engine, self)
+        if ranks_of(engine).rank:
+            return
         drawn = Curves()
 
         def draw(engine: AnyEngine) -> None:

@@ -63,13 +63,15 @@ class Progress:
         return call_in_words("progress", *self.metrics, **shown)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
-        """Return the loop with what shows its progress.
+        """Return the loop with what shows its progress; of several ranks, the first one shows it.
 
         Raises:
             ValueError: no feature before this one sets one of the metrics.
         """
         for metric in self.metrics:
             where_set(loop, metric, None, self)
+        if loop.ranks.rank:
+            return loop
         return (
             loop.on(Events.EPOCH_STARTED, _Showing(self, "begin"))
             .on(Events.ITERATION_COMPLETED, _Showing(self, "advance"))

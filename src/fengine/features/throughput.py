@@ -19,7 +19,8 @@ from fengine.core.taking import StandIn
 from fengine.features.by_run import ByRun
 from fengine.features.devices import CudaDevices, Devices
 from fengine.features.spans import BATCHES, MEMORY, SAMPLES, WAITING, Span
-from fengine.training.attaching import AnyEngine, require_engine
+from fengine.run.ranks import Ranks, over_ranks
+from fengine.training.attaching import AnyEngine, ranks_of, require_engine
 from fengine.training.counting import count_rows
 
 B = TypeVar("B")
@@ -96,7 +97,7 @@ class Throughput:
             .on(Events.GET_BATCH_STARTED, _Counting(self, Events.GET_BATCH_STARTED))
             .on(Events.ITERATION_STARTED, _Counting(self, Events.ITERATION_STARTED))
             .on(Events.ITERATION_COMPLETED, _Counting(self, Events.ITERATION_COMPLETED))
-            .on(self.at, _Reading(self))
+            .on(self.at, _Reading(self, loop.ranks))
         )
 
     def attach(self, engine: AnyEngine, at: object = None) -> None:
@@ -163,15 +164,16 @@ class Throughput:
             if not span.warmup:
                 self.devices.synchronize()  # what is left of the work is not counted either
 
-    def read(self, span: Span) -> dict[str, float]:
-        """Return the metrics since the reading before."""
+    def read(self, span: Span, ranks: Ranks) -> dict[str, float]:
+        """Return the metrics since the reading before, those of all ranks."""
         before = self.clock()
         self.devices.synchronize()
         found = span.read(self.clock() - before)
         peak = self.devices.peak_memory()
         if peak is not None:
             found[MEMORY] = peak
-        return {self.prefix + name: value for name, value in found.items()}
+        of_all = over_ranks(ranks, found, largest=(BATCHES, WAITING, MEMORY))
+        return {self.prefix + name: value for name, value in of_all.items()}
 
 
 @final
@@ -204,6 +206,7 @@ class _Counting(StandIn):
 @attrs.frozen(repr=False)
 class _Reading:
     feature: Throughput
+    ranks: Ranks = attrs.field(eq=False)
 
     @override
     def __repr__(self) -> str:
@@ -213,7 +216,8 @@ class _Reading:
         feature, kept = self.feature, state.metrics
         for name in feature.metrics:
             kept = kept.delete(name) if name in kept else kept
-        return state.evolve(metrics=kept.update(feature.read(feature.span_of(state))))
+        found = feature.read(feature.span_of(state), self.ranks)
+        return state.evolve(metrics=kept.update(found))
 
 
 @final
@@ -249,7 +253,7 @@ class _OfEngine:
         metrics = engine.state.metrics
         for name in self.feature.metrics:
             metrics.pop(name, None)
-        metrics.update(self.feature.read(self.span))
+        metrics.update(self.feature.read(self.span, ranks_of(engine)))
 
 
 @overload
@@ -298,7 +302,8 @@ def throughput(
     comes after this feature. Without a batch, or where the clock stands still, there are no rates.
 
     The numbers are those of this process and of this `run` or `resume`. They are the only part of
-    a state that differs from run to run: leave them out where you compare states.
+    a state that differs from run to run: leave them out where you compare states. Of several ranks,
+    the samples a second are summed up, and of the other numbers each has the largest.
 
     Args:
         prefix: put before the name of each metric; two of these in a loop need different ones.

@@ -112,9 +112,17 @@ class TorchMetric:
         """Compute the result: that of one metric, or those of a collection by their names."""
         results = {}
         for name, metric in self._metrics():
+            held = total.held.get(name, _NOTHING)
+            device = next((one.device for one in held.values() if isinstance(one, Tensor)), None)
+            if device is not None and device != metric.device:
+                metric.to(device)  # what all ranks have counted is on the CPU
             with _LENT:
-                _lend(metric, total.held.get(name, _NOTHING))
-                results[name] = metric.compute()
+                _lend(metric, held)
+                syncs, metric._to_sync = metric._to_sync, False  # ranks are merged already
+                try:
+                    results[name] = metric.compute()
+                finally:
+                    metric._to_sync = syncs
                 metric.reset()
         if set(results) == {""}:
             return results[""]

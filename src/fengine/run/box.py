@@ -55,6 +55,8 @@ class Box(Generic[Batch, Output, User]):
         payload: what the event that is being fired hands to its handlers.
         number: runs are numbered as they begin; the register `_notes` has it in every picture.
         answered: how many failures of the run have been answered.
+        is_shared: whether other ranks run it too, so that requests have to be agreed on.
+        agreed: the event at which all ranks have agreed last; None where others came after it.
 
     >>> box = Box(State(iteration=7))
     >>> before = box.state
@@ -66,9 +68,11 @@ class Box(Generic[Batch, Output, User]):
     __slots__ = (
         "__dict__",
         "__weakref__",
+        "agreed",
         "answered",
         "called",
         "exiting",
+        "is_shared",
         "left",
         "made",
         "named",
@@ -110,6 +114,8 @@ class Box(Generic[Batch, Output, User]):
         self.number = next(RUNS)
         self.answered = 0
         self.preemption = preemption
+        self.is_shared = False
+        self.agreed: AnyEvent | None = None
         self.state = state
 
     def look(self) -> State[Batch, Output, User]:

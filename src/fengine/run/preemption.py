@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, final
 
+import attrs
+
 from fengine.core.events import AnyEvent, rank_at
 from fengine.core.outcome import Status
 from fengine.core.phases import PHASES, STOPPED, has_step_to_come
@@ -28,6 +30,24 @@ from fengine.run.ports import Preempting
 @final
 class Preempted(Exception):
     """Leave a handler that has not run, since the process is asked to end."""
+
+
+@final
+@attrs.define(eq=False)
+class AgreedPreemption(Preempting):
+    """Tell whether the process of any rank is asked to end, once all have agreed on it.
+
+    Args:
+        own: tells it of this process; None where nobody does.
+        asked: as agreed.
+    """
+
+    own: Preempting | None
+    asked: bool = False
+
+    def is_own(self) -> bool:
+        """Tell whether this process is asked to end, or any."""
+        return self.asked or (self.own is not None and self.own.asked)
 
 
 # The events of the loop at which no batch is due, but for those after the last epoch.

@@ -36,7 +36,7 @@ from fengine.core import phases
 from fengine.core.events import AnyEvent, Event, Events, rank_at
 from fengine.core.missing import MISSING, Missing
 from fengine.core.outcome import Failure, Outcome, Status
-from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, TerminateEpoch
+from fengine.core.requests import NO_REQUESTS, RequestError, Terminate
 from fengine.core.state import Batch, Output, User
 from fengine.core.steps import Stages, function_of_batch
 from fengine.run import obeying
@@ -324,7 +324,7 @@ class _Script(Generic[Batch, Output, User]):
         if at == phases.EPOCH_TERMINATED and box._exhausted:
             self.source.restart(box)
         box.payload = None
-        if box.requests.terminate_epoch is TerminateEpoch.SILENT:
+        if obeying.ends_silently(box):
             box.event = Events.EPOCH_COMPLETED
         else:
             yield from self.announce(Events.EPOCH_COMPLETED)

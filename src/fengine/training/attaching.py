@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from fengine.run.ranks import Alone, Ranks
+
 
 class Handle(Protocol):
     """Be what takes a handler away again."""
@@ -47,3 +49,9 @@ def require_engine(engine: object, user: object) -> None:
             f"{user} is attached to an Engine, and {engine!r} of type {type(engine).__name__} is "
             "none; give fengine.engine.Engine. To a Loop it is joined by `loop | feature`"
         )
+
+
+def ranks_of(engine: AnyEngine) -> Ranks:
+    """Return the processes that run an Engine together."""
+    ranks: Ranks = getattr(getattr(engine, "_fengine", None), "ranks", Alone())
+    return ranks
