@@ -37,6 +37,7 @@ AVERAGE: Final = "ema"
 GUARD: Final = "stop_on_nan"
 GUARD_GRADIENTS: Final = "stop_on_nan, of gradients too"
 TIME_LIMIT: Final = "time_limit"
+FROZEN: Final = "frozen, the first layer"
 BEST: Final = "keep_best, a copy at each iteration"
 TO_DEVICE: Final = "to_device, the CPU"
 
@@ -67,6 +68,7 @@ _TRAININGS: Final[Mapping[Key, Callable[[Trained], Run]]] = {
     (LOOP, GUARD): lambda own: loops.guarding(own, gradients=False),
     (LOOP, GUARD_GRADIENTS): lambda own: loops.guarding(own, gradients=True),
     (LOOP, TIME_LIMIT): loops.limiting_time,
+    (LOOP, FROZEN): loops.freezing,
     (LOOP, BEST): loops.keeping_best,
     (LOOP, TO_DEVICE): loops.moving,
     (IGNITE, PLAIN): lambda own: ignite.training(own).run,

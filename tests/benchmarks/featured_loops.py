@@ -52,6 +52,12 @@ def clipping(own: Trained) -> Run:
     return (training(own) | clip_grad_norm(own.model, MAX_NORM)).run
 
 
+def freezing(own: Trained) -> Run:
+    from fengine.features import frozen
+
+    return (training(own) | frozen(next(own.model.children()))).run
+
+
 def scheduling(own: Trained) -> Run:
     from fengine.features import lr_schedule
 

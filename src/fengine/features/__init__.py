@@ -21,8 +21,8 @@ from fengine.features.gradients import ClipGradNorm as ClipGradNorm
 from fengine.features.gradients import ClipGradValue as ClipGradValue
 from fengine.features.gradients import clip_grad_norm as clip_grad_norm
 from fengine.features.gradients import clip_grad_value as clip_grad_value
-from fengine.features.keeping_best import Best as Best
 from fengine.features.keeping_best import BestStates as BestStates
+from fengine.features.keeping_best import BestValue as BestValue
 from fengine.features.keeping_best import KeepBest as KeepBest
 from fengine.features.keeping_best import keep_best as keep_best
 from fengine.features.keeping_random_state import KeepRandomState as KeepRandomState
@@ -57,8 +57,8 @@ from fengine.features.tracing import ProfilerOptions as ProfilerOptions
 
 __all__ = [
     "Averaged",
-    "Best",
     "BestStates",
+    "BestValue",
     "ClipGradNorm",
     "ClipGradValue",
     "CudaDevices",

@@ -17,7 +17,7 @@ from fengine import Event, Events, Loop, Part, Snapshot, State, Status, When, ou
 from fengine.engine import Engine
 from fengine.engine import Events as EngineEvents
 from fengine.features import (
-    Best,
+    BestValue,
     Patience,
     Profile,
     Throughput,
@@ -284,7 +284,7 @@ guarded = (
     | time_limit(60.0, clock=time.perf_counter)
 )
 assert_type(guarded, Loop[Pair, Tensor, None])
-assert_type(guarded.run(data).part(best.part), Best)
+assert_type(guarded.run(data).part(best.part), BestValue)
 assert_type(mine | averaged | stop_on_nan() | time_limit(60), Loop[Pair, Tensor, Notes])
 
 
