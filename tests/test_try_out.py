@@ -5,16 +5,20 @@ from __future__ import annotations
 import copy
 import io
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from immutables import Map
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
-from fengine import Events, Loop, Recorder, State, diff, outputs, tap
+from fengine import Events, Loop, Recorder, State, diff, last_state, outputs, tap
 from fengine.checkpoints import Checkpoints
 from fengine.features import (
     early_stopping,
@@ -23,10 +27,14 @@ from fengine.features import (
     keep_best,
     log_to,
     lr_schedule,
+    profiled,
     progress,
     seeded,
+    throughput,
+    time_limit,
 )
 from fengine.metrics import accuracy, mean
+from fengine.testing import FakeClock, Program, programs
 from fengine.training import (
     RandomState,
     Shuffled,
@@ -188,8 +196,8 @@ def iter_of_unknown_length() -> Any:
         ([], 2, "data is empty"),
         (iter([1]), 2, "data is an iterator"),
         ([1], 0, "batches=0"),
-        ([1], 2.5, "not an int"),
-        ([1], True, "not an int"),
+        ([1], 2.5, "an int from 1"),
+        ([1], True, "an int from 1"),
         (3, 2, "not iterable"),
     ],
 )
@@ -234,3 +242,136 @@ def test_an_evaluation_of_a_few_batches_tells_its_data_the_pass() -> None:
     judging: Any = Loop(outputs(lambda batch: batch)) | mean("told")
     loop: Any = Loop(outputs(abs)) | evaluation(judging, Told(), max_batches=2)
     assert loop.run([1]).metrics["val_told"] == 0.0
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(
+    "at", [Events.ITERATION_COMPLETED(every=500), Events.EPOCH_COMPLETED(every=5)]
+)
+def test_an_evaluation_that_comes_late_is_tried_out_too(at: Any, wrapped: bool) -> None:
+    held_out = Counted()
+    judging: Any = Loop(outputs(lambda batch: float(batch[0].sum()))) | mean("sum")
+    loop: Any = Loop(outputs(abs)) | evaluation(judging, held_out, at=at)
+    loop = loop | early_stopping("val_sum", mode="min", patience=1)
+    if wrapped:
+        loop = loop | throughput(samples=int) | profiled(file=io.StringIO())
+    final = loop.try_out([1, 2, 3])
+    assert "val_sum" in final.metrics
+    assert held_out.read == 2 * (2 if at == Events.ITERATION_COMPLETED(every=500) else 1)
+    assert loop.run([1, 2, 3]).metrics.get("val_sum") is None
+
+
+def test_what_only_counts_is_tried_out() -> None:
+    loop: Any = Loop(outputs(abs))
+    with pytest.raises(TypeError, match="cannot be counted"):
+        (loop | throughput()).try_out([1, 2])
+    final = (loop | throughput(samples=int) | time_limit(1, clock=FakeClock())).try_out([1, 2])
+    assert "samples_per_second" in final.metrics
+
+
+def test_handlers_keep_their_order_where_those_between_are_left_out() -> None:
+    seen: list[int] = []
+    first, second = (tap(lambda state, number=number: seen.append(number)) for number in (1, 2))
+    bar: Any = Loop(outputs(abs)) | progress(file=io.StringIO())
+    shown = next(
+        one.handler for one in bar.table.registrations if one.event is Events.EPOCH_COMPLETED
+    )
+    loop: Any = bar.on(Events.EPOCH_COMPLETED, second, runs_after=shown)
+    loop.on(Events.EPOCH_COMPLETED, first, runs_before=second).try_out([1])
+    assert seen == [1, 2]
+
+
+def test_a_model_without_shapes_is_refused_before_it_gets_them() -> None:
+    model = nn.LazyLinear(2)
+    loop: Any = Loop(training_step(model, torch.optim.SGD(model.parameters(), 0.1), cross_entropy))
+    with pytest.raises(ValueError, match="call the model once"):
+        loop.try_out(DATA)
+    assert isinstance(model.weight, nn.UninitializedParameter)
+
+
+class Stubborn:
+    """A thing that cannot be put back once it is broken."""
+
+    broken = False
+
+    def state_dict(self) -> Any:
+        return {}
+
+    def load_state_dict(self, state: Any) -> None:
+        if self.broken:
+            raise OSError("it is broken")
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_cannot_be_put_back_is_told_and_all_else_is_put_back(
+    tmp_path: Path, fails: bool
+) -> None:
+    whole, stubborn = Whole(tmp_path), Stubborn()
+
+    def break_it(state: State[Any, Any]) -> State[Any, Any]:
+        stubborn.broken = True
+        if fails:
+            raise ZeroDivisionError
+        return state
+
+    loop = whole.loop.with_external(zstubborn=stubborn).on(Events.COMPLETED, break_it)
+    before = [module.training for module in whole.model.modules()], torch.get_rng_state()
+    with pytest.raises(ZeroDivisionError if fails else OSError) as raised:
+        loop.try_out(DATA)
+    after = [module.training for module in whole.model.modules()], torch.get_rng_state()
+    assert not diff(before, after)
+    assert all(one.grad is None for one in whole.model.parameters())
+    notes = " ".join(raised.value.__notes__)
+    assert "it is broken" in notes or "external['zstubborn']" in notes
+
+
+def test_losses_that_are_no_numbers_and_all_is_as_before(tmp_path: Path) -> None:
+    whole = Whole(tmp_path)
+    before = whole.kept()
+    bad = [(torch.full((4, 3), torch.nan), Y[:4])] * 3
+    final = whole.loop.try_out(bad)
+    assert final.metrics["loss"] != final.metrics["loss"]
+    assert not diff(before, whole.kept())
+
+
+def test_where_it_happened_is_told_as_in_a_run() -> None:
+    def fail(batch: Any) -> float:
+        return 1 / (batch - 2)
+
+    loop: Any = Loop(outputs(fail))
+    with pytest.raises(ZeroDivisionError) as raised:
+        loop.try_out([1, 2, 3])
+    state = last_state(raised.value)
+    assert state is not None
+    assert state.iteration == 2
+
+
+def outcome(run: Callable[[], Any]) -> Any:
+    """Return the final state, or what the run raised with the state that it left."""
+    try:
+        return run()
+    except Exception as error:
+        return type(error), error.args, last_state(error)
+
+
+@given(program=programs(), batches=st.integers(1, 4))
+def test_it_is_a_run_over_the_first_batches(program: Program, batches: int) -> None:
+    loop, some = program.loop(), list(range(5))
+    tried = outcome(lambda: loop.try_out(some, batches, user=Map()))
+    assert tried == outcome(lambda: loop.run(some[:batches], user=Map()))
+
+
+def test_an_evaluation_of_a_few_batches_has_the_order_of_the_whole_one() -> None:
+    held_out = TensorBatches(torch.arange(20), batch_size=2, seed=5)
+    seen: list[list[int]] = []
+
+    def note(batch: Any) -> float:
+        seen.append(batch[0].tolist())
+        return 0.0
+
+    judging: Any = Loop(outputs(note)) | mean("none")
+    for most in (None, 2):
+        loop: Any = Loop(outputs(abs)) | evaluation(judging, held_out, max_batches=most)
+        loop.run([1], max_epochs=2)
+    whole, few = seen[:20], seen[20:]
+    assert few == [*whole[:2], *whole[10:12]]

@@ -47,7 +47,7 @@ from fengine.core.stateful import Stateful
 from fengine.core.stateful import named as stateful
 from fengine.core.steps import Outputs, Stages, contexts_of, external_of
 from fengine.core.table import Compiled, Table, where_in_run
-from fengine.core.taking import RunsLoop, name_of_handler
+from fengine.core.taking import RunsLoop
 from fengine.keep.external import require_names, restoring
 from fengine.keep.external import saved as states_of
 from fengine.keep.fitting import is_trained, require_fitting
@@ -725,9 +725,16 @@ class Loop(Generic[Batch, Output, User]):
     ) -> State[Batch, Output, User] | State[Batch, Output, None]:
         """Run one epoch of the first batches, with all evaluations, and put everything back.
 
-        So a mistake at the end of an epoch is found at once, and not after hours. What only looks
-        on is left out: bars, logs, checkpoints. What the loop names outside the state is put back
-        afterwards, also where something raises; so are modes, gradients and random states.
+        So a mistake at the end of an epoch is found at once, and not after hours. All handlers
+        run, those of the end of the epoch and of the run too. What only looks on is left out: bars,
+        logs, checkpoints. An evaluation under a filter, such as every 1000 iterations, is made at
+        each firing of its event.
+
+        What the loop names outside the state is put back afterwards, also where something raises:
+        models with their modes, gradients and flags, optimizers, schedulers. So are random states,
+        and the place of data that knows it. What handlers of yours change beyond that stays.
+
+        Law: the final state is that of a run over the first batches.
 
         Args:
             data: as for `run`, but no iterator, whose batches could not be given back.
@@ -754,27 +761,49 @@ class Loop(Generic[Batch, Output, User]):
                 f"data is an iterator ({type(data).__name__}), whose batches could not be given "
                 "back; give what it is made from, such as a list or DataLoader"
             )
+        if data is not None:
+            source_of(data)  # which refuses what is no data
         loop = self.limited(batches)
-        with putting_back(self.external, data):
+        with putting_back(self.external, data, *self.read_within()):
             if data is None:
                 return loop.run(user=user, epoch_length=batches)
-            source_of(data)  # which refuses what is no data
             return loop.run(FirstBatches(data, batches), user=user)
+
+    def read_within(self) -> tuple[object, ...]:
+        """Return the data that evaluations of this loop read.
+
+        >>> from fengine import outputs
+        >>> Loop(outputs(abs)).read_within()
+        ()
+        """
+        found: list[object] = []
+        for one in self.table.acting().registrations:
+            if isinstance(one.handler, RunsLoop):
+                found += one.handler.read()
+        return tuple(found)
 
     def limited(self, batches: int) -> Loop[Batch, Output, User]:
         """Return this loop without what only looks on, whose evaluations have a few batches each.
+
+        What acts with an evaluation, under the same filter, does so at each firing of its event, so
+        that a run of a few batches gets there too.
 
         >>> from fengine import outputs
         >>> Loop(outputs(abs)).limited(2) == Loop(outputs(abs))
         True
         """
+        acting = self.table.acting().registrations
+        often = [(one.event, one.filter) for one in acting if isinstance(one.handler, RunsLoop)]
         made = []
-        for one in self.table.registrations:
+        for one in acting:
             handler: Any = one.handler
-            if isinstance(handler, RunsLoop):
-                made.append(attrs.evolve(one, handler=cast("Any", handler.limited(batches))))
-            elif name_of_handler(handler):
-                made.append(one)
+            made.append(
+                attrs.evolve(
+                    one,
+                    handler=handler.limited(batches) if isinstance(handler, RunsLoop) else handler,
+                    filter=None if (one.event, one.filter) in often else one.filter,
+                )
+            )
         return attrs.evolve(self, table=Table(tuple(made)))
 
     def snapshot(

@@ -30,7 +30,7 @@ from fengine.core.phases import (
 )
 from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, User
-from fengine.core.taking import name_of_handler
+from fengine.core.taking import acting, name_of_handler
 
 
 @final
@@ -94,6 +94,23 @@ class Table(Generic[Batch, Output, User]):
         """
         require_others(self.registrations)
         return self.in_order()
+
+    def acting(self) -> Table[Batch, Output, User]:
+        """Return the handlers that run where a loop is tried out, in their order.
+
+        One that stands in for another is replaced by that other one.
+
+        Raises:
+            ValueError: as for `for_run`.
+        """
+        return Table(
+            tuple(
+                attrs.evolve(one, handler=handler, runs_before=(), runs_after=())
+                for registrations in self.for_run().values()
+                for one in registrations
+                if (handler := acting(one.handler)) is not None
+            )
+        )
 
     def begun(self, event: AnyEvent, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return the names of the first handlers of an event, which have run already.

@@ -150,6 +150,11 @@ class _Evaluating(RunsLoop, Generic[Item, Result, Own]):
         loop = self.feature.loop.limited(batches)
         return attrs.evolve(self, feature=attrs.evolve(self.feature, loop=loop, max_batches=least))
 
+    @override
+    def read(self) -> tuple[object, ...]:
+        """Return the data of the evaluation, and of those of the other loop."""
+        return self.feature.data, *self.feature.loop.read_within()
+
 
 @overload
 def evaluation(

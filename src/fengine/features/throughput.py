@@ -182,6 +182,8 @@ class _Counting(StandIn):
     feature: Throughput
     event: Event
 
+    is_tried = True
+
     @override
     def stands_for(self) -> None:
         """Return None: it only looks on."""

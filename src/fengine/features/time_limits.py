@@ -65,6 +65,8 @@ class _Counting(StandIn):
 
     feature: TimeLimit
 
+    is_tried = True
+
     @override
     def stands_for(self) -> None:
         """Return None: it only looks on."""

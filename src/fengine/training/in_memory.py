@@ -108,6 +108,11 @@ class TensorBatches(Generic[*Tensors]):
         whole, rest = divmod(self._rows, self.batch_size)
         return whole if self.drop_last or not rest else whole + 1
 
+    @property
+    def epoch(self) -> int:
+        """The pass that the next iteration begins, from 0 on."""
+        return self._next_pass
+
     def set_epoch(self, epoch: SupportsIndex) -> None:
         """Have the next iteration begin this pass, from 0 on; a Loop does so itself.
 
