@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from fengine import Loop
 from fengine.distributed import Alone, Ranks
 from fengine.features import clip_grad_norm
-from fengine.metrics import mean
-from fengine.training import TensorBatches, training_step, windows
+from fengine.metrics import mean, torch_metric
+from fengine.training import TensorBatches, evaluation_step, training_step, windows
 from tests.distributed.models import Kind, mlp, rows, shared, weights
 from tests.distributed.processes import on_ranks, together, values
 
@@ -128,3 +128,27 @@ def test_a_part_that_weighs_nothing_is_refused() -> None:
     assert (first.error, first.rank) == ("PeerFailed", 1)
     assert second.error == "ValueError"
     assert "each process needs samples in each batch" in second.words
+
+
+def measure(ranks: Ranks) -> dict[str, float]:
+    """Measure predictions by metrics of torchmetrics, one of which keeps them all."""
+    from torchmetrics import MetricCollection
+    from torchmetrics.classification import BinaryAUROC, BinaryConfusionMatrix, BinaryF1Score
+
+    generator = torch.Generator().manual_seed(2)
+    scores = torch.rand(45, generator=generator)
+    targets = (torch.rand(45, generator=generator) < scores).long()
+    several: Any = MetricCollection([BinaryF1Score(), BinaryAUROC()])
+    matrix = torch_metric(BinaryConfusionMatrix(), "matrix")
+    loop = Loop(evaluation_step(nn.Identity()), ranks=ranks) | torch_metric(several) | matrix
+    final = loop.run(TensorBatches(scores, targets, batch_size=8, ranks=ranks))
+    counted: Any = final.part(matrix.part).value
+    return {**final.metrics, "confused": float(counted[0, 1])}
+
+
+def test_metrics_of_torchmetrics_are_those_of_all_ranks_once() -> None:
+    # A process group is open, where they would sync by themselves too.
+    expected = measure(Alone())
+    assert set(expected) == {"BinaryF1Score", "BinaryAUROC", "confused"}
+    for found in together(measure):
+        assert found == pytest.approx(expected)
