@@ -271,7 +271,8 @@ def test_what_only_counts_is_tried_out() -> None:
 
 def test_handlers_keep_their_order_where_those_between_are_left_out() -> None:
     seen: list[int] = []
-    first, second = (tap(lambda state, number=number: seen.append(number)) for number in (1, 2))
+    first: Any = tap(lambda state: seen.append(1))
+    second: Any = tap(lambda state: seen.append(2))
     bar: Any = Loop(outputs(abs)) | progress(file=io.StringIO())
     shown = next(
         one.handler for one in bar.table.registrations if one.event is Events.EPOCH_COMPLETED
@@ -335,7 +336,7 @@ def test_losses_that_are_no_numbers_and_all_is_as_before(tmp_path: Path) -> None
 
 
 def test_where_it_happened_is_told_as_in_a_run() -> None:
-    def fail(batch: Any) -> float:
+    def fail(batch: int) -> float:
         return 1 / (batch - 2)
 
     loop: Any = Loop(outputs(fail))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from typing_extensions import override
 
 from fengine import Events, Loop, State, outputs, tap
 from fengine.features import evaluation
@@ -43,9 +44,14 @@ class Resuming:
         self.done, self.number = state
 
 
+def noting_in(seen: list[list[int]]) -> Any:
+    return lambda state: seen.append(state.output)
+
+
 class WithState(Resuming):
     """The same, which stands in a pass at its end, and gives nothing then."""
 
+    @override
     def __iter__(self) -> Any:
         if self.done == 4:
             self.done, self.number = 0, self.number + 1
@@ -97,9 +103,7 @@ def test_data_gives_afterwards_what_it_gives_without_it(kind: str, begun: int) -
         torch.manual_seed(3)
         data, seen = KINDS_OF_DATA[kind](), list[list[int]]()
         loop: Any = Loop(outputs(flat))
-        noting = loop.on(
-            Events.ITERATION_COMPLETED, tap(lambda state, seen=seen: seen.append(state.output))
-        )
+        noting = loop.on(Events.ITERATION_COMPLETED, tap(noting_in(seen)))
         if begun:
             stop = Events.ITERATION_COMPLETED(once=begun)
             loop.on(stop, State.terminate).run(data)

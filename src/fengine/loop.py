@@ -47,7 +47,7 @@ from fengine.core.stateful import Stateful
 from fengine.core.stateful import named as stateful
 from fengine.core.steps import Outputs, Stages, contexts_of, external_of
 from fengine.core.table import Compiled, Table, where_in_run
-from fengine.core.taking import RunsLoop
+from fengine.core.taking import RunsLoop, name_of_handler
 from fengine.keep.external import require_names, restoring
 from fengine.keep.external import saved as states_of
 from fengine.keep.fitting import is_trained, require_fitting
@@ -793,17 +793,17 @@ class Loop(Generic[Batch, Output, User]):
         True
         """
         acting = self.table.acting().registrations
-        often = [(one.event, one.filter) for one in acting if isinstance(one.handler, RunsLoop)]
+        handlers: list[Any] = [one.handler for one in acting]
+        often = [
+            (one.event, one.filter)
+            for one, handler in zip(acting, handlers, strict=True)
+            if isinstance(handler, RunsLoop)
+        ]
         made = []
-        for one in acting:
-            handler: Any = one.handler
-            made.append(
-                attrs.evolve(
-                    one,
-                    handler=handler.limited(batches) if isinstance(handler, RunsLoop) else handler,
-                    filter=None if (one.event, one.filter) in often else one.filter,
-                )
-            )
+        for one, handler in zip(acting, handlers, strict=True):
+            limited: Any = handler.limited(batches) if isinstance(handler, RunsLoop) else handler
+            wanted = None if (one.event, one.filter) in often else one.filter
+            made.append(attrs.evolve(one, handler=limited, filter=wanted))
         return attrs.evolve(self, table=Table(tuple(made)))
 
     def snapshot(

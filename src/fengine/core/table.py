@@ -9,7 +9,7 @@ Does not live here: when an event fires, and calling its handlers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Generic, Protocol, TypeAlias, final
+from typing import Any, Final, Generic, Protocol, TypeAlias, final
 
 import attrs
 from immutables import Map
@@ -103,14 +103,13 @@ class Table(Generic[Batch, Output, User]):
         Raises:
             ValueError: as for `for_run`.
         """
-        return Table(
-            tuple(
-                attrs.evolve(one, handler=handler, runs_before=(), runs_after=())
-                for registrations in self.for_run().values()
-                for one in registrations
-                if (handler := acting(one.handler)) is not None
-            )
-        )
+        made = []
+        for registrations in self.for_run().values():
+            for one in registrations:
+                handler: Any = acting(one.handler)
+                if handler is not None:
+                    made.append(attrs.evolve(one, handler=handler, runs_before=(), runs_after=()))
+        return Table(tuple(made))
 
     def begun(self, event: AnyEvent, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return the names of the first handlers of an event, which have run already.
