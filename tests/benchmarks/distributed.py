@@ -59,8 +59,11 @@ hand, and with Fabric and accelerate, a rank that stops leaves its loop, and the
 def measure_distributed(effort: Effort, have: frozenset[str]) -> Iterator[Section]:
     """Compare what agreement costs, and how soon all end."""
     systems = _systems(have)
-    iterations = max(20, effort.batches // 2)
-    found = on_ranks(2, costs, systems, iterations, max(2, effort.rounds // 2))[0].value
+    iterations, rounds = max(20, effort.batches // 4), max(2, effort.rounds // 4)
+    first, _ = on_ranks(2, costs, systems, iterations, rounds, seconds=3600.0)
+    if first.error:
+        raise RuntimeError(f"the systems could not be measured: {first.error}: {first.words}")
+    found = first.value
     hand = Spread.of(found[BARE]).median * MICRO
     over = {
         name: Spread.of(differences(seconds, found[BARE]))

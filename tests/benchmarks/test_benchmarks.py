@@ -125,6 +125,19 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
         "Scaling: epochs",
     ]
     assert "Epochs of one iteration" in titles
+    agreements = [row for row in rows if row[0].startswith("fengine Loop, ") and len(row) == 3]
+    assert [row[0].partition(", ")[2] for row in agreements] == [
+        "without ranks",
+        "every iteration",
+        "AgreeEvery(10)",
+        "WHEN_ASKED",
+    ]
+    assert all(re.fullmatch(r"-?\d+", row[1]) for row in agreements)
+    faults = {row[0]: row[2] for row in rows if row[1:] and re.match(r"[\d.]+ s, ", row[1])}
+    assert faults.keys() == {"raises", "is killed", "asks for the end", "has fewer batches"}
+    assert faults["asks for the end"].endswith("ends well")
+    assert faults["has fewer batches"].endswith("RanksDiverged names it")
+    assert faults["raises"].endswith("PeerFailed names it")
     assert {"In short", "Supervised evaluation", "Imports", "Memory", "Other Pythons"} <= {*titles}
     verdicts = [row[-1] for row in rows if len(row) == 4 and row[1].startswith("<=")]
     assert len(verdicts) == 19

@@ -77,6 +77,7 @@ def on_ranks(
     grace: float = 5.0,
     agent: bool = True,
     plain: bool = False,
+    seconds: float = SECONDS,
 ) -> list[Ended]:
     """Run `program(ranks, *arguments)` on each rank, and say how each has ended.
 
@@ -88,6 +89,7 @@ def on_ranks(
         grace: how many seconds it waits for them to say why they do not come.
         agent: this process has the store, as the agent of torchrun has; else the first rank.
         plain: open the process group as torch does, and give the program `Alone()`.
+        seconds: how long all of it may take.
     """
     agents = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False) if agent else None
     port = free_port() if agents is None else agents.port
@@ -99,7 +101,7 @@ def on_ranks(
         process.start()
         there.close()
         started.append((process, here))
-    end = time.monotonic() + SECONDS
+    end = time.monotonic() + seconds
     try:
         return [_ended(process, here, end) for process, here in started]
     finally:
