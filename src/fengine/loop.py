@@ -942,7 +942,7 @@ class Loop(Generic[Batch, Output, User]):
         if isinstance(source, DataSource):
             if resumable(data) is not None:
                 source.position = position
-            require_place(data, state, source.position, replay=replay)
+            require_place(data, state, source.position, length=source.length, replay=replay)
         return Box(state, preemption), source, saved
 
     def _among_own_handlers(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from fengine.checkpoints.errors import CheckpointError
+from fengine.checkpoints.errors import CheckpointError, NewerFormat
 from fengine.checkpoints.folder import Folder, folder_at
 from fengine.checkpoints.retention import Kept
 
@@ -78,11 +78,18 @@ def _remove(folder: Folder, names: Sequence[str]) -> int:
     except CheckpointError as error:
         print(error, file=sys.stderr)
         return 1
+    code = 0
     for name in names:
-        folder.remove(name)
-        print(f"removed {name}")
+        try:
+            folder.verify(name)
+        except NewerFormat as error:
+            print(f"not removed: {error}", file=sys.stderr)
+            code = 1
+        except CheckpointError:
+            folder.remove(name)
+            print(f"removed {name}")
     folder.close()
-    return 0
+    return code
 
 
 def _metrics(one: Kept) -> str:

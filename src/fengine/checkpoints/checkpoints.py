@@ -103,6 +103,8 @@ class Checkpoints:
         if self.best is not None and not isinstance(self.best, Best):
             raise TypeError(f"best={self.best!r} is no Best; give Best(metric, mode='max')")
         require_saveable(self.every)
+        if not isinstance(self.background, bool):
+            raise TypeError(f"background={self.background!r} is neither True nor False")
         if self.on_error not in _WAYS:
             raise ValueError(f"on_error={self.on_error!r} is neither 'raise' nor 'warn'")
         require_preempting(self.preemption)
@@ -114,6 +116,7 @@ class Checkpoints:
         data: Iterable[B] | None = None,
         *,
         again: bool = False,
+        replay: bool = False,
         on_exhausted: OnExhausted = "raise",
         **limits: Unpack[LimitArguments],
     ) -> State[B, O, None]: ...
@@ -126,6 +129,7 @@ class Checkpoints:
         *,
         user: U,
         again: bool = False,
+        replay: bool = False,
         on_exhausted: OnExhausted = "raise",
         **limits: Unpack[LimitArguments],
     ) -> State[B, O, U]: ...
@@ -137,6 +141,7 @@ class Checkpoints:
         *,
         user: Any = None,
         again: bool = False,
+        replay: bool = False,
         on_exhausted: OnExhausted = "raise",
         **limits: Unpack[LimitArguments],
     ) -> State[B, O, Any]:
@@ -152,6 +157,7 @@ class Checkpoints:
             data: as for `Loop.run`.
             user: the user's record, to begin with; a kept one is read by its type.
             again: have a run that was asked to end train on.
+            replay: as for `Loop.resume`, where a kept run stands within an epoch.
             on_exhausted: as for `Loop.run`.
             **limits: as for `Loop.run`; those that are given replace the kept ones.
 
@@ -167,7 +173,9 @@ class Checkpoints:
         saving_loop = saving.loop
         folder.open()
         try:
-            after = self._taken_up(saving, saving_loop, user, again=again, limits=limits)
+            after = self._taken_up(
+                saving, saving_loop, user, again=again, replay=replay, limits=limits
+            )
             if after is None:
                 final = saving_loop.run(
                     data,
@@ -182,6 +190,7 @@ class Checkpoints:
                 final = saving_loop.resume(
                     after,
                     data,
+                    replay=replay,
                     restored=True,
                     on_exhausted=on_exhausted,
                     preemption=self.preemption,
@@ -198,6 +207,7 @@ class Checkpoints:
         user: Any,
         *,
         again: bool,
+        replay: bool,
         limits: LimitArguments,
     ) -> Snapshot[B, O, Any] | None:
         """Have the things of a loop take up the newest intact checkpoint, which comes back."""
@@ -211,7 +221,7 @@ class Checkpoints:
             require_fit(loop, kept, after)
             after = attrs.evolve(after, state=limited(after.state, limits, again=again))
             # This refuses what does not fit.
-            saving_loop.iterate(saving.data, after=after, restored=True)
+            saving_loop.iterate(saving.data, after=after, replay=replay, restored=True)
             restore(loop.external, tensors)
         return after
 
@@ -299,7 +309,7 @@ class Checkpoints:
 
         Raises:
             TypeError: `engine` is none, or something has no state to be saved.
-            ValueError: the engine does not know the event.
+            ValueError: the engine does not know the event, or a batch is due there.
 
         >>> import tempfile
         >>> from torch import nn

@@ -23,7 +23,7 @@ from fengine.core.limits import EndArguments, LimitArguments
 from fengine.core.stateful import Stateful
 from fengine.core.table import where_in_run
 from fengine.keep.external import require_names
-from fengine.keep.fitting import is_trained, loads_as_modules_do, require_fitting
+from fengine.keep.fitting import is_module, is_trained, loads_as_modules_do, require_fitting
 from fengine.keep.readers import SnapshotError
 from fengine.keep.structure import is_structured
 
@@ -79,8 +79,9 @@ def require_fit(loop: Loop[B, O, U], kept: Kept, snapshot: Snapshot[B, O, U]) ->
 def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
     """Have things take up the states of a checkpoint, which fit them.
 
-    A thing that is neither a module nor an optimizer of torch may refuse its state. So these come
-    first, and all of them are put back where one does.
+    A thing may refuse its state, unless it is an optimizer of torch, or a module that has just the
+    tensors that it saves. So those that may come first, and all of them are put back where one
+    does.
 
     Args:
         external: the things.
@@ -89,25 +90,55 @@ def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
     Raises:
         BaseException: whatever a thing raises, with a note that names it.
     """
+    held = {name: own for name, one in external.items() if (own := _held(one)) is not None}
+    obeys = {
+        n: n in held or (is_trained(one) and not is_module(one)) for n, one in external.items()
+    }
     before: dict[str, object] = {}
     try:
-        for name in sorted(external, key=lambda one: (is_trained(external[one]), one)):
+        for name in sorted(external, key=lambda one: (obeys[one], one)):
             thing = external[name]
-            if not is_trained(thing):
+            if not obeys[name]:
                 before[name] = copy.deepcopy(thing.state_dict())
             try:
-                own = thing.state_dict() if loads_as_modules_do(thing) else None
-                if own is not None and all(isinstance(one, torch.Tensor) for one in own.values()):
-                    _copy_into(own, tensors.each("external", name))
+                if name in held:
+                    _copy_into(held[name], tensors.each("external", name))
                 else:
                     thing.load_state_dict(tensors.filled("external", name))
             except BaseException as error:
                 error.add_note(f"in restoring external[{name!r}]")
                 raise
-    except BaseException:
+    except BaseException as error:
         for name, state in before.items():
-            external[name].load_state_dict(state)
+            try:
+                external[name].load_state_dict(state)
+            except Exception as another:
+                error.add_note(f"external[{name!r}] is not put back, which raised {another!r}")
         raise
+
+
+def _held(thing: Any) -> Mapping[str, torch.Tensor] | None:
+    """Return the tensors of a module that are all it saves; None where loading does more."""
+    if not loads_as_modules_do(thing):
+        return None
+    if any(one._load_state_dict_post_hooks for one in thing.modules()):
+        return None
+    own = thing.state_dict()
+    held = {
+        **dict(thing.named_parameters(remove_duplicate=False)),
+        **dict(thing.named_buffers(remove_duplicate=False)),
+    }
+    return own if all(_is_same(one, held.get(name)) for name, one in own.items()) else None
+
+
+def _is_same(saved: Any, held: torch.Tensor | None) -> bool:
+    """Tell whether what a module saves is what it has, and no copy and no state of another kind."""
+    return (
+        held is not None
+        and isinstance(saved, torch.Tensor)
+        and (saved.data_ptr(), saved.shape, saved.stride())
+        == (held.data_ptr(), held.shape, held.stride())
+    )
 
 
 @torch.no_grad()

@@ -6,9 +6,9 @@ here knows an Engine by its methods alone.
 
 from __future__ import annotations
 
-import math
+import contextlib
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Protocol, final
 
 from immutables import Map
@@ -18,7 +18,9 @@ from fengine.checkpoints.errors import CheckpointError
 from fengine.checkpoints.folder import Content, Folder
 from fengine.checkpoints.going_on import restore
 from fengine.checkpoints.retention import Kept
-from fengine.checkpoints.saving import Policy, Writer, report
+from fengine.checkpoints.saving import Policy, Writer, report, warn_without_best
+from fengine.core.metrics import metric
+from fengine.core.phases import PHASES, has_step_to_come
 from fengine.core.stateful import Stateful, named
 from fengine.keep.external import require_names
 from fengine.keep.fitting import class_names, require_fitting
@@ -62,7 +64,7 @@ class EngineSaving:
         folder: Folder,
         runs: Mapping[object, str],
     ) -> None:
-        self.policy, self.engine, self.things = policy, engine, named(to_save)
+        self.policy, self.engine, self.things = policy, engine, _named(to_save)
         self.writer, self.runs = Writer(folder, policy), runs
         self.run: str | None = None
 
@@ -70,7 +72,7 @@ class EngineSaving:
         """Have the Engine save at an event, and at the end of a run.
 
         Raises:
-            ValueError: the Engine does not know the event.
+            ValueError: the Engine does not know the event, or a batch is due there.
         """
         if at is None and not isinstance(self.policy.every, Event):
             raise ValueError(
@@ -78,13 +80,14 @@ class EngineSaving:
                 "joined; name one of the engine: attach(engine, at=...)"
             )
         event = at
+        _require_saveable(at)
         if at is None and isinstance(self.policy.every, Event):
             event = self.policy.every.name.upper()
         self.engine.add_event_handler(event, self.save)
         if preemption is not None:
             for name in _PAUSES:
                 self.engine.add_event_handler(name, lambda engine: self.look(preemption))
-        self.engine.add_event_handler("COMPLETED", self.end)
+        self.engine.add_event_handler("COMPLETED", lambda engine: self.complete(preemption))
         self.engine.add_event_handler("INTERRUPT", lambda engine: self.pause(preemption))
 
     def save(self, engine: object = None) -> None:
@@ -139,11 +142,18 @@ class EngineSaving:
         if preemption is not None and preemption.asked:
             raise SystemExit(exit_code(preemption))
 
+    def complete(self, preemption: Preempting | None) -> None:
+        """Save the end of a run, and end the process if it is asked to end.
+
+        Raises:
+            SystemExit: it is.
+        """
+        self.pause(preemption)
+        warn_without_best(self.policy.best, self.writer.folder)
+
     def _content(self, run: str) -> Content:
         state = self.engine.state
-        metrics = Map(
-            {name: float(value) for name, value in state.metrics.items() if _is_number(value)}
-        )
+        metrics = Map(_numbers(state.metrics))
         best = self.policy.best
         things = {name: thing.state_dict() for name, thing in self.things.items()}
         return Content(
@@ -168,7 +178,7 @@ def restore_engine(
         CheckpointError: it does not fit; then nothing is changed.
     """
     require_engine(engine, "restore()")
-    things = named(to_load)
+    things = _named(to_load)
     with folder.newest() as tensors:
         if tensors is None:
             return None
@@ -187,11 +197,37 @@ def restore_engine(
     return kept
 
 
+def _named(things: Mapping[str, Stateful]) -> Map[str, Stateful]:
+    given: object = things
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{given!r} names no things; give a dict, such as {{'model': model}}")
+    return named(things)
+
+
 def exit_code(preemption: Preempting) -> int:
     """Return with what a process ends that was asked to: 128 and the number of the signal."""
     code = getattr(preemption, "exit_code", None)
     return code if isinstance(code, int) else 128 + 15
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+def _numbers(metrics: Mapping[str, object]) -> Iterator[tuple[str, float]]:
+    """Give the metrics that are one number each; those of an Engine may be anything."""
+    for name, value in metrics.items():
+        with contextlib.suppress(TypeError):
+            yield name, metric(name, value)
+
+
+def _require_saveable(at: Any) -> None:
+    """Refuse events of an Engine at which a batch is due.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for event in (at,) if isinstance(at, str) or not isinstance(at, Iterable) else at:
+        name = str(getattr(event, "name", event))
+        phase = PHASES.get(name.lower())
+        if phase is not None and phase.rank is not None and has_step_to_come(phase.rank):
+            raise ValueError(
+                f"at={name} is an event at which a batch is due, that would be left out where the "
+                "run goes on; save at ITERATION_COMPLETED, EPOCH_COMPLETED or the like"
+            )

@@ -10,6 +10,7 @@ training goes on.
 
 from __future__ import annotations
 
+import os
 import uuid
 import warnings
 from collections.abc import Iterable
@@ -35,7 +36,8 @@ from fengine.features.reading import where_set
 from fengine.keep.fitting import class_names
 from fengine.keep.readers import SnapshotError
 from fengine.keep.snapshot import Snapshot, require_whole
-from fengine.run.place import position_of
+from fengine.run.place import position_of, require_place
+from fengine.run.source import length_of
 
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
@@ -78,6 +80,7 @@ class Writer:
     def __init__(self, folder: Folder, policy: Policy) -> None:
         self.folder, self.policy = folder, policy
         self._under_way: Future[None] | None = None
+        self._process = os.getpid()  # a fork has no thread that writes
         self._buffers = Buffers()
 
     @cached_property
@@ -88,9 +91,17 @@ class Writer:
         """Write a content, now or in the background.
 
         Raises:
-            CheckpointError: this one, or the one before, cannot be written.
+            CheckpointError: this one, or the one before, cannot be written, where that is an error.
         """
-        self.wait()
+        if os.getpid() != self._process:
+            raise CheckpointError(
+                self.folder.path,
+                f"is written to by process {self._process}, of which this one is a fork",
+            )
+        try:
+            self.wait()
+        except CheckpointError as error:
+            report(error, self.policy)
         if self.policy.background:
             tree = self._buffers.copy_of(content.tree)
             content = attrs.evolve(content, tree=tree)
@@ -105,7 +116,7 @@ class Writer:
             CheckpointError: it failed.
         """
         under_way, self._under_way = self._under_way, None
-        if under_way is not None:
+        if under_way is not None and os.getpid() == self._process:
             under_way.result()
 
     def close(self) -> None:
@@ -142,6 +153,7 @@ class Saving(Generic[B, O, U]):
     ) -> None:
         self.policy, self.of, self.data, self.run = policy, of, data, run
         self.writer = Writer(folder, policy)
+        self._has_told = False
 
     @property
     def loop(self) -> Loop[B, O, U]:
@@ -211,7 +223,7 @@ class Saving(Generic[B, O, U]):
                 else:  # the exception of the run is not to be lost to this one
                     _warn(error)
             if outcome.status.has_ended:
-                self._miss_best()
+                warn_without_best(self.policy.best, self.writer.folder)
         finally:
             self.close()
 
@@ -227,6 +239,7 @@ class Saving(Generic[B, O, U]):
             external = {name: thing.state_dict() for name, thing in self.of.external.items()}
             classes = class_names(self.of.external)
             place = position_of(self.data, state)
+            state = self._findable(state, place)
             state = attrs.evolve(with_plain_output(state), handled=None)
             tree = Snapshot(state, external, place, classes).to_dict()
         except (SnapshotError, ValueError) as error:
@@ -245,14 +258,35 @@ class Saving(Generic[B, O, U]):
             tree=tree,
         )
 
-    def _miss_best(self) -> None:
-        best = self.policy.best
-        if best is not None and best.among(self.writer.folder.kept()) == ():
+    def _findable(self, state: State[B, O, U], place: object) -> State[B, O, U]:
+        """Return a state from which a run goes on, without its batch where that is not found again.
+
+        There is a warning, once, where a run would not find its place in the data by itself.
+        """
+        if self.data is None or self._misplaced(state, place, with_batch=True) is None:
+            return state
+        reason = self._misplaced(state, place, with_batch=False)
+        if reason is not None and not self._has_told:
+            self._has_told = True
             warnings.warn(
-                f"no checkpoint of this run is the best: the metric {best.metric!r} was never set "
-                "to a finite number",
+                f"from a checkpoint within an epoch this run goes on with replay=True only: "
+                f"{reason}",
                 stacklevel=2,
             )
+        return attrs.evolve(state, batch=MISSING)
+
+    def _misplaced(
+        self, state: State[B, O, U], place: object, *, with_batch: bool
+    ) -> ValueError | None:
+        notes = attrs.evolve(state._notes, batch_due=with_batch and state.has_batch)
+        # A run that has ended may be given other limits, and train on.
+        state = attrs.evolve(state, notes=notes, status=Status.RUNNING)
+        length = length_of(self.data)
+        try:
+            require_place(self.data, state, place, length=length, replay=False)
+        except ValueError as error:
+            return error
+        return None
 
 
 @final
@@ -317,6 +351,16 @@ def report(error: CheckpointError, policy: Policy) -> None:
     if policy.on_error == "raise":
         raise error
     _warn(error)
+
+
+def warn_without_best(best: Best | None, folder: Folder) -> None:
+    """Warn of a run that has ended, and of which no checkpoint is the best."""
+    if best is not None and best.among(folder.kept()) == ():
+        warnings.warn(
+            f"no checkpoint of this run is the best: the metric {best.metric!r} was never set to a "
+            "finite number",
+            stacklevel=2,
+        )
 
 
 def _warn(error: CheckpointError) -> None:

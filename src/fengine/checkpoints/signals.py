@@ -48,7 +48,7 @@ class Preemption:
     __slots__ = ("_before", "_child_before", "_process", "received", "signals")
 
     def __init__(self, *signals: SupportsIndex) -> None:
-        self.signals = tuple(_checked(one) for one in signals) or (signal.SIGTERM,)
+        self.signals = tuple(dict.fromkeys(map(_checked, signals))) or (signal.SIGTERM,)
         self.received: signal.Signals | None = None
         self._process = -1
         self._before: dict[signal.Signals, _Handler] = {}

@@ -54,7 +54,7 @@ def _found(tensors: OpenTensors, name: str) -> dict[str, torch.Tensor]:
     if name in things:
         found = tensors.filled("external", name)
     else:
-        found = tensors.filled("state")
+        found = tensors.filled("state") if "state" in tensors.names() else {}
         for key in name.split("."):
             if not isinstance(found, dict) or key not in found:
                 named = ", ".join(things) or "none"

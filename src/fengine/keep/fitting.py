@@ -21,6 +21,7 @@ from fengine.core.stateful import Stateful
 _MODULE: Final = "torch.nn.modules.module.Module"
 _MODULES: Final = "torch.nn."
 _OPTIMIZERS: Final = "torch.optim"
+_EXTRA: Final = "_extra_state"
 # What optimizers of torch keep for each parameter in its own dtype and shape.
 _LIKE_PARAMETERS: Final = (
     "exp_avg",
@@ -92,11 +93,16 @@ def _misfits_of_module(module: Any, state: Any) -> Iterator[str]:
     if not isinstance(state, Mapping):
         return
     for name, tensor in own.items():
-        if name in state:
+        if name in state and not _is_extra(name):
             yield from _misfit(f".{name}", state[name], tensor)
     if loads_as_modules_do(module):
         yield from (f".{name} is not in the snapshot" for name in own if name not in state)
         yield from (f".{name} is in the snapshot alone" for name in state if name not in own)
+
+
+def _is_extra(name: str) -> bool:
+    """Tell whether a module of the user's reads this itself: it may be of any shape."""
+    return name.rpartition(".")[2] == _EXTRA
 
 
 def _misfits_of_optimizer(optimizer: Any, state: Any, *, is_known: bool) -> Iterator[str]:

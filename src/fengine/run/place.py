@@ -246,7 +246,12 @@ def note_restart(box: Box[Any, Any, Any]) -> None:
 
 
 def require_place(
-    data: object, state: State[Batch, Output, User], position: object, *, replay: bool
+    data: object,
+    state: State[Batch, Output, User],
+    position: object,
+    *,
+    length: int | None,
+    replay: bool,
 ) -> None:
     """Refuse data in which the place where a state stands cannot be found.
 
@@ -254,6 +259,7 @@ def require_place(
         data: where the batches come from.
         state: the state to go on from.
         position: what the data itself has said of its place; None if nothing.
+        length: how many batches the data says it has; None where it does not say.
         replay: whether batches may be read again and dropped.
 
     Raises:
@@ -270,7 +276,8 @@ def require_place(
     if position is not None and state.drawn and not state._exhausted:
         _refuse_chance(data)
     done = state.drawn or (state._drawn_before if state._notes.batch_due else 0)
-    if not done or passing or replay:
+    is_over = done == length and not state._notes.batch_due  # nothing more of the pass is read
+    if not done or passing or replay or is_over:
         return
     into = f"the run is {done} {'batch' if done == 1 else 'batches'} into its data"
     known = is_indexed(data) or isinstance(data, Enterable)

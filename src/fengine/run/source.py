@@ -210,7 +210,13 @@ class DataSource(Generic[Item]):
             warnings.warn(f"closing the iterator of data raised {error!r}", stacklevel=2)
 
     def _begin(self, done: int, number: int) -> None:
-        """Begin a pass over the data, after the first batches of it."""
+        """Begin a pass over the data, after the first batches of it.
+
+        After all that the data says it has, nothing more is read, in whatever order it came.
+        """
+        if done and done == self.length and not isinstance(self.data, Iterator):
+            self._iterator, self.fetch = _ENDED, _no_more
+            return
         begin_pass(self.data, number)
         self._take_from(entered(self.data, done), done)
 
