@@ -37,7 +37,7 @@ AVERAGE: Final = "ema"
 GUARD: Final = "stop_on_nan"
 GUARD_GRADIENTS: Final = "stop_on_nan, of gradients too"
 TIME_LIMIT: Final = "time_limit"
-FROZEN: Final = "frozen, the first layer"
+FROZEN: Final = "frozen, the bias"
 BEST: Final = "keep_best, a copy at each iteration"
 TO_DEVICE: Final = "to_device, the CPU"
 

@@ -55,7 +55,7 @@ def clipping(own: Trained) -> Run:
 def freezing(own: Trained) -> Run:
     from fengine.features import frozen
 
-    return (training(own) | frozen(next(own.model.children()))).run
+    return (training(own) | frozen([next(reversed(list(own.model.parameters())))])).run
 
 
 def scheduling(own: Trained) -> Run:
