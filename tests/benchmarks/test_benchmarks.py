@@ -98,6 +98,7 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
         "stop_on_nan",
         only_a_loop[2],
         "time_limit",
+        "frozen, the bias",
         "keep_best, a copy at each iteration",
         "to_device, the CPU",
         "accuracy",
