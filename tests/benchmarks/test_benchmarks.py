@@ -110,6 +110,7 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
         **dict.fromkeys(only_a_loop, peers),
         **{feature: ["pytorch-ignite"] for feature in logged},
         "throughput": ["pytorch-ignite"],
+        "frozen, the bias": peers,
         "to_device, the CPU": ["Lightning Trainer"],
     }
     for feature, *costs in of_features:
