@@ -97,12 +97,17 @@ def test_a_second_signal_without_a_handler_ends_the_process() -> None:
 
 
 def test_ctrl_c_pauses_where_it_is_asked_for_and_a_second_one_interrupts() -> None:
-    with Preemption(signal.SIGINT) as preemption:
-        kill(signal.SIGINT)
-        assert preemption.exit_code == 130
-        with pytest.raises(KeyboardInterrupt):
+    # Where the tests run in the background, Ctrl-C may be ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with Preemption(signal.SIGINT) as preemption:
             kill(signal.SIGINT)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            assert preemption.exit_code == 130
+            with pytest.raises(KeyboardInterrupt):
+                kill(signal.SIGINT)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_a_handler_that_was_installed_within_stays() -> None:
