@@ -37,9 +37,9 @@ AVERAGE: Final = "ema"
 GUARD: Final = "stop_on_nan"
 GUARD_GRADIENTS: Final = "stop_on_nan, of gradients too"
 TIME_LIMIT: Final = "time_limit"
-FROZEN: Final = "frozen, the bias"
 BEST: Final = "keep_best, a copy at each iteration"
 TO_DEVICE: Final = "to_device, the CPU"
+FROZEN: Final = "frozen, the bias"
 
 ACCURACY: Final = "accuracy"
 MEAN_LOSS: Final = "mean_loss"
@@ -68,9 +68,9 @@ _TRAININGS: Final[Mapping[Key, Callable[[Trained], Run]]] = {
     (LOOP, GUARD): lambda own: loops.guarding(own, gradients=False),
     (LOOP, GUARD_GRADIENTS): lambda own: loops.guarding(own, gradients=True),
     (LOOP, TIME_LIMIT): loops.limiting_time,
-    (LOOP, FROZEN): loops.freezing,
     (LOOP, BEST): loops.keeping_best,
     (LOOP, TO_DEVICE): loops.moving,
+    (LOOP, FROZEN): loops.freezing,
     (IGNITE, PLAIN): lambda own: ignite.training(own).run,
     (IGNITE, OWN_STEP): lambda own: ignite.own_step(own, clips=False),
     (IGNITE, CLIP): lambda own: ignite.own_step(own, clips=True),
@@ -85,6 +85,7 @@ _TRAININGS: Final[Mapping[Key, Callable[[Trained], Run]]] = {
     (IGNITE, TIME_LIMIT): ignite.limiting_time,
     (IGNITE, BEST): ignite.keeping_best,
     (IGNITE, TO_DEVICE): ignite.moving,
+    (IGNITE, FROZEN): ignite.freezing,
     (TRAINER, PLAIN): trainers.training,
     (TRAINER, CLIP): trainers.clipping,
     (TRAINER, SCHEDULE): trainers.scheduling,
@@ -100,6 +101,7 @@ _TRAININGS: Final[Mapping[Key, Callable[[Trained], Run]]] = {
     (TRAINER, GUARD): trainers.guarding,
     (TRAINER, TIME_LIMIT): trainers.limiting_time,
     (TRAINER, BEST): trainers.keeping_best,
+    (TRAINER, FROZEN): trainers.freezing,
 }
 _EVALUATIONS: Final[Mapping[Key, Callable[[nn.Module], Run]]] = {
     (LOOP, PLAIN): lambda model: loops.evaluation(model).run,

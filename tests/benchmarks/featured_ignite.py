@@ -179,3 +179,14 @@ def moving(own: Trained) -> Run:
     from ignite.engine import create_supervised_trainer
 
     return create_supervised_trainer(own.model, own.optimizer, own.loss_fn, device="cpu").run
+
+
+def freezing(own: Trained) -> Run:
+    from ignite.engine import Events as Moments
+
+    def freeze() -> None:
+        own.model.bias.requires_grad_(False)
+
+    trainer = training(own)
+    trainer.add_event_handler(Moments.EPOCH_STARTED, freeze)
+    return trainer.run

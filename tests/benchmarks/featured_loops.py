@@ -52,12 +52,6 @@ def clipping(own: Trained) -> Run:
     return (training(own) | clip_grad_norm(own.model, MAX_NORM)).run
 
 
-def freezing(own: Trained) -> Run:
-    from fengine.features import frozen
-
-    return (training(own) | frozen([next(reversed(list(own.model.parameters())))])).run
-
-
 def scheduling(own: Trained) -> Run:
     from fengine.features import lr_schedule
 
@@ -160,3 +154,9 @@ def moving(own: Trained) -> Run:
         return loop.run(to_device(data, "cpu"))
 
     return run
+
+
+def freezing(own: Trained) -> Run:
+    from fengine.features import frozen
+
+    return (training(own) | frozen([own.model.bias])).run

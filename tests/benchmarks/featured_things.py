@@ -52,7 +52,7 @@ class Sink:
 class Trained:
     """Hold what a training is made of."""
 
-    model: nn.Module
+    model: nn.Linear
     optimizer: Optimizer
     loss_fn: LossFunction
 

@@ -231,3 +231,20 @@ def keeping_best(own: Trained) -> Run:
         kept.update(copy.deepcopy(own.model.state_dict()))
 
     return training(own, keep)
+
+
+def freezing(own: Trained) -> Run:
+    from lightning.pytorch.callbacks import BaseFinetuning
+
+    class Freezing(BaseFinetuning):
+        @override
+        def freeze_before_training(self, pl_module: LightningModule) -> None:
+            own.model.bias.requires_grad_(False)
+
+        @override
+        def finetune_function(
+            self, pl_module: LightningModule, epoch: int, optimizer: Optimizer
+        ) -> None:
+            """Train nothing that was frozen."""
+
+    return training(own, callbacks=[Freezing()])

@@ -50,10 +50,12 @@ BasicTimeProfiler, in a Trainer by its SimpleProfiler. The guard of pytorch-igni
 after the update; in a Trainer a line of one's own judges the loss. keep_best copies the weights at
 each iteration here, where an epoch is usual: pytorch-ignite has a Checkpoint that saves to a dict,
 and a Trainer a line of one's own, since its callback writes a file. A Trainer always moves its
-batches, so its loop without a feature does too. A Trainer has torchmetrics count both accuracies.
-What is done once an epoch or once a run adds next to nothing to an iteration, and is left out:
-early_stopping, evaluation, random_state and seeded. The last row is of a Loop with the identity
-step: a handler that counts in a part of the state, over one that counts in the user's record."""
+batches, so its loop without a feature does too. frozen keeps the bias from being trained, which
+spares its gradient: in pytorch-ignite by a handler of one's own, in a Trainer by its
+BaseFinetuning. A Trainer has torchmetrics count both accuracies. What is done once an epoch or once
+a run adds next to nothing to an iteration, and is left out: early_stopping, evaluation,
+random_state and seeded. The last row is of a Loop with the identity step: a handler that counts in
+a part of the state, over one that counts in the user's record."""
 
 
 def measure_features(effort: Effort, have: frozenset[str]) -> Section:

@@ -98,9 +98,9 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
         "stop_on_nan",
         only_a_loop[2],
         "time_limit",
-        "frozen, the bias",
         "keep_best, a copy at each iteration",
         "to_device, the CPU",
+        "frozen, the bias",
         "accuracy",
         "mean_loss",
         *and_it,
@@ -110,7 +110,6 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
         **dict.fromkeys(only_a_loop, peers),
         **{feature: ["pytorch-ignite"] for feature in logged},
         "throughput": ["pytorch-ignite"],
-        "frozen, the bias": peers,
         "to_device, the CPU": ["Lightning Trainer"],
     }
     for feature, *costs in of_features:

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from fengine import Loop, State
 from fengine.core.describe import call_in_words
+from fengine.core.stateful import uncompiled
 from fengine.features.gradients import require_positive
 from fengine.features.outside import is_named, modules_of
 from fengine.training import Update, Updated
@@ -122,7 +123,8 @@ def ema(model: Model, decay: float, *, name: str = "ema") -> Averaged[Model]:
     The first update is copied, and each later one moves the average by `1 - decay` of the way to
     the weights. Buffers, such as the statistics of batch norm, are averaged too. An update that a
     scaler has left out moves nothing. What is evaluated is `.model`: it is a copy of the model as
-    it is now, so make the feature after the step, which may move the model to a device.
+    it is now, so make the feature after the step, which may move the model to a device. Of a
+    compiled model it is a copy that is not compiled.
 
     Law: the average is bitwise that of a loop by hand, which calls `update_parameters` of a
     `torch.optim.swa_utils.AveragedModel` after each update.
@@ -156,5 +158,5 @@ def ema(model: Model, decay: float, *, name: str = "ema") -> Averaged[Model]:
             f"decay={decay!r} is not below 1, so the average would never move; it is how much of "
             "the average stays at an update, such as 0.999"
         )
-    averaged = AveragedModel(model, multi_avg_fn=_TakeAverage(decay), use_buffers=True)
+    averaged = AveragedModel(uncompiled(model), multi_avg_fn=_TakeAverage(decay), use_buffers=True)
     return Averaged(model, decay, name, averaged)

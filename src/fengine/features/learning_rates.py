@@ -9,20 +9,25 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, Final, TypeVar, final
+from typing import Any, Final, SupportsFloat, SupportsIndex, TypeVar, final, overload
 
 import attrs
 from torch import Tensor
 from torch.optim import Optimizer
 
 from fengine import Events, Loop, State
-from fengine.core.phases import PHASES
+from fengine.core.describe import require_callable
+from fengine.core.metrics import metric
+from fengine.core.phases import ITERATION_STARTED, rank_of
 from fengine.core.table import Table
+from fengine.core.taking import RunsLoop
 from fengine.features.gradients import require_positive
+from fengine.features.nan_guard import is_guarding
 from fengine.features.optimizers import is_scheduling
 from fengine.keep.putting_back import putting_back
+from fengine.run.source import source_of
 from fengine.training.shuffling import integer
 from fengine.writers.log_files import write_whole
 
@@ -34,6 +39,8 @@ U = TypeVar("U")
 _DIVERGED: Final = 4.0
 # How much of the losses before is in a smoothed one.
 _SMOOTHING: Final = 0.9
+# They fire beside the order of a run.
+_BESIDE: Final = (Events.INTERRUPT, Events.EXCEPTION_RAISED, Events.EXITED)
 
 
 @final
@@ -56,20 +63,21 @@ class LearningRates:
     @property
     def smoothed(self) -> tuple[float, ...]:
         """The losses as moving averages, free of the bias of their beginning."""
-        found, average = [], 0.0
-        for number, loss in enumerate(self.losses, start=1):
-            average = _SMOOTHING * average + (1 - _SMOOTHING) * loss
-            found.append(average / (1 - _SMOOTHING**number))
-        return tuple(found)
+        smooth = _Smooth()
+        return tuple([smooth.add(loss) for loss in self.losses])
 
     @property
     def suggestion(self) -> float | None:
-        """The rate where the smoothed loss falls fastest; None where it never falls."""
-        smoothed = self.smoothed
+        """The rate where the smoothed loss falls fastest; None where it never falls.
+
+        The first tenth is left out, since few losses are in its averages.
+        """
+        first = len(self.losses) // 10
+        smoothed, rates = self.smoothed[first:], self.rates[first:]
         falls = [
             ((after - before) / (math.log(larger) - math.log(rate)), rate)
             for before, after, rate, larger in zip(
-                smoothed, smoothed[1:], self.rates, self.rates[1:], strict=False
+                smoothed, smoothed[1:], rates, rates[1:], strict=False
             )
             if math.isfinite(after - before)
         ]
@@ -78,6 +86,8 @@ class LearningRates:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Draw the losses over the rates, and write them to a PNG file.
+
+        A file that is there is replaced as a whole. It needs matplotlib, of the extra `plots`.
 
         Raises:
             ModuleNotFoundError: matplotlib is not installed.
@@ -109,37 +119,85 @@ class LearningRates:
         write_whole(Path(path), content.getvalue())
 
 
+@attrs.define
+class _Smooth:
+    """Average losses as they come."""
+
+    total: float = 0.0
+    number: int = 0
+
+    def add(self, loss: float) -> float:
+        """Return the average with one more loss."""
+        self.total = _SMOOTHING * self.total + (1 - _SMOOTHING) * loss
+        self.number += 1
+        return self.total / (1 - _SMOOTHING**self.number)
+
+
+@overload
+def find_learning_rate(
+    loop: Loop[B, O, None],
+    data: Iterable[B] | None,
+    *,
+    smallest: float = ...,
+    largest: float = ...,
+    iterations: SupportsIndex = ...,
+    optimizer: Optimizer | None = ...,
+    loss: Callable[[O], SupportsFloat] | None = ...,
+) -> LearningRates: ...
+
+
+@overload
 def find_learning_rate(
     loop: Loop[B, O, U],
-    data: Iterable[B],
+    data: Iterable[B] | None,
+    *,
+    smallest: float = ...,
+    largest: float = ...,
+    iterations: SupportsIndex = ...,
+    optimizer: Optimizer | None = ...,
+    loss: Callable[[O], SupportsFloat] | None = ...,
+    user: U,
+) -> LearningRates: ...
+
+
+def find_learning_rate(
+    loop: Loop[B, O, Any],
+    data: Iterable[B] | None,
     *,
     smallest: float = 1e-6,
     largest: float = 1.0,
-    iterations: int = 100,
+    iterations: SupportsIndex = 100,
     optimizer: Optimizer | None = None,
-    loss: Callable[[O], float | Tensor] | None = None,
-    user: Any = None,
+    loss: Callable[[O], SupportsFloat] | None = None,
+    user: object = None,
 ) -> LearningRates:
     """Run some iterations with growing learning rates, and tell the loss at each.
 
-    The rates grow by one factor from iteration to iteration. Groups of parameters keep their ratios
-    to the first one. The sweep ends early where the loss is not finite, or far above the least one.
-    Handlers within the step run, such as clipping. All others do not, and neither do schedules.
-    Afterwards all that the loop names is as it was.
+    The rates grow by one factor from iteration to iteration, within one epoch, for which short data
+    is read again. The first group of parameters has these rates, the others keep their ratios to
+    it. The sweep ends before where a loss is not finite, or where the smoothed loss is four times
+    the least one; a loss that is below 0 never ends it.
+
+    Handlers run up to the update: those at STARTED, EPOCH_STARTED and ITERATION_STARTED, such as
+    `frozen`, and within the step, such as clipping. Those after it do not, nor do evaluations,
+    schedules, `stop_on_nan` and what only looks on. Afterwards all is put back as by
+    `Loop.try_out`, also where something raises.
 
     Args:
-        loop: a training; its outputs are losses.
-        data: the batches; no iterator, whose batches could not be given back.
+        loop: a training.
+        data: as for `Loop.run`, but no iterator, whose batches could not be given back.
         smallest: the first rate, above 0.
         largest: the last rate.
         iterations: how many, from 2.
         optimizer: the one whose rates grow; None: the only one that the loop names.
-        loss: makes the loss of an output, if that is something else.
+        loss: makes the loss of an output; None: the output is the loss.
         user: as for `Loop.run`.
 
     Raises:
-        TypeError: an argument is of the wrong kind, or `data` is an iterator.
-        ValueError: the rates do not grow, or the loop does not name one optimizer.
+        TypeError: an argument is of the wrong kind, `data` is an iterator, or, in the run, a loss
+            is not one number.
+        ValueError: the rates do not grow, the loop does not name one optimizer, `data` is empty, or
+            the rate of the first group is 0 and that of another one is not.
         BaseException: as `Loop.run` does.
 
     >>> import torch
@@ -151,25 +209,56 @@ def find_learning_rate(
     >>> [round(rate, 3) for rate in found.rates]
     [0.25, 0.5, 1.0, 2.0, 4.0]
     """
-    require_positive("smallest", smallest)
-    require_positive("largest", largest)
-    number = integer("iterations", iterations)
-    if largest <= smallest or number < 2:
-        raise ValueError(
-            f"smallest={smallest}, largest={largest} and iterations={number} are no growing rates"
-        )
-    if iter(data) is data:
+    number = _require_growing(smallest, largest, iterations)
+    if not isinstance(loop, Loop):
+        raise TypeError(f"find_learning_rate takes a Loop first, not {loop!r}")
+    if loss is not None:
+        require_callable(loss, "loss", "output")
+    if isinstance(data, Iterator):
         raise TypeError(
             f"data is an iterator ({type(data).__name__}), whose batches could not be given back; "
             "give what it is made from, such as a list or DataLoader"
         )
+    if data is not None:
+        source_of(data)  # which refuses what is no data
     growing = _only_optimizer(loop) if optimizer is None else optimizer
-    sweep = _Sweep(growing, smallest, (largest / smallest) ** (1 / (number - 1)), loss)
-    with putting_back({**loop.external, "the optimizer of the sweep": growing}, data):
-        bare: Loop[B, O, Any] = _within_step(loop)
-        bare = bare.on(Events.ITERATION_STARTED, sweep.set_rate)
-        bare.on(Events.ITERATION_COMPLETED, sweep.note).run(data, user=user, max_iters=number)
+    factor = (largest / smallest) ** (1 / (number - 1))
+    sweep = _Sweep(growing, smallest, factor, loss, _ratios(growing))
+    external = loop.external
+    if not any(one is growing for one in external.values()):
+        external = external.set("the optimizer of the sweep", growing)
+    with putting_back(external, data):
+        swept = _up_to_update(loop).on(Events.ITERATION_STARTED, sweep.set_rate)
+        swept = swept.on(Events.ITERATION_COMPLETED, sweep.note)
+        swept.run(data, user=user, max_epochs=1, epoch_length=number)
     return LearningRates(tuple(sweep.rates), tuple(sweep.losses))
+
+
+def _require_growing(smallest: float, largest: float, iterations: SupportsIndex) -> int:
+    require_positive("smallest", smallest)
+    require_positive("largest", largest)
+    number = integer("iterations", iterations)
+    if not math.isfinite(largest) or not largest > smallest:
+        raise ValueError(
+            f"the rates grow from smallest={smallest} to largest={largest}, which has to be a "
+            "number above it"
+        )
+    if number < 2:
+        raise ValueError(f"iterations={number} is below 2, and one rate is no sweep")
+    return number
+
+
+def _ratios(optimizer: Optimizer) -> list[float]:
+    """Return the rate of each group over that of the first, where a schedule began with them."""
+    rates = [float(group.get("initial_lr", group["lr"])) for group in optimizer.param_groups]
+    if not any(rates):
+        return [1.0] * len(rates)
+    if not rates[0]:
+        raise ValueError(
+            f"the groups of the optimizer have the rates {rates}, and no ratio to the first one, "
+            "which is 0; give it a rate"
+        )
+    return [rate / rates[0] for rate in rates]
 
 
 @attrs.define(eq=False)
@@ -177,33 +266,41 @@ class _Sweep:
     optimizer: Optimizer
     smallest: float
     factor: float
-    loss: Callable[[Any], float | Tensor] | None
+    loss: Callable[[Any], SupportsFloat] | None
+    ratios: list[float]
     rates: list[float] = attrs.field(factory=list)
     losses: list[float] = attrs.field(factory=list)
-    _before: list[float] = attrs.field(factory=list)
+    least: float = math.inf
+    smooth: _Smooth = attrs.field(factory=_Smooth)
 
     def set_rate(self, state: State[B, O, U]) -> State[B, O, U]:
-        groups = self.optimizer.param_groups
-        if not self.rates:
-            self._before = [float(group["lr"]) for group in groups]
-        rate, first = self.smallest * self.factor ** len(self.rates), self._before[0]
-        for group, before in zip(groups, self._before, strict=True):
-            ratio = before / first if first else 1.0
-            lr = group["lr"]
-            if isinstance(lr, Tensor):
-                lr.fill_(rate * ratio)
+        rate = self.smallest * self.factor ** len(self.rates)
+        for group, ratio in zip(self.optimizer.param_groups, self.ratios, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * ratio)
             else:
                 group["lr"] = rate * ratio
         self.rates.append(rate)
         return state
 
     def note(self, state: State[B, O, U]) -> State[B, O, U]:
-        output: Any = state.output
-        loss = float(output if self.loss is None else self.loss(output))
+        loss = _number(state.output if self.loss is None else self.loss(state.output))
         self.losses.append(loss)
-        least = min(self.losses)
-        diverged = not math.isfinite(loss) or (least > 0 and loss > _DIVERGED * least)
-        return state.terminate() if diverged else state
+        smoothed = self.smooth.add(loss)
+        self.least = min(self.least, smoothed)
+        has_grown = self.least > 0 and smoothed > _DIVERGED * self.least
+        return state.terminate() if has_grown or not math.isfinite(loss) else state
+
+
+def _number(loss: Any) -> float:
+    try:
+        return metric("loss", loss)
+    except TypeError as error:
+        error.add_note(
+            "the sweep reads the losses of a training: say how to make one of an output, "
+            "find_learning_rate(..., loss=function of the output)"
+        )
+        raise
 
 
 def _only_optimizer(loop: Loop[Any, Any, Any]) -> Optimizer:
@@ -217,13 +314,19 @@ def _only_optimizer(loop: Loop[Any, Any, Any]) -> Optimizer:
     return next(iter(found.values()))
 
 
-def _within_step(loop: Loop[B, O, U]) -> Loop[B, O, U]:
-    """Return the loop with the handlers of its step alone, but for schedules."""
+def _is_left_out(handler: object) -> bool:
+    return isinstance(handler, RunsLoop) or is_scheduling(handler) or is_guarding(handler)
+
+
+def _up_to_update(loop: Loop[B, O, U]) -> Loop[B, O, U]:
+    """Return the loop with the handlers that run in each iteration up to the update."""
     table = Table(
         tuple(
             one
-            for one in loop.table.registrations
-            if one.event.name not in PHASES and not is_scheduling(one.handler)
+            for one in loop.table.acting().registrations
+            if one.event not in _BESIDE
+            and rank_of(one.event.name) <= ITERATION_STARTED
+            and not _is_left_out(one.handler)
         )
     )
     return attrs.evolve(loop, table=table)

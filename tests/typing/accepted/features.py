@@ -18,6 +18,7 @@ from fengine.engine import Engine
 from fengine.engine import Events as EngineEvents
 from fengine.features import (
     BestValue,
+    LearningRates,
     Patience,
     Profile,
     Throughput,
@@ -26,6 +27,8 @@ from fengine.features import (
     early_stopping,
     ema,
     evaluation,
+    find_learning_rate,
+    frozen,
     keep_best,
     learning_rate,
     log_to,
@@ -120,6 +123,23 @@ assert_type(final.part(loss.part), Measured[Ratio])
 right = accuracy("right", task="binary", threshold=0.5, over=Events.EPOCH_COMPLETED(every=2))
 assert_type(final.part(right.part).total, Count)
 
+
+# Before a training, and parts that are frozen.
+
+tried = loop.try_out(data, 3)
+assert_type(tried, State[Pair, Tensor, None])
+sweep = find_learning_rate(loop, data, smallest=1e-5, largest=10, iterations=50, loss=Tensor.item)
+assert_type(sweep, LearningRates)
+assert_type(sweep.suggestion, float | None)
+assert_type(sweep.losses, tuple[float, ...])
+sweep.save("rates.png")
+gradual = (
+    loop
+    | frozen(model, until=2, eval_mode=True, name="head")
+    | frozen(model.parameters(), name="all")
+    | frozen([model.weight], until=1)
+)
+assert_type(gradual, Loop[Pair, Tensor, None])
 
 # A user's record, a handler of a training, and an own part.
 

@@ -25,6 +25,6 @@ Checkpoints("runs/a").run(model, data)  # error: call-overload
 Checkpoints("runs/a").run(loop, data, user=3)  # error: misc
 loop.run(data, preemption=3)  # error: call-overload
 loop.try_out(data, "2")  # error: call-overload
-find_learning_rate(model, data)  # error: arg-type
+find_learning_rate(model, data)  # error: call-overload
 frozen(3)  # error: arg-type
 loop | frozen  # error: operator

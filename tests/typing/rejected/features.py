@@ -10,6 +10,8 @@ from fengine.features import (
     early_stopping,
     ema,
     evaluation,
+    find_learning_rate,
+    frozen,
     keep_best,
     log_to,
     lr_schedule,
@@ -134,6 +136,14 @@ Seeded(iter(pairs), seed=0)  # error: arg-type
 training | ema  # error: operator
 training | keep_best  # error: operator
 
+# Freezing.
+
+frozen(optimizer)  # error: arg-type
+frozen(model, 2)  # error: call-arg
+frozen(model, until="2")  # error: arg-type
+frozen(model, eval_mode=1)  # error: arg-type
+training | frozen  # error: operator
+
 # Before and after a training.
 
 to_device(3, "cpu")  # error: arg-type
@@ -144,6 +154,14 @@ predict(optimizer, pairs)  # error: arg-type
 predict(model, pairs, prepare_batch=str)  # error: arg-type
 load_matching(model, model)  # error: arg-type
 load_matching(model.state_dict(), model)  # error: arg-type
+find_learning_rate(training, [1, 2])  # error: misc
+find_learning_rate(model, pairs)  # error: call-overload
+find_learning_rate(training, pairs, loss=str)  # error: arg-type
+find_learning_rate(training, pairs, iterations=0.5)  # error: call-overload
+find_learning_rate(training, pairs).suggestion.real  # error: union-attr
+training.try_out([1, 2])  # error: list-item
+training.try_out(pairs, "2")  # error: call-overload
+training.try_out(pairs).output.worst  # error: attr-defined
 
 # How fast it is.
 

@@ -1,3 +1,6 @@
+from lightning.pytorch import LightningModule
+from torch.optim import Optimizer
+
 class Callback: ...
 
 class EMAWeightAveraging(Callback):
@@ -5,3 +8,9 @@ class EMAWeightAveraging(Callback):
 
 class Timer(Callback):
     def __init__(self, duration: dict[str, int], *, verbose: bool) -> None: ...
+
+class BaseFinetuning(Callback):
+    def freeze_before_training(self, pl_module: LightningModule) -> None: ...
+    def finetune_function(
+        self, pl_module: LightningModule, epoch: int, optimizer: Optimizer
+    ) -> None: ...
