@@ -17,6 +17,7 @@ from typing_extensions import Unpack
 from fengine import Loop, Snapshot, State, When
 from fengine.checkpoints.folder import folder_at
 from fengine.checkpoints.going_on import limited, require_fit, restore, snapshot_of
+from fengine.checkpoints.iterators import pass_over, require_standing
 from fengine.checkpoints.of_engines import (
     EngineSaving,
     PausingEngine,
@@ -157,11 +158,13 @@ class Checkpoints:
             data: as for `Loop.run`.
             user: the user's record, to begin with; a kept one is read by its type.
             again: have a run that was asked to end train on.
-            replay: as for `Loop.resume`, where a kept run stands within an epoch.
+            replay: as for `Loop.resume`, where a kept run stands within an epoch; of an iterator
+                that is new, what the run has had is read and dropped too.
             on_exhausted: as for `Loop.run`.
             **limits: as for `Loop.run`; those that are given replace the kept ones.
 
         Raises:
+            ValueError: the place of the run is not found in the data.
             CheckpointError: the folder cannot be used, a save failed, all checkpoints are broken,
                 or the newest does not fit the loop; then the loop's things are as before.
             SystemExit: the process was asked to end, by its `preemption`; all is saved.
@@ -187,6 +190,8 @@ class Checkpoints:
             elif after.state.status.has_ended:
                 final = after.state
             else:
+                if replay:
+                    pass_over(data, after.state)
                 final = saving_loop.resume(
                     after,
                     data,
@@ -220,8 +225,9 @@ class Checkpoints:
             after = snapshot_of(loop, kept, tensors.tree(only_shapes_of=("external",)), user)
             require_fit(loop, kept, after)
             after = attrs.evolve(after, state=limited(after.state, limits, again=again))
-            # This refuses what does not fit.
+            # These refuse what does not fit.
             saving_loop.iterate(saving.data, after=after, replay=replay, restored=True)
+            require_standing(saving.data, after.state, replay=replay)
             restore(loop.external, tensors)
         return after
 
