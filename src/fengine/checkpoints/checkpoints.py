@@ -25,7 +25,7 @@ from fengine.checkpoints.of_engines import (
     restore_engine,
 )
 from fengine.checkpoints.retention import Best, Kept, require_keep
-from fengine.checkpoints.saving import Saving, require_saveable
+from fengine.checkpoints.saving import EPOCH_IS_OVER, Saving, require_saveable
 from fengine.core.events import Events
 from fengine.core.limits import LimitArguments, require_limits
 from fengine.core.stateful import Stateful
@@ -222,9 +222,13 @@ class Checkpoints:
                 return None
             kept = tensors.kept
             saving.run = kept.run
-            after = snapshot_of(loop, kept, tensors.tree(only_shapes_of=("external",)), user)
+            tree = tensors.tree(only_shapes_of=("external",))
+            after = snapshot_of(loop, kept, tree, user)
             require_fit(loop, kept, after)
-            after = attrs.evolve(after, state=limited(after.state, limits, again=again))
+            over = tree.get(EPOCH_IS_OVER, after.state.event == Events.EPOCH_COMPLETED) is True
+            saving.epoch_over = after.state.epoch if over else 0
+            state = limited(after.state, limits, again=again, epoch_is_over=over)
+            after = attrs.evolve(after, state=state)
             # These refuse what does not fit.
             saving_loop.iterate(saving.data, after=after, replay=replay, restored=True)
             require_standing(saving.data, after.state, replay=replay)

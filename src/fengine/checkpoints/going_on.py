@@ -18,6 +18,7 @@ from fengine import Limits, Loop, Snapshot, State, Status
 from fengine.checkpoints.errors import CheckpointError
 from fengine.checkpoints.folder import OpenTensors
 from fengine.checkpoints.retention import Kept
+from fengine.checkpoints.saving import EPOCH_IS_OVER
 from fengine.core.events import Events
 from fengine.core.limits import EndArguments, LimitArguments
 from fengine.core.stateful import Stateful
@@ -41,7 +42,8 @@ def snapshot_of(
         CheckpointError: it is of another loop, or its record is of another type.
     """
     try:
-        return loop.read(tree, user=reader_of(user))
+        plain = {name: one for name, one in tree.items() if name != EPOCH_IS_OVER}
+        return loop.read(plain, user=reader_of(user))
     except SnapshotError as error:
         raise CheckpointError(kept.path, f"is no checkpoint of this loop: {error}") from error
 
@@ -147,13 +149,16 @@ def _copy_into(own: Mapping[str, torch.Tensor], saved: Iterable[tuple[str, Any]]
         own[key].copy_(tensor)
 
 
-def limited(state: State[B, O, U], limits: LimitArguments, *, again: bool) -> State[B, O, U]:
+def limited(
+    state: State[B, O, U], limits: LimitArguments, *, again: bool, epoch_is_over: bool
+) -> State[B, O, U]:
     """Return a kept state with the limits that are asked for, to go on from; or one that has ended.
 
     Args:
         state: what was kept.
         limits: those that are given replace its own.
         again: a run that was asked to end is to train on.
+        epoch_is_over: EPOCH_COMPLETED has fired in the last epoch of a run that was asked to end.
 
     Raises:
         ValueError: the run is beyond a limit already.
@@ -171,12 +176,22 @@ def limited(state: State[B, O, U], limits: LimitArguments, *, again: bool) -> St
     if state.status is Status.COMPLETED and (reached or not given or asked == state.limits):
         return state
     if state.status is Status.TERMINATED:
+        if state.epoch and not epoch_is_over:
+            reached = not _has_more(state, asked)
         if reached or not again:
             if not reached:
                 _say_it_was_asked_to_end(state)
             return state
-        state = _before_its_end(state)
+        state = _before_its_end(state, epoch_is_over=epoch_is_over)
     return state if not given or asked == state.limits else state.with_limits(**given)
+
+
+def _has_more(state: State[Any, Any, Any], limits: Limits) -> bool:
+    """Tell whether limits leave anything of an epoch that is not over, be it its end alone."""
+    if limits.max_epochs is not None:
+        return state.epoch <= limits.max_epochs
+    is_at_end = state.batches == limits.epoch_length
+    return is_at_end or not limits.are_reached(state.epoch, state.iteration)
 
 
 def _with_epoch_length(state: State[B, O, U], length: int) -> State[B, O, U]:
@@ -198,21 +213,19 @@ def _say_it_was_asked_to_end(state: State[Any, Any, Any]) -> None:
     )
 
 
-def _before_its_end(state: State[B, O, U]) -> State[B, O, U]:
+def _before_its_end(state: State[B, O, U], *, epoch_is_over: bool) -> State[B, O, U]:
     """Return the state of a run as before somebody asked for its end."""
-    if state.batches and state.batches == state.limits.epoch_length:
+    if not state.epoch:
+        event = Events.STARTED
+    elif epoch_is_over:
         event = Events.EPOCH_COMPLETED
-    elif state.batches:
-        event = Events.ITERATION_COMPLETED
     else:
-        event = Events.EPOCH_STARTED if state.epoch else Events.STARTED
-    counts = state.counts
-    for name in (Events.TERMINATE.name,):
-        counts = counts.delete(name) if name in counts else counts
+        event = Events.ITERATION_COMPLETED if state.batches else Events.EPOCH_STARTED
+    counts, name = state.counts, Events.TERMINATE.name
     return attrs.evolve(
         state,
         event=event,
-        counts=counts,
+        counts=counts.delete(name) if name in counts else counts,
         status=Status.RUNNING,
         requests=attrs.evolve(state.requests, terminate=None, terminate_epoch=None),
         handled=None,

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import Generic, Literal, Protocol, TypeVar, final
+from typing import Final, Generic, Literal, Protocol, TypeVar, final
 
 import attrs
 from typing_extensions import override
@@ -42,6 +42,10 @@ from fengine.run.source import length_of
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
 U = TypeVar("U")
+
+# The key of a kept tree that tells whether EPOCH_COMPLETED has fired in its last epoch. The state of
+# a run that was asked to end does not say so.
+EPOCH_IS_OVER: Final = "epoch_is_over"
 
 
 class Policy(Protocol):
@@ -153,6 +157,7 @@ class Saving(Generic[B, O, U]):
     ) -> None:
         self.policy, self.of, self.data, self.run = policy, of, data, run
         self.writer = Writer(folder, policy)
+        self.epoch_over = 0  # the last epoch whose EPOCH_COMPLETED has fired
         self._has_told = False
 
     @property
@@ -163,7 +168,9 @@ class Saving(Generic[B, O, U]):
             ValueError: nobody says where the metric of `best` is set.
         """
         every, best = self.policy.every, self.policy.best
-        loop = self.of.on(Events.STARTED, _Begins(self))
+        loop = self.of.on(Events.STARTED, _Begins(self)).on(
+            Events.EPOCH_COMPLETED, _SeesEpochOver(self)
+        )
         if best is not None:
             at = where_set(self.of, best.metric, None, best)
             require_saveable(at)
@@ -181,6 +188,7 @@ class Saving(Generic[B, O, U]):
         Raises:
             CheckpointError: it does, or it cannot be written.
         """
+        self.epoch_over = 0
         if self.run is not None:
             return
         folder = self.writer.folder
@@ -242,6 +250,8 @@ class Saving(Generic[B, O, U]):
             state = self._findable(state, place)
             state = attrs.evolve(with_plain_output(state), handled=None)
             tree = Snapshot(state, external, place, classes).to_dict()
+            if state.status is Status.TERMINATED:
+                tree[EPOCH_IS_OVER] = state.epoch == self.epoch_over
         except (SnapshotError, ValueError) as error:
             raise CheckpointError(
                 self.writer.folder.path, f"{where} cannot be saved: {error}"
@@ -300,6 +310,20 @@ class _Begins(Onlooker, Generic[B, O, U]):
 
     def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
         self.saving.begin()
+        return state
+
+
+@final
+@attrs.frozen(eq=False, repr=False)
+class _SeesEpochOver(Onlooker, Generic[B, O, U]):
+    saving: Saving[B, O, U]
+
+    @override
+    def __repr__(self) -> str:
+        return "note that an epoch is over"
+
+    def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
+        self.saving.epoch_over = state.epoch
         return state
 
 
