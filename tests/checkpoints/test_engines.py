@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -140,3 +142,62 @@ def test_a_folder_of_another_run_and_an_empty_one(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "none").restore(other.engine, other.things) is None
     with pytest.raises(TypeError, match="is attached to an Engine"):
         Checkpoints(tmp_path).attach(3, {})  # type: ignore[arg-type]
+
+
+def writing_threads() -> list[threading.Thread]:
+    return [one for one in threading.enumerate() if one.name.startswith("checkpoints")]
+
+
+def never(engine: Engine) -> None:
+    raise RuntimeError("the machine is gone")
+
+
+def take(engine: Engine, error: Exception) -> None:
+    assert "gone" in str(error)
+
+
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("ending", ["fails", "fails, and a handler takes it", "skips COMPLETED"])
+def test_a_run_lets_go_of_its_folder_however_it_ends(
+    tmp_path: Path, ending: str, background: bool
+) -> None:
+    job = Job()
+    Checkpoints(tmp_path, background=background).attach(job.engine, job.things)
+    at = Events.ITERATION_STARTED(once=10)
+    if ending == "skips COMPLETED":
+        job.engine.add_event_handler(at, lambda engine: engine.terminate(skip_completed=True))
+        job.engine.run(DATA, max_epochs=5)
+    elif ending == "fails":
+        job.engine.add_event_handler(at, never)
+        with pytest.raises(RuntimeError, match="the machine is gone"):
+            job.engine.run(DATA, max_epochs=5)
+    else:
+        job.engine.add_event_handler(at, never)
+        job.engine.add_event_handler(Events.EXCEPTION_RAISED, take)
+        job.engine.run(DATA, max_epochs=3)
+    assert not writing_threads()
+    again = Job()
+    checkpoints = Checkpoints(tmp_path)
+    assert checkpoints.restore(again.engine, again.things) is not None
+    checkpoints.attach(again.engine, again.things)
+    assert again.engine.run(DATA, max_epochs=6).epoch == 6
+    assert job.engine.state.epoch < 6
+
+
+@pytest.mark.parametrize("filtered", ["always", "error"])
+def test_the_exception_of_a_run_wins_over_a_save_that_failed_beside_it(
+    tmp_path: Path, filtered: Any
+) -> None:
+    job = Job()
+    Checkpoints(tmp_path, background=True).attach(job.engine, job.things)
+    (tmp_path / "step-0000000004").write_text("in the way")
+    job.engine.add_event_handler(Events.ITERATION_STARTED(once=5), never)
+    with (
+        warnings.catch_warnings(record=True) as warned,
+        pytest.raises(RuntimeError, match="the machine is gone") as caught,
+    ):
+        warnings.simplefilter(filtered)
+        job.engine.run(DATA, max_epochs=3)
+    assert not writing_threads()
+    told = [str(one.message) for one in warned] + getattr(caught.value, "__notes__", [])
+    assert any("not saved" in one and "step-0000000004" in one for one in told)

@@ -18,14 +18,14 @@ from fengine.checkpoints.errors import CheckpointError
 from fengine.checkpoints.folder import Content, Folder
 from fengine.checkpoints.going_on import restore
 from fengine.checkpoints.retention import Kept
-from fengine.checkpoints.saving import Policy, Writer, report, warn_without_best
+from fengine.checkpoints.saving import Policy, Writer, report, warn_of, warn_without_best
 from fengine.core.metrics import metric
 from fengine.core.phases import PHASES, has_step_to_come
 from fengine.core.stateful import Stateful, named
 from fengine.keep.external import require_names
 from fengine.keep.fitting import class_names, require_fitting
 from fengine.run.ports import Preempting
-from fengine.training.attaching import AnyEngine, require_engine
+from fengine.training.attaching import AnyEngine, call_as_runs_are_left, require_engine
 
 # The events of an Engine at which no batch is due, so that it can pause there.
 _PAUSES: Final = ("EPOCH_STARTED", "ITERATION_COMPLETED", "EPOCH_COMPLETED")
@@ -89,6 +89,7 @@ class EngineSaving:
                 self.engine.add_event_handler(name, lambda engine: self.look(preemption))
         self.engine.add_event_handler("COMPLETED", lambda engine: self.complete(preemption))
         self.engine.add_event_handler("INTERRUPT", lambda engine: self.pause(preemption))
+        call_as_runs_are_left(self.engine, self.leave)
 
     def save(self, engine: object = None) -> None:
         """Save the Engine as it is.
@@ -112,9 +113,24 @@ class EngineSaving:
         except CheckpointError as error:
             report(error, self.policy)
         finally:
-            # Nobody says that a run has failed, so the folder is not held longer than need be.
             if not self.policy.background:
                 folder.close()
+
+    def leave(self, failure: BaseException | None) -> None:
+        """Let go of the thread and of the folder, however the run has ended.
+
+        Raises:
+            CheckpointError: the save that was under way failed, in a run that has not.
+        """
+        try:
+            self.writer.wait()
+        except CheckpointError as error:
+            if failure is None:
+                report(error, self.policy)
+            else:  # the exception of the run is not to be lost to this one
+                warn_of(error)
+        finally:
+            self.writer.close()
 
     def look(self, preemption: Preempting) -> None:
         """Pause where the process is asked to end."""
@@ -125,12 +141,8 @@ class EngineSaving:
         """Save the end of a run, and let go of the folder."""
         try:
             self.save()
-            try:
-                self.writer.wait()
-            except CheckpointError as error:
-                report(error, self.policy)
         finally:
-            self.writer.close()
+            self.leave(None)
 
     def pause(self, preemption: Preempting | None) -> None:
         """Save where a run pauses, and end the process if it is asked to end.

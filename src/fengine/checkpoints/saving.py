@@ -229,7 +229,7 @@ class Saving(Generic[B, O, U]):
                 if outcome.status is not Status.FAILED:
                     report(error, self.policy)
                 else:  # the exception of the run is not to be lost to this one
-                    _warn(error)
+                    warn_of(error)
             if outcome.status.has_ended:
                 warn_without_best(self.policy.best, self.writer.folder)
         finally:
@@ -374,7 +374,7 @@ def report(error: CheckpointError, policy: Policy) -> None:
     """
     if policy.on_error == "raise":
         raise error
-    _warn(error)
+    warn_of(error)
 
 
 def warn_without_best(best: Best | None, folder: Folder) -> None:
@@ -387,7 +387,8 @@ def warn_without_best(best: Best | None, folder: Folder) -> None:
         )
 
 
-def _warn(error: CheckpointError) -> None:
+def warn_of(error: CheckpointError) -> None:
+    """Warn of a save that failed."""
     warnings.warn(f"not saved: {error}", stacklevel=2)
 
 

@@ -55,3 +55,16 @@ def ranks_of(engine: AnyEngine) -> Ranks:
     """Return the processes that run an Engine together."""
     ranks: Ranks = getattr(getattr(engine, "_fengine", None), "ranks", Alone())
     return ranks
+
+
+def call_as_runs_are_left(
+    engine: AnyEngine, let_go: Callable[[BaseException | None], object]
+) -> None:
+    """Have something called as each run of an Engine is left, with its exception or None.
+
+    A handler of EXCEPTION_RAISED will not do: where there is one, the Engine takes the exception
+    for answered.
+    """
+    leaving: list[Callable[[BaseException | None], object]]
+    leaving = getattr(getattr(engine, "_fengine", None), "leaving", [])
+    leaving.append(let_go)
