@@ -16,7 +16,7 @@ from torch import nn
 from fengine import Events as LoopEvents
 from fengine import diff
 from fengine.checkpoints import Best, CheckpointError, Checkpoints, Preemption
-from fengine.engine import Engine, Events
+from fengine.engine import DeterministicEngine, Engine, Events
 from fengine.training import RandomState
 
 
@@ -201,3 +201,51 @@ def test_the_exception_of_a_run_wins_over_a_save_that_failed_beside_it(
     assert not writing_threads()
     told = [str(one.message) for one in warned] + getattr(caught.value, "__notes__", [])
     assert any("not saved" in one and "step-0000000004" in one for one in told)
+
+
+WITHIN_AN_EPOCH: dict[type[Engine], list[str]] = {
+    # Three iterations are left of the epoch. The data begins again, and is read on from there.
+    Engine: ["a", "b", "c", "d", "a", "b", "c"],
+    DeterministicEngine: ["b", "c", "d", "a", "b", "c", "d"],
+}
+
+
+@pytest.mark.parametrize("kind", WITHIN_AN_EPOCH)
+@pytest.mark.parametrize("pauses", [False, True])
+def test_what_an_engine_runs_again_that_goes_on_within_an_epoch(
+    tmp_path: Path, kind: type[Engine], pauses: bool
+) -> None:
+    def made() -> tuple[Engine, list[str], list[tuple[str, int]]]:
+        seen: list[str] = []
+        fired: list[tuple[str, int]] = []
+        engine = kind(lambda engine, batch: seen.append(batch))
+        for event in (Events.STARTED, Events.EPOCH_STARTED, Events.EPOCH_COMPLETED):
+            engine.add_event_handler(
+                event, lambda engine, name: fired.append((name, engine.state.epoch)), event.name
+            )
+        return engine, seen, fired
+
+    first, seen, _ = made()
+    Checkpoints(tmp_path).attach(first, {}, at=Events.ITERATION_COMPLETED)
+    if pauses:
+        first.add_event_handler(Events.ITERATION_COMPLETED(once=5), lambda: first.interrupt())
+        first.run(list("abcd"), max_epochs=3)
+    else:
+        first.add_event_handler(Events.ITERATION_STARTED(once=6), never)
+        with pytest.raises(RuntimeError, match="the machine is gone"):
+            first.run(list("abcd"), max_epochs=3)
+    assert seen == list("abcda")
+    second, seen, fired = made()
+    kept = Checkpoints(tmp_path).restore(second, {})
+    assert kept is not None
+    assert (kept.iteration, second.state.iteration) == (5, 5)
+    second.run(list("abcd"), max_epochs=3)
+    assert seen == WITHIN_AN_EPOCH[kind]
+    assert second.state.iteration == 12
+    assert [one for one in fired if one[0] != "STARTED"] == [
+        ("EPOCH_STARTED", 2),
+        ("EPOCH_COMPLETED", 2),
+        ("EPOCH_STARTED", 3),
+        ("EPOCH_COMPLETED", 3),
+    ]
+    assert [name for name, _ in fired].count("STARTED") == 1

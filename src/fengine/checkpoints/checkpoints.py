@@ -312,6 +312,9 @@ class Checkpoints:
         Attach it after the handlers whose work is to be saved. A save is made at `every`, and where
         a run ends or pauses. The metric of `best` is read at each save.
 
+        An Engine that goes on within an epoch has the iterations that are left of it, over data
+        that begins again; only a `DeterministicEngine` goes on at the next batch.
+
         Args:
             engine: the Engine.
             to_save: what to save beside its state dict: models, optimizers, `RandomState()`, ...
