@@ -136,7 +136,7 @@ class OpenTensors:
             part = self._part(*path)
             pairs = part.get("$ordered", part.get("$dict"))
             for key, value in part.items() if pairs is None else pairs:
-                yield key, join(value, self._file.get_tensor)
+                yield join(key, self._file.get_tensor), join(value, self._file.get_tensor)
 
     def _part(self, *path: str) -> Any:
         part = self._manifest.tree

@@ -1,15 +1,17 @@
 """Going on: a kept run taken up again, in its things outside the state and under other limits.
 
 What does not fit is listed before a tensor is read. Then the things take up their states one after
-the other, and the tensors of modules one by one, so that no second copy of all is ever made.
+the other, and the tensors of modules and optimizers one by one, so that no second copy of all is
+ever made.
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar, final
 
 import attrs
 import torch
@@ -81,6 +83,8 @@ def require_fit(loop: Loop[B, O, U], kept: Kept, snapshot: Snapshot[B, O, U]) ->
 def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
     """Have things take up the states of a checkpoint, which fit them.
 
+    An optimizer lets go of the state that it has first, and takes up the other one tensor by tensor.
+
     A thing may refuse its state, unless it is an optimizer of torch, or a module that has just the
     tensors that it saves. So those that may come first, and all of them are put back where one
     does.
@@ -105,6 +109,8 @@ def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
             try:
                 if name in held:
                     _copy_into(held[name], tensors.each("external", name))
+                elif obeys[name] and not thing._optimizer_load_state_dict_pre_hooks:
+                    _load_optimizer(thing, tensors, "external", name)
                 else:
                     thing.load_state_dict(tensors.filled("external", name))
             except BaseException as error:
@@ -147,6 +153,24 @@ def _is_same(saved: Any, held: torch.Tensor | None) -> bool:
 def _copy_into(own: Mapping[str, torch.Tensor], saved: Iterable[tuple[str, Any]]) -> None:
     for key, tensor in saved:
         own[key].copy_(tensor)
+        del tensor  # before the next one is read
+
+
+def _load_optimizer(optimizer: Any, tensors: OpenTensors, *path: str) -> None:
+    state = {key: tensors.filled(*path, key) for key in tensors.names(*path) if key != "state"}
+    optimizer.state = defaultdict(dict)
+    optimizer.load_state_dict({**state, "state": _ReadWhenAsked(tensors, path)})
+
+
+@final
+class _ReadWhenAsked:
+    """Be the map of what an optimizer keeps for each parameter, each entry read as it is asked for."""
+
+    def __init__(self, tensors: OpenTensors, path: tuple[str, ...]) -> None:
+        self._tensors, self._path = tensors, path
+
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        return self._tensors.each(*self._path, "state")
 
 
 def limited(
