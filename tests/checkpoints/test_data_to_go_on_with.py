@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from torch.utils.data import DataLoader, IterableDataset
+from typing_extensions import override
 
 from fengine import Events, Loop, State, outputs
 from fengine.checkpoints import Checkpoints
@@ -21,6 +22,7 @@ ITEMS: Any = list(range(8))
 
 
 class Stream(IterableDataset[int]):
+    @override
     def __iter__(self) -> Iterator[int]:
         return iter(range(8))
 

@@ -45,7 +45,7 @@ def whole(**limits: int) -> Fired:
 @pytest.mark.parametrize("iteration", [3, 4, 7, 8])
 @pytest.mark.parametrize("event", [Events.ITERATION_COMPLETED, Events.GET_BATCH_COMPLETED])
 def test_a_run_ended_at_an_iteration_fires_what_was_left(
-    tmp_path: Path, event: Any, iteration: int, limits: dict[str, int]
+    tmp_path: Path, event: Any, iteration: int, limits: Any
 ) -> None:
     fired: Fired = []
     ending = watched(fired).on(event(once=iteration), State.terminate)
@@ -99,9 +99,7 @@ def test_it_ends_again_and_trains_on_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limits", [{"max_epochs": 1}, {"max_iters": 3}])
-def test_limits_that_are_passed_already_leave_nothing(
-    tmp_path: Path, limits: dict[str, int]
-) -> None:
+def test_limits_that_are_passed_already_leave_nothing(tmp_path: Path, limits: Any) -> None:
     ending = watched([]).on(Events.ITERATION_COMPLETED(once=3), State.terminate)
     Checkpoints(tmp_path).run(ending, DATA, max_epochs=4)
     fired: Fired = []

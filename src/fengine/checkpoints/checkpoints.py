@@ -42,10 +42,12 @@ _WAYS: Final = ("raise", "warn")
 
 def _folder(path: object) -> str:
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"folder={path!r} of type {type(path).__name__} is no path")
+        raise TypeError(
+            f"folder={path!r} of type {type(path).__name__} is no path; give a str or a Path"
+        )
     found = os.fspath(path)
     if not isinstance(found, str) or not found:
-        raise ValueError(f"folder={found!r} is no path of a folder")
+        raise ValueError(f"folder={found!r} names no folder; give one, such as 'runs/a'")
     return found
 
 
@@ -369,5 +371,8 @@ class Checkpoints:
 def _required(loop: Loop[B, O, U]) -> Loop[B, O, U]:
     known: object = loop
     if not isinstance(known, Loop):
-        raise TypeError(f"a Loop has checkpoints, not {known!r} of type {type(known).__name__}")
+        raise TypeError(
+            f"loop={known!r} of type {type(known).__name__} is no Loop; the runs of an Engine are "
+            "saved by attach(engine, to_save)"
+        )
     return loop

@@ -272,8 +272,8 @@ class Folder:
             if self._is_whole(name):
                 raise CheckpointError(
                     self.path / name,
-                    f"is newer than iteration {content.iteration}, which is to be kept; a run that "
-                    "goes on from an older checkpoint needs a folder of its own",
+                    f"is of a later iteration than {content.iteration}, which is to be saved now; "
+                    "give a run that goes on from an older checkpoint a folder of its own",
                 )
 
     def _is_whole(self, name: str) -> bool:
@@ -415,7 +415,9 @@ class Folder:
                 if size != said.bytes:
                     raise CheckpointError(where, f"has {size} bytes, and {said.bytes} were written")
                 if _digest(path) != said.sha256:
-                    raise CheckpointError(where, "has been changed: its digest is another one")
+                    raise CheckpointError(
+                        where, "has been changed since it was written: its SHA-256 is another one"
+                    )
             except OSError as error:
                 raise CheckpointError(where, f"cannot be read: {reason_of(error)}") from error
             yield manifest, path

@@ -11,7 +11,7 @@ import copy
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 import attrs
 import torch
@@ -27,7 +27,7 @@ from fengine.core.stateful import Stateful
 from fengine.core.table import where_in_run
 from fengine.keep.external import require_names
 from fengine.keep.fitting import is_module, is_trained, loads_as_modules_do, require_fitting
-from fengine.keep.readers import SnapshotError
+from fengine.keep.readers import SnapshotError, excerpt
 from fengine.keep.structure import is_structured
 
 B = TypeVar("B")
@@ -43,28 +43,57 @@ def snapshot_of(
     Raises:
         CheckpointError: it is of another loop, or its record is of another type.
     """
+    if "engine" in tree:
+        raise CheckpointError(
+            kept.path, "was kept by an Engine, and no Loop goes on from it; use Checkpoints.restore"
+        )
     try:
         plain = {name: one for name, one in tree.items() if name != EPOCH_IS_OVER}
-        return loop.read(plain, user=reader_of(user))
+        return read_snapshot(loop, plain, user)
     except SnapshotError as error:
-        raise CheckpointError(kept.path, f"is no checkpoint of this loop: {error}") from error
+        raise CheckpointError(kept.path, f"does not fit this loop: {error}") from error
 
 
-def reader_of(user: U) -> Any:
-    """Return what reads a record of the type of another one."""
-    kind = type(user)
-    if user is not None and is_structured(kind):
-        return kind
+def read_snapshot(loop: Loop[B, O, U], plain: Mapping[str, Any], user: U) -> Snapshot[B, O, U]:
+    """Read a snapshot of a loop, whose record is of the type of another one.
 
-    def read(value: object) -> object:
-        if type(value) is not kind:
-            raise TypeError(
-                f"the record that was kept is {value!r} of type {type(value).__name__}, and user= "
-                f"is a {kind.__name__}; give user= a record as the run had it"
-            )
-        return value
+    Raises:
+        SnapshotError: it is of another loop, or its record is of another type.
+    """
+    kind: Any = type(user)
+    has_rules = user is not None and is_structured(kind)
+    try:
+        snapshot = loop.read(plain, user=kind if has_rules else _as_it_is)
+    except SnapshotError as error:
+        if not (error.path == _RECORD or error.path.startswith((f"{_RECORD}.", f"{_RECORD}["))):
+            raise
+        raise _other_record(plain["state"]["user"], user, error) from error
+    if not has_rules and type(snapshot.state.user) is not kind:
+        raise _other_record(snapshot.state.user, user)
+    return snapshot
 
-    return read
+
+_RECORD: Final = "state.user"
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _other_record(kept: object, user: object, error: SnapshotError | None = None) -> SnapshotError:
+    """Return the error of a record that is of another type than the one that was given."""
+    if kept is None:
+        said = f"the run that was kept has no record, and user= is {excerpt(user)}; leave it out"
+    elif user is None:
+        said = f"the run that was kept has the record {excerpt(kept)}; give user= one of its type"
+    else:
+        path = "" if error is None else error.path.removeprefix("state.")
+        why = "" if error is None else f" ({path}: {error.reason})"
+        said = (
+            f"the record of the run was written as {excerpt(kept)}, which is not read as the type "
+            f"of user=, {type(user).__name__}{why}; give user= a record as the run had it"
+        )
+    return SnapshotError(_RECORD, said)
 
 
 def require_fit(loop: Loop[B, O, U], kept: Kept, snapshot: Snapshot[B, O, U]) -> None:
@@ -83,7 +112,7 @@ def require_fit(loop: Loop[B, O, U], kept: Kept, snapshot: Snapshot[B, O, U]) ->
 def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
     """Have things take up the states of a checkpoint, which fit them.
 
-    An optimizer lets go of the state that it has first, and takes up the other one tensor by tensor.
+    An optimizer first lets go of the state that it has, then takes up the other tensor by tensor.
 
     A thing may refuse its state, unless it is an optimizer of torch, or a module that has just the
     tensors that it saves. So those that may come first, and all of them are put back where one
@@ -103,7 +132,7 @@ def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
     before: dict[str, object] = {}
     try:
         for name in sorted(external, key=lambda one: (obeys[one], one)):
-            thing = external[name]
+            thing: Any = external[name]
             if not obeys[name]:
                 before[name] = copy.deepcopy(thing.state_dict())
             try:
@@ -121,7 +150,10 @@ def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
             try:
                 external[name].load_state_dict(state)
             except Exception as another:
-                error.add_note(f"external[{name!r}] is not put back, which raised {another!r}")
+                error.add_note(
+                    f"external[{name!r}] could not be put back: its load_state_dict() raised "
+                    f"{another!r}"
+                )
         raise
 
 
@@ -164,7 +196,7 @@ def _load_optimizer(optimizer: Any, tensors: OpenTensors, *path: str) -> None:
 
 @final
 class _ReadWhenAsked:
-    """Be the map of what an optimizer keeps for each parameter, each entry read as it is asked for."""
+    """Be what an optimizer keeps for each parameter, each entry read as it is asked for."""
 
     def __init__(self, tensors: OpenTensors, path: tuple[str, ...]) -> None:
         self._tensors, self._path = tensors, path

@@ -34,7 +34,8 @@ def require_standing(data: object, state: State[Any, Any, Any], *, replay: bool)
         return
     kind, inner = type(data).__name__, innermost(data)
     of = "" if inner is data else f" (of a {type(inner).__name__})"
-    begun = f"the run has had {state.drawn} {'batch' if state.drawn == 1 else 'batches'} of its data"
+    count = f"{state.drawn} {'batch' if state.drawn == 1 else 'batches'}"
+    begun = f"the run has had {count} of its data"
     ways = (
         "To go on anywhere, give data that knows its place: TensorBatches, a list, a DataLoader "
         "with sampler=fengine.training.Shuffled(dataset, seed=0), or your own with get_state and "
@@ -45,8 +46,8 @@ def require_standing(data: object, state: State[Any, Any, Any], *, replay: bool)
             f"{begun}, and this {kind}{of} is new and would give the first of them again. {ways}"
         )
     warnings.warn(
-        f"{begun}, and goes on with whatever this {kind}{of} gives next: fengine cannot tell where "
-        f"an iterator stands. If it is new in this process, it gives the first batches again. {ways}",
+        f"{begun}, and goes on with whatever this {kind}{of} gives next: nobody can tell where it "
+        f"stands. If it is new in this process, it gives the first batches again. {ways}",
         stacklevel=4,  # who called Checkpoints.run
     )
 

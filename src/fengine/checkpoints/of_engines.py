@@ -22,7 +22,6 @@ from fengine.checkpoints.saving import Policy, Writer, report, warn_of, warn_wit
 from fengine.core.metrics import metric
 from fengine.core.phases import PHASES, has_step_to_come
 from fengine.core.stateful import Stateful, named
-from fengine.keep.external import require_names
 from fengine.keep.fitting import class_names, require_fitting
 from fengine.run.ports import Preempting
 from fengine.training.attaching import AnyEngine, call_as_runs_are_left, require_engine
@@ -76,8 +75,9 @@ class EngineSaving:
         """
         if at is None and not isinstance(self.policy.every, Event):
             raise ValueError(
-                f"every={self.policy.every!r} is an event of a Loop, with a filter or several "
-                "joined; name one of the engine: attach(engine, at=...)"
+                f"every={self.policy.every!r} is filtered, or several events, as a Loop knows "
+                "them; name the event of the Engine, such as attach(engine, to_save, "
+                "at=fengine.engine.Events.EPOCH_COMPLETED(every=2))"
             )
         event = at
         _require_saveable(at)
@@ -105,8 +105,9 @@ class EngineSaving:
             if kept and kept[-1].run != self.run:
                 raise CheckpointError(
                     folder.path,
-                    f"holds the checkpoints of another run, the newest {kept[-1].path.name}; go on "
-                    "with that one by Checkpoints.restore, or give this run a folder of its own",
+                    f"holds the checkpoints of another run, the newest {kept[-1].path.name}; to go "
+                    "on with that one, call restore(engine, to_load) of these Checkpoints before "
+                    "the run, or give this run a folder of its own",
                 )
             self.run = self.run or uuid.uuid4().hex
             self.writer.write(self._content(self.run))
@@ -198,9 +199,11 @@ def restore_engine(
         tree = tensors.tree(only_shapes_of=("external",))
         shapes: Any = tree.get("external")
         if "engine" not in tree or not isinstance(shapes, Mapping):
-            raise CheckpointError(kept.path, "is no checkpoint of an Engine")
+            raise CheckpointError(
+                kept.path, "was kept by a Loop, and no Engine goes on from it; use Checkpoints.run"
+            )
+        _require_names(kept, things, shapes)
         try:
-            require_names(things, shapes)
             require_fitting(things, shapes, tensors.classes)
         except ValueError as error:
             raise CheckpointError(kept.path, str(error)) from None
@@ -209,10 +212,21 @@ def restore_engine(
     return kept
 
 
+def _require_names(kept: Kept, things: Iterable[str], saved: Iterable[str]) -> None:
+    saved, given = sorted(saved), sorted(things)
+    if saved != given:
+        raise CheckpointError(
+            kept.path, f"holds the states of {saved}, and to_load names {given}; give each of those"
+        )
+
+
 def _named(things: Mapping[str, Stateful]) -> Map[str, Stateful]:
     given: object = things
     if not isinstance(given, Mapping):
-        raise TypeError(f"{given!r} names no things; give a dict, such as {{'model': model}}")
+        raise TypeError(
+            f"{given!r} of type {type(given).__name__} does not name the things to save; give a "
+            "dict, such as {'model': model}"
+        )
     return named(things)
 
 
@@ -240,6 +254,6 @@ def _require_saveable(at: Any) -> None:
         phase = PHASES.get(name.lower())
         if phase is not None and phase.rank is not None and has_step_to_come(phase.rank):
             raise ValueError(
-                f"at={name} is an event at which a batch is due, that would be left out where the "
-                "run goes on; save at ITERATION_COMPLETED, EPOCH_COMPLETED or the like"
+                f"at={name} fires before the step is done with its batch, which a run that goes on "
+                "would leave out; save at ITERATION_COMPLETED or EPOCH_COMPLETED"
             )

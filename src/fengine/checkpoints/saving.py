@@ -43,8 +43,8 @@ B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
 U = TypeVar("U")
 
-# The key of a kept tree that tells whether EPOCH_COMPLETED has fired in its last epoch. The state of
-# a run that was asked to end does not say so.
+# The key of a kept tree that tells whether EPOCH_COMPLETED has fired in the last epoch. The state
+# of a run that was asked to end does not say so.
 EPOCH_IS_OVER: Final = "epoch_is_over"
 
 
@@ -100,7 +100,8 @@ class Writer:
         if os.getpid() != self._process:
             raise CheckpointError(
                 self.folder.path,
-                f"is written to by process {self._process}, of which this one is a fork",
+                f"is written to by process {self._process}, of which this one is a fork; save in "
+                "that process alone",
             )
         try:
             self.wait()
@@ -405,11 +406,11 @@ def require_saveable(every: When) -> None:
         phase = PHASES.get(event.name)
         if phase is not None and phase.rank is None:
             raise ValueError(
-                f"every={event!r} is an event at which no state stands; the end of a run is saved "
-                "without being asked for, and so is a pause"
+                f"every={event!r} fires as a run is left, and no run goes on from there; leave it "
+                "out, since the end of a run and a pause are saved anyway"
             )
         if phase is None or has_step_to_come(rank_of(event.name)):
             raise ValueError(
-                f"every={event!r} is an event at which a batch is due, that would be fetched again "
-                "where the run goes on; save at ITERATION_COMPLETED, EPOCH_COMPLETED or the like"
+                f"every={event!r} fires before the step is done with its batch, which a run that "
+                "goes on would fetch again; save at ITERATION_COMPLETED or EPOCH_COMPLETED"
             )
