@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,16 @@ def test_other_optimizers_take_up_their_states(tmp_path: Path, kind: Any) -> Non
     _, other, loop = stepped(1, kind=kind)
     Checkpoints(tmp_path).run(loop, [1])
     assert not diff(other.state_dict(), optimizer.state_dict())
+
+
+def test_a_state_that_a_hook_has_put_into_another_dict_is_taken_up(tmp_path: Path) -> None:
+    _, optimizer, loop = stepped(0)
+    saving: Any = optimizer
+    saving.register_state_dict_post_hook(lambda optimizer, state: OrderedDict(state))
+    Checkpoints(tmp_path).run(loop, [1])
+    _, other, loop = stepped(1)
+    Checkpoints(tmp_path).run(loop, [1])
+    assert not diff(other.state_dict()["state"], optimizer.state_dict()["state"])
 
 
 def test_a_hook_before_loading_sees_the_whole_state(tmp_path: Path) -> None:

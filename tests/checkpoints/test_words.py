@@ -125,7 +125,6 @@ def test_a_record_that_becomes_another_type_has_no_internal_name(tmp_path: Path)
         return loop, [1, 2], {"max_epochs": 1}
 
     assert_resume_exact(build)
-    LOOP.run([1])
     checkpoints = Checkpoints(tmp_path)
     checkpoints.run(build()[0], [1])
     with pytest.raises(CheckpointError, match=r"has the record \[1\]; give user= one of its type"):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar, final
 
 import attrs
@@ -138,7 +138,7 @@ def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
             try:
                 if name in held:
                     _copy_into(held[name], tensors.each("external", name))
-                elif obeys[name] and not thing._optimizer_load_state_dict_pre_hooks:
+                elif obeys[name] and _is_read_in_parts(thing, tensors.names("external", name)):
                     _load_optimizer(thing, tensors, "external", name)
                 else:
                     thing.load_state_dict(tensors.filled("external", name))
@@ -186,6 +186,13 @@ def _copy_into(own: Mapping[str, torch.Tensor], saved: Iterable[tuple[str, Any]]
     for key, tensor in saved:
         own[key].copy_(tensor)
         del tensor  # before the next one is read
+
+
+def _is_read_in_parts(optimizer: Any, names: Collection[str]) -> bool:
+    """Tell whether only torch looks at the state of an optimizer, entry by entry."""
+    return {"state", "param_groups"} <= {*names} and not (
+        optimizer._optimizer_load_state_dict_pre_hooks
+    )
 
 
 def _load_optimizer(optimizer: Any, tensors: OpenTensors, *path: str) -> None:
