@@ -131,17 +131,29 @@ def prepared(path: str | os.PathLike[str]) -> Path:
 
 
 def set_aside(path: Path) -> None:
-    """Give a log of an earlier run another name; the one that has it already is replaced."""
+    """Give a log of an earlier run another name, with its hyperparameters; what has it is replaced.
+
+    So a run that has no hyperparameters never stands beside those of another one.
+    """
+    old = path.with_name(f"{path.name}.old")
     if path.is_file() and path.stat().st_size:
-        os.replace(path, f"{path}.old")
+        os.replace(path, old)
+        _parameters_of(old).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(_parameters_of(path), _parameters_of(old))
+    _parameters_of(path).unlink(missing_ok=True)
 
 
 def write_parameters(log: Path, parameters: Mapping[str, Scalar], *, again: bool) -> None:
     """Write hyperparameters beside a log; those that are there stay, unless told otherwise."""
-    path = log.with_name(f"{log.name}.parameters.json")
+    path = _parameters_of(log)
     if again or not path.exists():
         plain = {name: as_json(value) for name, value in parameters.items()}
         write_whole(path, json.dumps(plain, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def _parameters_of(log: Path) -> Path:
+    return log.with_name(f"{log.name}.parameters.json")
 
 
 def as_json(value: Scalar) -> Scalar:
