@@ -157,6 +157,14 @@ def test_a_writer_that_fails_ends_the_run_if_it_is_told_to(what: str) -> None:
     assert isinstance(good.lines[-1], Status)
 
 
+def test_of_several_that_fail_the_first_is_raised_and_names_the_others() -> None:
+    first, second = Kept("numbers", OSError), Kept("numbers", RuntimeError)
+    loop = measuring() | log_to(first, Kept(), second, on_error="raise")
+    with pytest.raises(OSError, match="no numbers") as raised:
+        loop.run([1, 2])
+    assert any("RuntimeError: no numbers" in note for note in raised.value.__notes__)
+
+
 @pytest.mark.parametrize("on_error", ["warn", "raise"])
 @pytest.mark.parametrize("what", ["end", "numbers"])
 def test_the_exception_of_the_run_is_never_replaced(what: str, on_error: Any) -> None:

@@ -1,8 +1,8 @@
 """Open logs: what one run has open to write its log, and what becomes of a writer that fails.
 
 All writers are called, whatever one of them raises. What a writer raises is told once in a run, by
-a warning, or raised after all of them were called. It never takes the place of an exception that
-leaves the run: that one gets a note.
+a warning, or raised after all of them were called; of several the first is raised, with a note on
+each other. It never takes the place of an exception that leaves the run: that one gets a note.
 """
 
 from __future__ import annotations
@@ -126,13 +126,14 @@ class OpenLogs:
 
     def _tell(self, failed: list[Failed], place: Place, error: BaseException | None) -> None:
         where = f"at {place.event}, epoch {place.epoch}, iteration {place.iteration}"
+        raised: Exception | None = None
         for culprit, failure in failed:
             who = "log_to" if culprit is None else describe(culprit)
             if error is not None:
                 error.add_note(f"{who} could not write {where}: {_in_words(failure)}")
             elif self.told.on_error == "raise":
                 failure.add_note(f"in {who}, {where}")
-                raise failure
+                error = raised = failure
             elif id(culprit) not in self.warned:
                 self.warned.add(id(culprit))
                 warnings.warn(
@@ -141,6 +142,8 @@ class OpenLogs:
                     RuntimeWarning,
                     stacklevel=2,
                 )
+        if raised is not None:
+            raise raised
 
 
 Failed: TypeAlias = tuple[object, Exception]
