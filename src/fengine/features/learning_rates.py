@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fengine import Events, Loop, State
-from fengine.core.describe import require_callable
+from fengine.core.describe import require_callable, typed
 from fengine.core.metrics import metric
 from fengine.core.phases import ITERATION_STARTED, rank_of
 from fengine.core.table import Table
@@ -211,7 +211,7 @@ def find_learning_rate(
     """
     number = _require_growing(smallest, largest, iterations)
     if not isinstance(loop, Loop):
-        raise TypeError(f"find_learning_rate takes a Loop first, not {loop!r}")
+        raise TypeError(f"find_learning_rate takes a Loop first, not {typed(loop)}")
     if loss is not None:
         require_callable(loss, "loss", "output")
     if isinstance(data, Iterator):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from fengine.core.describe import typed
 from fengine.run.ranks import Alone, Ranks
 
 
@@ -46,7 +47,7 @@ def require_engine(engine: object, user: object) -> None:
     """
     if not callable(getattr(engine, "add_event_handler", None)) or not hasattr(engine, "state"):
         raise TypeError(
-            f"{user} is attached to an Engine, and {engine!r} of type {type(engine).__name__} is "
+            f"{user} is attached to an Engine, and {typed(engine)} is "
             "none; give fengine.engine.Engine. To a Loop it is joined by `loop | feature`"
         )
 

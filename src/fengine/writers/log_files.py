@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, final
 from weakref import WeakValueDictionary
 
+from fengine.core.describe import typed
 from fengine.writers.writing import Scalar, closing
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -174,6 +175,4 @@ def require_path(user: str, path: object) -> None:
         TypeError: it is none.
     """
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(
-            f"{user} takes the path of a file or folder, not {path!r} of type {type(path).__name__}"
-        )
+        raise TypeError(f"{user} takes the path of a file or folder, not {typed(path)}")

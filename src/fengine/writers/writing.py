@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from immutables import Map
 
 from fengine import Status
+from fengine.core.describe import typed
 from fengine.writers.places import Place
 
 if TYPE_CHECKING:
@@ -88,9 +89,7 @@ def _leaves(path: tuple[str, ...], value: object) -> Iterator[tuple[str, Scalar]
     if isinstance(value, Mapping):
         for name, one in value.items():
             if not isinstance(name, str):
-                raise TypeError(
-                    f"a parameter has the name {name!r} of type {type(name).__name__}, not a str"
-                )
+                raise TypeError(f"a parameter has the name {typed(name)}, not a str")
             yield from _leaves((*path, name), one)
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for place, one in enumerate(value):
@@ -99,7 +98,7 @@ def _leaves(path: tuple[str, ...], value: object) -> Iterator[tuple[str, Scalar]
         yield ".".join(path), value
     else:
         raise TypeError(
-            f"the parameter {'.'.join(path)!r} is {value!r} of type {type(value).__name__}; give a "
+            f"the parameter {'.'.join(path)!r} is {typed(value)}; give a "
             "str, a number, None, or a mapping or a sequence of these, such as str(...) of it"
         )
 
@@ -142,6 +141,6 @@ def require_text(user: str, name: str, value: object) -> None:
         ValueError: it is empty.
     """
     if not isinstance(value, str):
-        raise TypeError(f"{user}: {name}={value!r} of type {type(value).__name__} is not a str")
+        raise TypeError(f"{user}: {name}={typed(value)} is not a str")
     if not value:
         raise ValueError(f"{user}: {name} is empty")
