@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -405,7 +406,14 @@ def test_a_metric_with_the_name_of_a_place_is_refused(name: str) -> None:
     ("make", "message"),
     [
         (log_to, "needs something to write to"),
-        (lambda: log_to("log.jsonl"), "a log takes"),  # type: ignore[arg-type]
+        (lambda: log_to("log.jsonl"), r"give jsonl\('log.jsonl'\)"),  # type: ignore[arg-type]
+        (lambda: log_to(jsonl), r"call it first: log_to\(jsonl"),  # type: ignore[arg-type]
+        (lambda: log_to(console), r"call it first: log_to\(console"),  # type: ignore[arg-type]
+        (lambda: log_to(3), "a log takes"),  # type: ignore[arg-type]
+        (lambda: log_to(console(), figures=drawn), r"give \{'name'"),  # type: ignore[arg-type]
+        (lambda: log_to(console(), parameters=Namespace(lr=1)), r"vars\("),  # type: ignore[arg-type]
+        (lambda: log_to(console(), parameters="lr"), "'lr' of type str is not a"),  # type: ignore[arg-type]
+        (lambda: log_to(console(), parameters=0), "=0 of type int is not a"),  # type: ignore[arg-type]
         (lambda: log_to(console(), on_error="ignore"), "neither"),  # type: ignore[arg-type]
         (lambda: log_to(console(), parameters={"a": {1: 2}}), "has the name 1 of type int"),
         (lambda: log_to(console(), parameters={"device": torch.device("cpu")}), "such as str"),
@@ -418,6 +426,14 @@ def test_a_metric_with_the_name_of_a_place_is_refused(name: str) -> None:
 def test_what_makes_no_log_is_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+def test_numbers_of_numpy_are_parameters() -> None:
+    kept = Kept()
+    given = {"size": np.int64(3), "rates": [np.float32(0.5)], "lr": np.float64(0.1)}
+    (measuring() | log_to(kept, parameters=given)).run([1])
+    assert kept.lines[1] == {"size": 3, "rates.0": 0.5, "lr": 0.1}
+    assert {type(one) for one in kept.lines[1].values()} <= {int, float, np.float64}
 
 
 def test_it_compares_prints_and_pickles() -> None:

@@ -12,6 +12,7 @@ import importlib
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
@@ -70,13 +71,21 @@ class Writer(Protocol):
 def flattened(parameters: Mapping[str, Any]) -> Map[str, Scalar]:
     """Return hyperparameters by one name each: what is nested has its names joined by dots.
 
+    Numbers of other libraries, such as numpy's, become those of Python.
+
     Raises:
-        TypeError: a name is not a string, or a value is none of those that are written.
+        TypeError: they are no mapping, a name is not a string, or a value is none of those that
+            are written.
         ValueError: two have one name.
 
     >>> flattened({"adam": {"lr": 0.1, "betas": (0.9, 0.99)}})["adam.betas.1"]
     0.99
     """
+    if not isinstance(parameters, Mapping):
+        raise TypeError(
+            f"parameters={typed(parameters)} is not a mapping from names to values; of an object, "
+            "such as that of argparse, give vars(...)"
+        )
     found: dict[str, Scalar] = {}
     for name, value in _leaves((), parameters):
         if name in found:
@@ -96,6 +105,8 @@ def _leaves(path: tuple[str, ...], value: object) -> Iterator[tuple[str, Scalar]
             yield from _leaves((*path, str(place)), one)
     elif value is None or isinstance(value, str | int | float):
         yield ".".join(path), value
+    elif isinstance(value, Real):
+        yield ".".join(path), int(value) if isinstance(value, Integral) else float(value)
     else:
         raise TypeError(
             f"the parameter {'.'.join(path)!r} is {typed(value)}; give a "
