@@ -158,6 +158,9 @@ def test_the_exception_goes_on_and_all_is_as_before(tmp_path: Path, error: Any) 
 class Counting(nn.Module):
     """Count in buffers that no state dict has: in place, and by others in their place."""
 
+    changed: Tensor
+    replaced: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.linear = nn.Linear(3, 2)

@@ -198,6 +198,21 @@ def test_every_line_is_on_the_disk_at_once(tmp_path: Path) -> None:
             assert rows[-1].startswith(f"{moment.state.epoch},{moment.state.iteration},")
 
 
+def test_a_log_that_was_removed_is_told_of(tmp_path: Path) -> None:
+    def remove(state: Any) -> Any:
+        for log in both(tmp_path):
+            Path(log.path).unlink()
+        return state
+
+    loop = loop_with(*both(tmp_path), at=Events.ITERATION_COMPLETED)
+    with pytest.warns(RuntimeWarning) as told:
+        loop.on(Events.EPOCH_STARTED(once=2), remove).run(DATA, max_epochs=2)
+    assert ["was removed while the run writes it" in str(one.message) for one in told] == [
+        True,
+        True,
+    ]
+
+
 @pytest.mark.parametrize("text", ["import torch\n", '{"loss": 1}\n', "a,b\n1,2\n", "1\n"])
 def test_a_file_that_is_no_log_is_not_touched(text: str, tmp_path: Path) -> None:
     half = next(one.state for one in moments(Loop(outputs(as_float))) if one.state.iteration == 4)

@@ -49,7 +49,7 @@ class LogFile:
         """Write all of a piece, or nothing.
 
         Raises:
-            OSError: it cannot be written, as on a full disk.
+            OSError: it cannot be written, as on a full disk, or was removed.
             RuntimeError: another log is written there.
         """
         self._require_own()
@@ -67,7 +67,7 @@ class LogFile:
         """Write the whole file again, or leave it as it is.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: it cannot be written, or was removed.
             RuntimeError: another log is written there.
         """
         self._require_own()
@@ -89,6 +89,8 @@ class LogFile:
             raise RuntimeError(
                 f"another log of this process writes to {self.path} by now; give each its own file"
             )
+        if not os.fstat(self._descriptor).st_nlink:
+            raise FileNotFoundError(f"{self.path} was removed while the run writes it")
 
 
 def write_whole(path: Path, content: bytes) -> None:
