@@ -1,0 +1,310 @@
+"""Loans: how a value gets into a model and its optimizer, and comes out as the next one.
+
+For one iteration they get copies of what can change of a value, and are trained in place. What they
+have then is the next value, and they get back what they had. So nothing of a value can be reached
+from the model, and no value is ever changed.
+
+What cannot change is the same tensor in all values: parameters without a gradient, and those that
+the optimizer does not hold. That nothing changes them in place is checked by their version. Buffers
+are always copied, since batch norm does not count its changes of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, final
+
+import attrs
+from torch import Tensor
+
+from fengine.training.functional.copying import copies_of, copies_of_states
+from fengine.training.functional.generators import states_of
+from fengine.training.functional.lender import Lender
+from fengine.training.functional.settings import Settings, put, settings_of
+from fengine.training.functional.train_state import OptimizerState, TrainState, with_rates
+from fengine.training.functional.values import Values, values_of
+
+
+@final
+@attrs.frozen(eq=False)
+class _Home:
+    """Hold what a model and its optimizer had before they were lent a value."""
+
+    data: list[Tensor]
+    gradients: list[Tensor | None]
+    buffers: list[list[Tensor | None]]
+    states: dict[Tensor, Any]
+    settings: Settings
+    random: list[Tensor]
+    scaler: dict[str, Any] | None
+
+
+@final
+class Loan:
+    """Lend a value for one iteration; a context, in which the model is nobody else's.
+
+    Args:
+        lender: has the model and the optimizer.
+
+    >>> model = nn.Linear(1, 1)
+    >>> lender = Lender(model, torch.optim.SGD(model.parameters(), 0.5))
+    >>> start, own = lender.capture(None), model.weight.data_ptr()
+    >>> with Loan(lender) as loan:
+    ...     loan.lend(start)
+    ...     model.weight.data_ptr() == own
+    False
+    >>> model.weight.data_ptr() == own
+    True
+    """
+
+    __slots__ = (
+        "_changing",
+        "_groups",
+        "_home",
+        "_lender",
+        "_shared",
+        "_tensors",
+        "_use",
+        "_value",
+    )
+
+    def __init__(self, lender: Lender) -> None:
+        self._lender = lender
+        self._use = lender.use()
+        self._home: _Home | None = None
+        self._value: TrainState | None = None
+        self._tensors: Sequence[Tensor] = ()
+        self._changing: list[int] = []
+        self._shared: list[tuple[int, int]] = []
+        self._groups: tuple[Values[Any], ...] = ()
+
+    def __enter__(self) -> Loan:
+        self._use.begin()
+        self._lender.loans[:] = [self]
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.end()
+
+    def __del__(self) -> None:
+        self.end()  # where a signal has come right after the context was entered
+
+    def end(self) -> None:
+        """Give back what the model and the optimizer had, and let others use them."""
+        if not self._use.has_begun:
+            return
+        try:
+            try:
+                self._give_back()
+            except BaseException:  # which may be a signal that came while it was given back
+                self._give_back()
+                raise
+        finally:
+            self._lender.loans.clear()
+            self._use.end()
+
+    def lend(self, value: TrainState) -> None:
+        """Put copies of a value into the model and the optimizer.
+
+        Raises:
+            ValueError: the value is of another model or optimizer.
+            RuntimeError: the value is used up, or somebody else has changed the settings of the
+                optimizer.
+        """
+        lender = self._lender
+        layout, optimizer = lender.layout, lender.optimizer
+        if not layout.fits(value):
+            layout.require_fitting(value)
+        home = self._at_home()
+        lender.known.require(optimizer, home.settings, value.optimizer.param_groups)
+        self._home, self._value = home, value
+        self._lend_parameters(value.parameters.in_order(layout.names))
+        self._lend_buffers(value.buffers)
+        self._lend_states(value.optimizer.state.in_order(layout.held))
+        self.set_groups(value.optimizer.param_groups)
+        for device, generator in zip(lender.devices.names, lender.generators, strict=True):
+            if device in value.random:
+                generator.set_state(value.random[device])
+        if lender.scaler is not None and value.scaler:
+            lender.scaler.load_state_dict(dict(value.scaler))
+
+    def _at_home(self) -> _Home:
+        lender, layout = self._lender, self._lender.layout
+        return _Home(
+            [one.data for one in layout.parameters],
+            [one.grad for one in layout.parameters],
+            [[held[key] for held, key in slots] for slots in layout.slots],
+            dict(lender.optimizer.state),
+            settings_of(lender.optimizer),
+            [one.get_state() for one in lender.generators],
+            None if lender.scaler is None else lender.scaler.state_dict(),
+        )
+
+    def _lend_parameters(self, tensors: tuple[Tensor, ...]) -> None:
+        lender, parameters = self._lender, self._lender.layout.parameters
+        places = lender.layout.held_places
+        self._tensors = tensors
+        self._changing = changing = [one for one in places if parameters[one].requires_grad]
+        lent = list(tensors)
+        if not lender.donate:
+            for place, copied in zip(
+                changing, copies_of([lent[one] for one in changing]), strict=True
+            ):
+                lent[place] = copied
+        for parameter, tensor in zip(parameters, lent, strict=True):
+            parameter.data = tensor
+            if parameter.grad is not None:
+                parameter.grad = None
+        if len(changing) < len(parameters):
+            rest = set(range(len(parameters))).difference(changing)
+            self._shared = [(place, parameters[place]._version) for place in sorted(rest)]
+
+    def _lend_buffers(self, buffers: Values[Tensor]) -> None:
+        layout = self._lender.layout
+        if not layout.slots:
+            return
+        copies = dict(zip(buffers.known.names, copies_of(buffers.whole()), strict=True))
+        for name, slots in zip(layout.buffer_names.names, layout.slots, strict=True):
+            for held, key in slots:
+                held[key] = copies.get(name)
+
+    def _lend_states(self, states: tuple[Values[Any], ...]) -> None:
+        lender, layout = self._lender, self._lender.layout
+        copies = states if lender.donate else copies_of_states(states)
+        own = lender.optimizer.state
+        own.clear()
+        for place, entries in zip(layout.held_places, copies, strict=True):
+            if entries.known.names:
+                own[layout.parameters[place]] = dict(entries.named())
+
+    def set_groups(self, groups: tuple[Values[Any], ...]) -> None:
+        """Put settings into the groups of the optimizer."""
+        self._groups = groups
+        put(self._lender.optimizer, [tuple(group.named()) for group in groups])
+
+    def begin_update(self, now: TrainState, rate: Any) -> None:
+        """Take up the settings of the state as it is now; from here on, a donated value is used up.
+
+        Args:
+            now: the value that the state has now.
+            rate: the learning rate, or one for each group; None: what the settings say.
+
+        Raises:
+            RuntimeError: something else than the settings has been changed since the value was
+                lent.
+        """
+        value, layout = self._value, self._lender.layout
+        if value is None:
+            raise RuntimeError("nothing is lent, so there is nothing to update")
+        if now is not value:
+            _require_only_settings(value, now)
+            layout.require_groups(now.optimizer.param_groups)
+        groups = now.optimizer.param_groups
+        if rate is not None:
+            groups = with_rates(groups, rate)
+        if groups is not self._groups:
+            self.set_groups(groups)
+        if self._lender.donate:
+            for held in (value.parameters, value.buffers, value.optimizer.state, value.random):
+                if held.known.names:
+                    held.give_up()
+
+    def take(self, *, stepped: bool) -> TrainState:
+        """Return what the model and the optimizer have now as the next value.
+
+        Raises:
+            RuntimeError: the iteration has changed a parameter that all values share.
+        """
+        value, lender, layout = self._value, self._lender, self._lender.layout
+        assert value is not None, "something is lent"
+        parameters, tensors = layout.parameters, list(self._tensors)
+        for place, version in self._shared:
+            if parameters[place]._version != version:
+                raise RuntimeError(_changed_in_place(layout.names.names[place]))
+        for place in self._changing:
+            tensors[place] = parameters[place].data
+        return TrainState(
+            values_of(layout.names, tuple(tensors)),
+            lender.buffers(),
+            OptimizerState(self._settings(), values_of(layout.held, tuple(lender.states()))),
+            states_of(lender.devices, lender.generators),
+            lender.scaler_state(),
+            value.updates + stepped,
+            stepped,
+        )
+
+    def _settings(self) -> tuple[Values[Any], ...]:
+        """Return the settings as they are, which mostly are those that were lent."""
+        for own, lent in zip(self._lender.optimizer.param_groups, self._groups, strict=True):
+            for name, one in lent.named():
+                if name != "params" and own.get(name) is not one:
+                    return self._lender.settings()
+            if len(own) != len(lent):
+                return self._lender.settings()
+        return self._groups
+
+    def _give_back(self) -> None:
+        home = self._home
+        if home is None:
+            return
+        lender, layout = self._lender, self._lender.layout
+        for parameter, data, gradient in zip(
+            layout.parameters, home.data, home.gradients, strict=True
+        ):
+            parameter.data = data
+            parameter.grad = gradient
+        for slots, buffers in zip(layout.slots, home.buffers, strict=True):
+            for (held, key), buffer in zip(slots, buffers, strict=True):
+                held[key] = buffer
+        state = lender.optimizer.state
+        state.clear()
+        state.update(home.states)
+        for group, settings in zip(lender.optimizer.param_groups, home.settings, strict=True):
+            if len(group) > len(settings) + 1:
+                for name in [one for one in group if one != "params" and one not in settings]:
+                    del group[name]
+            group.update(settings)
+        for generator, random in zip(lender.generators, home.random, strict=True):
+            generator.set_state(random)
+        if lender.scaler is not None and home.scaler:
+            lender.scaler.load_state_dict(home.scaler)
+        self._home = self._value = None
+
+
+def loan_of(lender: Lender) -> Loan:
+    """Return the loan that a lender has given to the iteration that runs now."""
+    (loan,) = lender.loans
+    assert isinstance(loan, Loan)
+    return loan
+
+
+def _require_only_settings(before: TrainState, now: TrainState) -> None:
+    """Refuse a value of which something else than the settings is another one."""
+    same = (
+        now.parameters is before.parameters
+        and now.buffers is before.buffers
+        and now.optimizer.state is before.optimizer.state
+        and now.random is before.random
+        and now.scaler is before.scaler
+        and now.updates == before.updates
+    )
+    if not same:
+        raise RuntimeError(
+            "a handler of an event within the step has changed the training in the state, which the "
+            "model was lent before; within the step only the settings can be changed, as by "
+            "with_learning_rate. Change all else at Update.COMPLETED, or at an event after the step"
+        )
+
+
+def _changed_in_place(name: str) -> str:
+    return (
+        f"the iteration has changed the parameter {name} in place, which has no gradient or is not "
+        "held by the optimizer, so that all values of the training share it, and those are damaged; "
+        "make it a buffer, or have the optimizer hold it and require a gradient"
+    )
