@@ -67,6 +67,7 @@ class Facts:
         words: the call that made the step; None for one that is shown stage by stage.
         lends: what it lends to each iteration; None where it lends nothing.
         parts: the parts of the state that it keeps something in.
+        reads: what it reads outside the state, such as a model that predicts.
     """
 
     weight: Callable[[Any], float] | None = None
@@ -74,6 +75,7 @@ class Facts:
     words: str | None = None
     lends: Lends | None = None
     parts: tuple[Part[Any], ...] = ()
+    reads: tuple[object, ...] = ()
 
 
 @final
@@ -127,7 +129,7 @@ def _set_fields(step: object, kept: Any) -> None:
     fields: dict[str, object] = kept[1] if isinstance(kept, tuple) else kept
     fields = {"_facts": Facts(), **fields}
     if isinstance(step, Stages):
-        fields = {"external": Map(), **fields}
+        fields = {"external": Map(), "_whole": None, **fields}
     for name, value in fields.items():
         object.__setattr__(step, _FIELDS_OF_0_1.get(name, name), value)
 
@@ -189,6 +191,7 @@ class Stages(Generic[Batch, Output, Value, User]):
     _contexts: tuple[Context, ...] = ()
     _fused: Callable[[Batch], Output] | None = None
     _facts: Facts = Facts()
+    _whole: Callable[[State[Batch, Output, User]], State[Batch, Output, User]] | None = None
 
     def __setstate__(self, kept: Any) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
@@ -262,7 +265,7 @@ class Stages(Generic[Batch, Output, Value, User]):
         self, part: Callable[..., object] | AnyEvent | Into
     ) -> Stages[Batch, Output, Value, User]:
         facts = attrs.evolve(self._facts, words=None)
-        return attrs.evolve(self, parts=(*self.parts, part), fused=None, facts=facts)
+        return attrs.evolve(self, parts=(*self.parts, part), fused=None, whole=None, facts=facts)
 
     def changing(self, **external: Stateful) -> Stages[Batch, Output, Value, User]:
         """Name what these stages change outside the state, such as a model and its optimizer.
@@ -477,6 +480,32 @@ def fused(
     return attrs.evolve(step, fused=function)
 
 
+def with_whole(
+    step: Stages[Batch, Output, Output, User],
+    function: Callable[[State[Batch, Output, User]], State[Batch, Output, User]],
+) -> Stages[Batch, Output, Output, User]:
+    """Name one function of the state that does in one call what all these stages do.
+
+    It is called where `fused` says, and lends by itself what the step lends.
+    """
+    return attrs.evolve(step, whole=function)
+
+
+def whole_of(
+    step: object, heard: Container[str], event: AnyEvent | None
+) -> Callable[[State[Any, Any, Any]], State[Any, Any, Any]] | None:
+    """Return the function of the state that a step is, where it is made of stages.
+
+    Args:
+        step: the step.
+        heard: the names of the events that somebody listens to.
+        event: where the run stands: within the stages, it goes on there.
+    """
+    if not isinstance(step, Stages) or step._whole is None:
+        return None
+    return None if _has_due(step, heard, event) else step._whole
+
+
 def function_of_batch(
     step: Callable[[State[Batch, Output, User]], object],
     heard: Container[str],
@@ -493,10 +522,15 @@ def function_of_batch(
         return step.function
     if not isinstance(step, Stages):
         return None
+    return None if _has_due(step, heard, event) else step._fused
+
+
+def _has_due(
+    step: Stages[Any, Any, Any, Any], heard: Container[str], event: AnyEvent | None
+) -> bool:
+    """Tell whether an event between the stages is to be fired, or the run stands at one."""
     emitted = tuple(step.events)
-    if event in emitted or any(_is_due(one, heard) for one in emitted):
-        return None
-    return step._fused
+    return event in emitted or any(_is_due(one, heard) for one in emitted)
 
 
 def _is_due(event: AnyEvent, heard: Container[str]) -> bool:

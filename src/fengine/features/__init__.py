@@ -6,10 +6,12 @@ imports no package of an extra.
 
 from fengine.features.averages import Averaged as Averaged
 from fengine.features.averages import ema as ema
+from fengine.features.averages_in_state import AveragedInState as AveragedInState
 from fengine.features.early_stopping import EarlyStopping as EarlyStopping
 from fengine.features.early_stopping import Patience as Patience
 from fengine.features.early_stopping import early_stopping as early_stopping
 from fengine.features.evaluation import Evaluation as Evaluation
+from fengine.features.evaluation import OuterEvaluation as OuterEvaluation
 from fengine.features.evaluation import evaluation as evaluation
 from fengine.features.gradients import ClipGradNorm as ClipGradNorm
 from fengine.features.gradients import ClipGradValue as ClipGradValue
@@ -27,6 +29,9 @@ from fengine.features.optimizers import LearningRate as LearningRate
 from fengine.features.optimizers import LRSchedule as LRSchedule
 from fengine.features.optimizers import learning_rate as learning_rate
 from fengine.features.optimizers import lr_schedule as lr_schedule
+from fengine.features.outer import OUTER as OUTER
+from fengine.features.outer import Outer as Outer
+from fengine.features.outer import OuterPart as OuterPart
 from fengine.features.plots import save_curves as save_curves
 from fengine.features.progress import Progress as Progress
 from fengine.features.progress import progress as progress
@@ -36,7 +41,9 @@ from fengine.features.time_limits import TimeLimit as TimeLimit
 from fengine.features.time_limits import time_limit as time_limit
 
 __all__ = [
+    "OUTER",
     "Averaged",
+    "AveragedInState",
     "Best",
     "BestStates",
     "ClipGradNorm",
@@ -47,6 +54,9 @@ __all__ = [
     "KeepRandomState",
     "LRSchedule",
     "LearningRate",
+    "Outer",
+    "OuterEvaluation",
+    "OuterPart",
     "Patience",
     "Progress",
     "SeedRun",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Generic, TypeVar, cast, final, overload
+from typing import Any, Final, Generic, Protocol, TypeVar, cast, final, overload
 
 import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
@@ -16,6 +16,8 @@ from typing_extensions import override
 from fengine import Events, Loop, State, Status, When
 from fengine.core.describe import call_in_words
 from fengine.core.equality import Content
+from fengine.core.steps import facts_of, require_not_lent
+from fengine.features.outer import OUTER, Outer, OuterPart, read_of
 from fengine.run.source import length_of
 
 B = TypeVar("B")
@@ -24,6 +26,7 @@ U = TypeVar("U")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Own = DefaultTypeVar("Own", default=None)
+Kept = TypeVar("Kept")
 
 
 @final
@@ -80,9 +83,12 @@ class Evaluation(Generic[Item, Result, Own]):
         """Return the loop with the evaluation.
 
         Raises:
-            ValueError: a metric is set by another feature already, or something outside the state
-                has a name that stands for something else.
+            ValueError: a metric is set by another feature already; or something outside the state
+                has a name that stands for something else; or the other loop predicts with a model
+                that the step of this one only lends.
         """
+        for thing in facts_of(self.loop.step).reads:
+            require_not_lent(loop.step, thing, _WAY, repr(self))
         names = [self.prefix + name for name in self.loop.metrics]
         return (
             loop.with_external(**self.loop.external)
@@ -94,10 +100,18 @@ class Evaluation(Generic[Item, Result, Own]):
         """Evaluate once, and return the metrics under their prefixed names.
 
         Raises:
+            TypeError: the evaluation begins with what an outer run has, and is in none.
             RuntimeError: the evaluation was interrupted, so that there are metrics of a part.
         """
+        if isinstance(self.user, Outer | OuterPart):
+            raise TypeError(
+                f"{self!r} begins with what an outer run has; put it into a loop: loop | evaluation"
+            )
+        return self._metrics(self.user)
+
+    def _metrics(self, user: Any) -> dict[str, float]:
         data = self.data if self.max_batches is None else _First(self.data, self.max_batches)
-        final = self.loop.run(data, user=self.user)
+        final = self.loop.run(data, user=user)
         if final.status is Status.INTERRUPTED:
             length = final.limits.epoch_length
             of_all = "" if length is None else f" of {length}"
@@ -115,7 +129,7 @@ class Evaluation(Generic[Item, Result, Own]):
         Raises:
             ValueError: a metric that the other loop does not name is one of another feature's.
         """
-        found, kept = self.metrics(), state.metrics
+        found, kept = self._metrics(read_of(self.user, state)), state.metrics
         for name in sorted(taken.intersection(found)):
             raise ValueError(
                 f"{self!r} sets the metric {name!r}, which another feature of this loop sets; give "
@@ -124,6 +138,27 @@ class Evaluation(Generic[Item, Result, Own]):
         for name in self.loop.metrics:
             kept = kept.delete(self.prefix + name) if self.prefix + name in kept else kept
         return state.evolve(metrics=kept.update(found))
+
+
+_WAY: Final = (
+    "so this would evaluate what the model was before; predict with what the state has: "
+    "evaluation(Loop(functional_evaluation_step(model)), data, user=OUTER)"
+)
+
+
+class OuterEvaluation(Protocol[Kept]):
+    """Be an evaluation that begins with the record of the outer run; made with `user=OUTER`.
+
+    It fits a loop with the same record as that of the other one.
+
+    >>> from fengine import outputs
+    >>> other: Loop[int, int, str] = Loop(outputs(abs))
+    >>> evaluation(other, [1], user=OUTER)
+    evaluation(Loop, user=OUTER)
+    """
+
+    def __call__(self, loop: Loop[B, O, Kept], /) -> Loop[B, O, Kept]:
+        """Return the loop with the evaluation."""
 
 
 @final
@@ -171,6 +206,30 @@ def evaluation(
     *,
     prefix: str = "val_",
     at: When = Events.EPOCH_COMPLETED,
+    user: Outer,
+    max_batches: int | None = None,
+) -> OuterEvaluation[Own]: ...
+
+
+@overload
+def evaluation(
+    loop: Loop[Item, Result, Own],
+    data: Iterable[Item],
+    *,
+    prefix: str = "val_",
+    at: When = Events.EPOCH_COMPLETED,
+    user: OuterPart[Own],
+    max_batches: int | None = None,
+) -> Evaluation[Item, Result, Own]: ...
+
+
+@overload
+def evaluation(
+    loop: Loop[Item, Result, Own],
+    data: Iterable[Item],
+    *,
+    prefix: str = "val_",
+    at: When = Events.EPOCH_COMPLETED,
     user: Own,
     max_batches: int | None = None,
 ) -> Evaluation[Item, Result, Own]: ...
@@ -184,7 +243,7 @@ def evaluation(
     at: When = Events.EPOCH_COMPLETED,
     user: object = None,
     max_batches: int | None = None,
-) -> Evaluation[Item, Result, Own]:
+) -> Evaluation[Item, Result, Own] | OuterEvaluation[Own]:
     """Make a feature that runs another loop for one epoch, and keeps its metrics.
 
     The parts of the other loop live for one evaluation. One that is ended by `terminate()` within a
@@ -196,7 +255,8 @@ def evaluation(
         data: the data of the evaluation; it is read again each time.
         prefix: put before the name of each metric.
         at: when to evaluate: an event, filtered or not, or several joined by `|`.
-        user: the record that each evaluation begins with.
+        user: the record that each evaluation begins with; OUTER for that of the outer run, and
+            `OUTER.part(key)` for a part of it.
         max_batches: evaluate with so many batches at most; None: with all.
 
     Raises:

@@ -7,6 +7,9 @@ from fengine.training.events import Backprop as Backprop
 from fengine.training.events import ForwardPass as ForwardPass
 from fengine.training.events import Update as Update
 from fengine.training.events import Updated as Updated
+from fengine.training.functional.functional_evaluation_step import (
+    functional_evaluation_step as functional_evaluation_step,
+)
 from fengine.training.functional.functional_step import FunctionalStep as FunctionalStep
 from fengine.training.functional.functional_step import functional_step as functional_step
 from fengine.training.functional.restoring import restore as restore
@@ -49,6 +52,7 @@ __all__ = [
     "Window",
     "count_samples",
     "evaluation_step",
+    "functional_evaluation_step",
     "functional_step",
     "load_matching",
     "moved",

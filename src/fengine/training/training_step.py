@@ -196,11 +196,16 @@ def _forget_unscaled(scaler: torch.amp.GradScaler, optimizer: Optimizer) -> None
 @final
 @attrs.frozen
 class Weighing:
-    """Return how much a batch, or a window of them, counts in a mean."""
+    """Return how much a batch, or a window of them, counts in a mean.
+
+    >>> Weighing(len)([1, 2, 3]), Weighing(len)(Window(([1], [1, 2])))
+    (3, 3)
+    """
 
     weight: Callable[[Any], float]
 
     def __call__(self, batch: Any) -> float:
+        """Return how much a batch counts."""
         return sum(map(self.weight, batch)) if type(batch) is Window else self.weight(batch)
 
 

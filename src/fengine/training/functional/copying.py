@@ -11,6 +11,8 @@ from torch import Tensor
 
 from fengine.training.functional.values import Names, Values, values_of
 
+# What an optimizer remembers of a parameter that it has not updated yet, and the like.
+NOTHING: Final[Values[Any]] = Values()
 _FOREACH_CLONE: Final[Callable[[Sequence[Tensor]], Sequence[Tensor]] | None] = getattr(
     torch, "_foreach_clone", None
 )
@@ -38,6 +40,8 @@ def copies_of_states(states: Sequence[Values[Any]]) -> list[Values[Any]]:
     >>> copies_of_states([kept])[0] == kept
     True
     """
+    if all(entries is NOTHING for entries in states):
+        return list(states)
     if (known := _alike(states)) is None:
         return [_copy(entries) for entries in states]
     # One call for each name, since what is of one name is on one device.

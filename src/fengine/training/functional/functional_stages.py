@@ -12,12 +12,12 @@ from torch import Tensor
 from typing_extensions import override
 
 from fengine import Stages, State, stages
-from fengine.core.steps import Facts, telling
+from fengine.core.steps import Facts, telling, with_whole
 from fengine.training.events import Backprop, ForwardPass, Update, Updated
 from fengine.training.functional.keeping_in_state import InPart, Place
 from fengine.training.functional.lender import Lender
 from fengine.training.functional.lending import Lending
-from fengine.training.functional.loan import loan_of
+from fengine.training.functional.loan import Loan, loan_of
 from fengine.training.going_backward import go_backward
 from fengine.training.holding import Holding
 from fengine.training.modes import TrainingMode
@@ -99,6 +99,12 @@ class _Update:
         loan.end()
         return lending.write(state, taken).evolve(output=updated.loss)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is to be done between backward and the update."""
+        plain = self.rate is None and not self.in_closure and self.training.scaler is None
+        return plain and not self.lending.lender.donate
+
     def _closed(self, batch: object) -> Updated:
         """Have the optimizer call forward and backward as often as it wants."""
 
@@ -112,6 +118,34 @@ class _Update:
         if not isinstance(loss, Tensor):
             loss = torch.tensor(loss)
         return Updated(loss.detach(), True)
+
+
+@final
+@attrs.frozen(repr=False)
+class _Whole:
+    """Do all that the stages do in one call, which costs least."""
+
+    update: _Update
+    words: str
+
+    @override
+    def __repr__(self) -> str:
+        return self.words
+
+    def __call__(self, state: State[Any, Tensor, Any]) -> State[Any, Tensor, Any]:
+        update, batch = self.update, state.batch
+        training, lending = update.training, update.lending
+        with Loan(lending.lender) as loan:
+            value = lending.read(state)
+            loan.lend(value)
+            if update.is_plain:
+                loss = training(batch)
+                return lending.write(state, loan.take(stepped=True)).evolve(output=loss)
+            if update.in_closure:
+                return update(state, batch)
+            forward = ForwardPass(*training.forward(batch))
+            training.backward(forward.loss)
+            return update(state, forward)
 
 
 @final
@@ -185,4 +219,4 @@ class Recipe:
         )
         parts = (place.key,) if isinstance(place, InPart) else ()
         facts = Facts(Weighing(self.weight), Tensor, self.words, lending, parts)
-        return telling(step, facts)
+        return with_whole(telling(step, facts), _Whole(update, self.words))

@@ -49,8 +49,8 @@ class Layout:
     devices: tuple[torch.device, ...]
 
     @staticmethod
-    def of(model: nn.Module, optimizer: Optimizer) -> Layout:
-        """Find the layout of a model and an optimizer.
+    def of(model: nn.Module, optimizer: Optimizer | None = None) -> Layout:
+        """Find the layout of a model, and of an optimizer if there is one.
 
         Raises:
             ValueError: a parameter has no shape yet, or the optimizer holds one that is none of the
@@ -66,7 +66,7 @@ class Layout:
         places = {id(one): place for place, one in enumerate(named.values())}
         names = tuple(named)
         groups = []
-        for number, group in enumerate(optimizer.param_groups):
+        for number, group in enumerate([] if optimizer is None else optimizer.param_groups):
             foreign = sum(id(one) not in places for one in group["params"])
             if foreign:
                 raise ValueError(
@@ -78,12 +78,14 @@ class Layout:
                 )
             groups.append(tuple(names[places[id(one)]] for one in group["params"]))
         held = tuple(name for group in groups for name in group)
+        by_name = {name: place for place, name in enumerate(names)}
         slots = dict(_buffers(model))
+        forms = tuple((one.shape, one.dtype, one.device) for one in named.values())
         return Layout(
-            Names(names),
+            Names(names, forms),
             tuple(named.values()),
             Names(held),
-            tuple(names.index(name) for name in held),
+            tuple(by_name[name] for name in held),
             tuple(groups),
             Names(tuple(slots)),
             tuple(map(tuple, slots.values())),
@@ -126,6 +128,16 @@ class Layout:
         Raises:
             ValueError: names, shapes, dtypes or groups are others.
         """
+        self.require_fitting_model(value)
+        self.require_groups(value.optimizer.param_groups)
+        _require_names("parameters of the optimizer", self.held.names, value.optimizer.state)
+
+    def require_fitting_model(self, value: TrainState) -> None:
+        """Refuse a value of another model.
+
+        Raises:
+            ValueError: names, shapes or dtypes are others.
+        """
         _require_names("parameters", self.names.names, value.parameters)
         for name, parameter in zip(self.names.names, self.parameters, strict=True):
             _require_alike(name, value.parameters[name], parameter)
@@ -137,8 +149,6 @@ class Layout:
         ]
         if unknown or missing:
             raise ValueError(_other("buffers", missing, unknown))
-        self.require_groups(value.optimizer.param_groups)
-        _require_names("parameters of the optimizer", self.held.names, value.optimizer.state)
 
     def require_groups(self, groups: tuple[Values[Any], ...]) -> None:
         """Refuse settings of other groups of parameters.

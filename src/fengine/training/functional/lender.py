@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, final
+from typing import Any, final
 
 import attrs
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fengine.training.functional.copying import copies_of, copies_of_states
+from fengine.training.functional.copying import NOTHING, copies_of, copies_of_states
 from fengine.training.functional.generators import generators_of, seeded_states, states_of
 from fengine.training.functional.in_use import Use
 from fengine.training.functional.layout import Layout
-from fengine.training.functional.settings import Known, settings_of
+from fengine.training.functional.settings import Known, copied, settings_of
 from fengine.training.functional.train_state import OptimizerState, TrainState
 from fengine.training.functional.values import Names, Values, values_of
-
-_NOTHING: Final[Values[Any]] = Values()
 
 
 @final
@@ -89,13 +87,15 @@ class Lender:
             layout = self.layout
             layout.require_unchanged(self.model, self.optimizer)
             self.known.note(self.optimizer)
+            settings = self.settings()
+            self.known.groups = settings
             if seed is None:
                 random = states_of(self.devices, self.generators)
             else:
                 random = seeded_states(self.devices, self.generators, seed)
             buffers = self.buffers()
             optimizer = OptimizerState(
-                self.settings(), values_of(layout.held, tuple(copies_of_states(self.states())))
+                settings, values_of(layout.held, tuple(copies_of_states(self.states())))
             )
             return TrainState(
                 values_of(layout.names, copies_of([one.detach() for one in layout.parameters])),
@@ -111,9 +111,8 @@ class Lender:
         """Return the buffers that the model has now."""
         layout = self.layout
         held = [slots[0][0][slots[0][1]] for slots in layout.slots]
-        there = tuple(
-            [one.detach() if one.requires_grad else one for one in held if one is not None]
-        )
+        found = [one for one in held if one is not None]
+        there = tuple([one.detach() if one.requires_grad else one for one in found])
         known = layout.buffer_names
         if len(there) < len(held):
             pairs = zip(known.names, held, strict=True)
@@ -123,6 +122,8 @@ class Lender:
     def states(self) -> list[Values[Any]]:
         """Return what the optimizer remembers now of each parameter that it holds."""
         states, parameters = self.optimizer.state, self.layout.parameters
+        if not states:
+            return [NOTHING] * len(self.layout.held_places)
         found = []
         for place in self.layout.held_places:
             entries: dict[str, Any] | None = states.get(parameters[place])
@@ -130,19 +131,19 @@ class Lender:
                 known = self._known(tuple(entries))
                 found.append(values_of(known, tuple(entries.values())))
             else:
-                found.append(_NOTHING)
+                found.append(NOTHING)
         return found
 
     def settings(self) -> tuple[Values[Any], ...]:
         """Return the settings of the optimizer now."""
         return tuple(
-            Values({"params": names, **settings})
+            Values({"params": names, **copied(settings.items())})
             for names, settings in zip(self.layout.groups, settings_of(self.optimizer), strict=True)
         )
 
     def scaler_state(self) -> Values[Any]:
         """Return the state of the scaler now; nothing without one."""
-        return _NOTHING if self.scaler is None else Values(self.scaler.state_dict())
+        return NOTHING if self.scaler is None else Values(self.scaler.state_dict())
 
     def _known(self, names: tuple[str, ...]) -> Names:
         known = self._names.get(names)

@@ -59,11 +59,10 @@ class Lending:
         own = getattr(thing, "optimizer", None)  # of a scheduler
         if own is self.lender.optimizer:
             return "optimizer"
-        if isinstance(thing, nn.Module):
-            tensors = {id(one) for one in itertools.chain(thing.parameters(), thing.buffers())}
-            model = self.lender.model
-            if not tensors.isdisjoint(
-                map(id, itertools.chain(model.parameters(), model.buffers()))
-            ):
-                return "model"
-        return None
+        if not isinstance(thing, nn.Module):
+            return None
+        return None if _tensors(thing).isdisjoint(_tensors(self.lender.model)) else "model"
+
+
+def _tensors(module: nn.Module) -> set[int]:
+    return {id(one) for one in itertools.chain(module.parameters(), module.buffers())}

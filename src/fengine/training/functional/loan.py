@@ -12,6 +12,7 @@ are always copied, since batch norm does not count its changes of them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import is_
 from types import TracebackType
 from typing import Any, final
 
@@ -21,7 +22,7 @@ from torch import Tensor
 from fengine.training.functional.copying import copies_of, copies_of_states
 from fengine.training.functional.generators import states_of
 from fengine.training.functional.lender import Lender
-from fengine.training.functional.settings import Settings, put, settings_of
+from fengine.training.functional.settings import Settings, copied, put, settings_of
 from fengine.training.functional.train_state import OptimizerState, TrainState, with_rates
 from fengine.training.functional.values import Values, values_of
 
@@ -47,7 +48,8 @@ class Loan:
     Args:
         lender: has the model and the optimizer.
 
-    >>> model = nn.Linear(1, 1)
+    >>> import torch
+    >>> model = torch.nn.Linear(1, 1)
     >>> lender = Lender(model, torch.optim.SGD(model.parameters(), 0.5))
     >>> start, own = lender.capture(None), model.weight.data_ptr()
     >>> with Loan(lender) as loan:
@@ -62,7 +64,9 @@ class Loan:
         "_changing",
         "_groups",
         "_home",
+        "_is_put",
         "_lender",
+        "_placed",
         "_shared",
         "_tensors",
         "_use",
@@ -78,6 +82,8 @@ class Loan:
         self._changing: list[int] = []
         self._shared: list[tuple[int, int]] = []
         self._groups: tuple[Values[Any], ...] = ()
+        self._placed: list[tuple[Any, ...]] = []
+        self._is_put = False
 
     def __enter__(self) -> Loan:
         self._use.begin()
@@ -128,9 +134,7 @@ class Loan:
         self._lend_buffers(value.buffers)
         self._lend_states(value.optimizer.state.in_order(layout.held))
         self.set_groups(value.optimizer.param_groups)
-        for device, generator in zip(lender.devices.names, lender.generators, strict=True):
-            if device in value.random:
-                generator.set_state(value.random[device])
+        self._lend_random(value.random)
         if lender.scaler is not None and value.scaler:
             lender.scaler.load_state_dict(dict(value.scaler))
 
@@ -153,10 +157,9 @@ class Loan:
         self._changing = changing = [one for one in places if parameters[one].requires_grad]
         lent = list(tensors)
         if not lender.donate:
-            for place, copied in zip(
-                changing, copies_of([lent[one] for one in changing]), strict=True
-            ):
-                lent[place] = copied
+            copies = copies_of([lent[one] for one in changing])
+            for place, tensor in zip(changing, copies, strict=True):
+                lent[place] = tensor
         for parameter, tensor in zip(parameters, lent, strict=True):
             parameter.data = tensor
             if parameter.grad is not None:
@@ -183,10 +186,24 @@ class Loan:
             if entries.known.names:
                 own[layout.parameters[place]] = dict(entries.named())
 
+    def _lend_random(self, random: Values[Tensor]) -> None:
+        lender = self._lender
+        if random.fits(lender.devices):
+            for generator, state in zip(lender.generators, random.whole(), strict=True):
+                generator.set_state(state)
+            return
+        for device, generator in zip(lender.devices.names, lender.generators, strict=True):
+            if device in random:
+                generator.set_state(random[device])
+
     def set_groups(self, groups: tuple[Values[Any], ...]) -> None:
-        """Put settings into the groups of the optimizer."""
+        """Put settings into the groups of the optimizer, where it does not have them already."""
+        optimizer, known = self._lender.optimizer, self._lender.known
+        if groups is not known.groups or self._is_put:
+            self._is_put = True
+            put(optimizer, [copied(group.named()) for group in groups])
         self._groups = groups
-        put(self._lender.optimizer, [tuple(group.named()) for group in groups])
+        self._placed = [tuple(group.values()) for group in optimizer.param_groups]
 
     def begin_update(self, now: TrainState, rate: Any) -> None:
         """Take up the settings of the state as it is now; from here on, a donated value is used up.
@@ -211,9 +228,7 @@ class Loan:
         if groups is not self._groups:
             self.set_groups(groups)
         if self._lender.donate:
-            for held in (value.parameters, value.buffers, value.optimizer.state, value.random):
-                if held.known.names:
-                    held.give_up()
+            _give_up(value)
 
     def take(self, *, stepped: bool) -> TrainState:
         """Return what the model and the optimizer have now as the next value.
@@ -241,13 +256,18 @@ class Loan:
 
     def _settings(self) -> tuple[Values[Any], ...]:
         """Return the settings as they are, which mostly are those that were lent."""
-        for own, lent in zip(self._lender.optimizer.param_groups, self._groups, strict=True):
-            for name, one in lent.named():
-                if name != "params" and own.get(name) is not one:
-                    return self._lender.settings()
-            if len(own) != len(lent):
-                return self._lender.settings()
-        return self._groups
+        if self._are_placed():
+            return self._groups
+        self._is_put = True
+        return self._lender.settings()
+
+    def _are_placed(self) -> bool:
+        """Tell whether the settings are those that were put there."""
+        groups = self._lender.optimizer.param_groups
+        for group, placed in zip(groups, self._placed, strict=bool(self._placed)):
+            if len(group) != len(placed) or not all(map(is_, group.values(), placed)):
+                return False
+        return True
 
     def _give_back(self) -> None:
         home = self._home
@@ -265,11 +285,8 @@ class Loan:
         state = lender.optimizer.state
         state.clear()
         state.update(home.states)
-        for group, settings in zip(lender.optimizer.param_groups, home.settings, strict=True):
-            if len(group) > len(settings) + 1:
-                for name in [one for one in group if one != "params" and one not in settings]:
-                    del group[name]
-            group.update(settings)
+        if self._is_put or not self._are_placed():
+            put(lender.optimizer, home.settings)
         for generator, random in zip(lender.generators, home.random, strict=True):
             generator.set_state(random)
         if lender.scaler is not None and home.scaler:
@@ -284,6 +301,14 @@ def loan_of(lender: Lender) -> Loan:
     return loan
 
 
+def _give_up(value: TrainState) -> None:
+    """Use a value up, but for what has nothing in it, which others may have too."""
+    states = value.optimizer.state
+    for held in (*states.whole(), states, value.parameters, value.buffers, value.random):
+        if held.known.names:
+            held.give_up()
+
+
 def _require_only_settings(before: TrainState, now: TrainState) -> None:
     """Refuse a value of which something else than the settings is another one."""
     same = (
@@ -296,15 +321,15 @@ def _require_only_settings(before: TrainState, now: TrainState) -> None:
     )
     if not same:
         raise RuntimeError(
-            "a handler of an event within the step has changed the training in the state, which the "
-            "model was lent before; within the step only the settings can be changed, as by "
+            "a handler of an event within the step has changed the training in the state, which "
+            "the model was lent before; there only the settings can be changed, as by "
             "with_learning_rate. Change all else at Update.COMPLETED, or at an event after the step"
         )
 
 
 def _changed_in_place(name: str) -> str:
     return (
-        f"the iteration has changed the parameter {name} in place, which has no gradient or is not "
-        "held by the optimizer, so that all values of the training share it, and those are damaged; "
-        "make it a buffer, or have the optimizer hold it and require a gradient"
+        f"the iteration has changed the parameter {name} in place, which requires no gradient or "
+        "is not held by the optimizer. So all values of the training share it, and are damaged "
+        "now; make it a buffer, or have the optimizer hold it and require a gradient"
     )

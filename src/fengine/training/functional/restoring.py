@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 
 from fengine.training.functional.copying import copies_of_states
 from fengine.training.functional.lender import Lender
-from fengine.training.functional.settings import put
+from fengine.training.functional.settings import copied, put
 from fengine.training.functional.train_state import TrainState
 from fengine.training.training_step import require_module, require_optimizer
 
@@ -77,7 +77,7 @@ def restore(
         for place, entries in zip(layout.held_places, states, strict=True):
             if entries:
                 optimizer.state[layout.parameters[place]] = dict(entries)
-        put(optimizer, [tuple(group.items()) for group in train_state.optimizer.param_groups])
+        put(optimizer, [copied(group.items()) for group in train_state.optimizer.param_groups])
         if scaler is not None:
             scaler.load_state_dict(dict(train_state.scaler))
         lender.known.note(optimizer)
@@ -92,9 +92,9 @@ def _write_buffer(slots: Any, value: torch.Tensor | None) -> None:
     if own is not None and value is not None and _are_alike(own, value):
         own.copy_(value)
         return
-    copied = None if value is None else value.clone()
+    made = None if value is None else value.clone()
     for held, key in slots:
-        held[key] = copied
+        held[key] = made
 
 
 def _are_alike(one: torch.Tensor, other: torch.Tensor) -> bool:

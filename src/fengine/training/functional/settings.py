@@ -6,7 +6,7 @@ have no effect. That is noticed and refused, and never ignored.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias, final
 from weakref import WeakKeyDictionary
 
@@ -30,18 +30,21 @@ def settings_of(optimizer: Optimizer) -> Settings:
     return [_settings(group) for group in optimizer.param_groups]
 
 
-def put(optimizer: Optimizer, groups: Iterable[Iterable[tuple[str, Any]]]) -> None:
+def put(optimizer: Optimizer, groups: Iterable[Mapping[str, Any]]) -> None:
     """Set the settings of each group, and no others."""
     for group, settings in zip(optimizer.param_groups, groups, strict=True):
-        number = 1
-        for name, value in settings:
-            if name != "params":
-                number += 1
-                group[name] = value.clone() if isinstance(value, Tensor) else value
-        if len(group) > number:
-            names = {name for name, _ in settings}
-            for name in [name for name in group if name != "params" and name not in names]:
-                del group[name]
+        group.update((name, one) for name, one in settings.items() if name != "params")
+        for name in [name for name in group if name != "params" and name not in settings]:
+            del group[name]
+
+
+def copied(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return settings of a group, with copies of those that are tensors.
+
+    >>> copied({"lr": 0.5}.items())
+    {'lr': 0.5}
+    """
+    return {name: one.clone() if isinstance(one, Tensor) else one for name, one in settings}
 
 
 @final
@@ -50,9 +53,14 @@ class Known:
     """Hold the settings of an optimizer as they were last read or written by us.
 
     There is one for each optimizer.
+
+    Args:
+        settings: the settings.
+        groups: the same, as a value has them; None where they have not been read for one.
     """
 
     settings: Settings
+    groups: tuple[Values[Any], ...] | None = None
 
     @staticmethod
     def of(optimizer: Optimizer) -> Known:
@@ -65,10 +73,8 @@ class Known:
 
     def note(self, optimizer: Optimizer) -> None:
         """Take the settings as they are now for known."""
-        self.settings = [
-            {name: one.clone() if isinstance(one, Tensor) else one for name, one in group.items()}
-            for group in settings_of(optimizer)
-        ]
+        self.groups = None
+        self.settings = [copied(group.items()) for group in settings_of(optimizer)]
 
     def require(self, optimizer: Optimizer, now: Settings, groups: tuple[Values[Any], ...]) -> None:
         """Refuse settings that somebody else has changed, and that the value does not have.
@@ -91,8 +97,8 @@ class Known:
             return
         raise RuntimeError(
             f"somebody else has changed the settings of the {type(optimizer).__name__}"
-            f"{': ' if changed else ''}{', '.join(changed)}. The run has its settings in the state, "
-            "so that this would have no effect. Give the rate as a function, "
+            f"{': ' if changed else ''}{', '.join(changed)}. The run has its settings in the "
+            "state, so that this would have no effect. Give the rate as a function, "
             "functional_step(..., learning_rate=lambda state: ...), or change the state: "
             "state.user.with_learning_rate(...); step.init() begins with the optimizer as it is"
         )

@@ -92,7 +92,8 @@ class TrainState:
             ValueError: a rate is below 0 or not finite, or they are not as many as the groups.
 
         >>> groups = Values({"lr": 0.5}), Values({"lr": 0.5})
-        >>> TrainState(optimizer=OptimizerState(groups)).with_learning_rate([0.1, 0.2]).learning_rates
+        >>> two = TrainState(optimizer=OptimizerState(groups))
+        >>> two.with_learning_rate([0.1, 0.2]).learning_rates
         (0.1, 0.2)
         """
         groups = with_rates(self.optimizer.param_groups, rate)

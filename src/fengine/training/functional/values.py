@@ -6,8 +6,8 @@ has made the layout knows by it that a value fits.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Generic, NoReturn, TypeVar, cast, final
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Generic, NoReturn, TypeVar, final
 
 from typing_extensions import override
 
@@ -17,16 +17,21 @@ W = TypeVar("W")
 
 @final
 class Names:
-    """Hold names, and the place of each; two of them are the same only if they are one object.
+    """Hold names, and the place of each.
+
+    Args:
+        names: the names.
+        forms: what is known of the values of whoever holds these names, such as the shapes of
+            tensors; None: nothing is.
 
     >>> Names(["weight", "bias"]).places
     {'weight': 0, 'bias': 1}
     """
 
-    __slots__ = ("names", "places")
+    __slots__ = ("forms", "names", "places")
 
-    def __init__(self, names: Iterator[str] | tuple[str, ...] | list[str]) -> None:
-        self.names = tuple(names)
+    def __init__(self, names: Iterable[str], forms: object = None) -> None:
+        self.names, self.forms = tuple(names), forms
         self.places = {name: place for place, name in enumerate(self.names)}
 
 
@@ -69,8 +74,8 @@ class Values(Mapping[str, V], Generic[V]):
 
     def __init__(self, values: Mapping[str, V] | None = None) -> None:
         held = {} if values is None else values
-        object.__setattr__(self, "_known", Names(list(held)))
-        object.__setattr__(self, "_values", tuple(held.values()))
+        _SET_KNOWN(self, Names(list(held)))
+        _SET_VALUES(self, tuple(held.values()))
 
     @override
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -140,8 +145,11 @@ class Values(Mapping[str, V], Generic[V]):
         return values_of(self._known, (*held[:place], value, *held[place + 1 :]))
 
     def fits(self, known: Names) -> bool:
-        """Tell whether these values have been made with these very names."""
-        return self._known is known
+        """Tell whether these values are known to be such as names say of theirs."""
+        own = self._known
+        if own is known:
+            return True
+        return own.forms is not None and (own.forms, own.names) == (known.forms, known.names)
 
     def named(self) -> Iterator[tuple[str, V]]:
         """Give the names with the values, at less cost than `items`."""
@@ -149,16 +157,24 @@ class Values(Mapping[str, V], Generic[V]):
 
     def in_order(self, known: Names) -> tuple[V, ...]:
         """Return the values in the order of some names."""
-        return self.whole() if self._known is known else tuple(self[name] for name in known.names)
+        if self._known is known or self._known.names == known.names:
+            return self.whole()
+        return tuple(self[name] for name in known.names)
 
     def give_up(self) -> None:
         """Be used up from now on: reading raises."""
-        object.__setattr__(self, "_values", None)
+        _SET_VALUES(self, None)
 
 
 def values_of(known: Names, values: tuple[W, ...]) -> Values[W]:
     """Make values with names that are known already."""
-    made = cast("Values[W]", object.__new__(Values))
-    object.__setattr__(made, "_known", known)
-    object.__setattr__(made, "_values", values)
+    made: Values[W] = _NEW(Values)
+    _SET_KNOWN(made, known)
+    _SET_VALUES(made, values)
     return made
+
+
+# A third of the cost of `object.__setattr__`.
+_NEW: Final[Any] = object.__new__
+_SET_KNOWN: Final[Any] = Values.__dict__["_known"].__set__
+_SET_VALUES: Final[Any] = Values.__dict__["_values"].__set__

@@ -1,0 +1,151 @@
+"""Viewing: a value in a model for as long as it predicts, and nothing of it changed.
+
+The parameters are lent as they are, since nothing is trained; that nothing changes them is checked.
+Buffers are lent as copies, and what a model does to them while it predicts is dropped.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, final
+
+import attrs
+import torch
+from torch import Tensor, nn
+
+from fengine.training.functional.copying import copies_of
+from fengine.training.functional.generators import generators_of
+from fengine.training.functional.in_use import Use
+from fengine.training.functional.layout import Layout
+from fengine.training.functional.train_state import TrainState
+
+
+@final
+@attrs.frozen(repr=False)
+class Viewer:
+    """Hold a model that predicts with values.
+
+    >>> Viewer(nn.Linear(1, 1)).layout.names.names
+    ('weight', 'bias')
+    """
+
+    model: nn.Module
+    layout: Layout = attrs.field(init=False, eq=False)
+    generators: dict[str, torch.Generator] = attrs.field(init=False, eq=False)
+    ids: frozenset[int] = attrs.field(init=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        layout = Layout.of(self.model)
+        tensors = (*self.model.parameters(), *self.model.buffers())
+        object.__setattr__(self, "layout", layout)
+        object.__setattr__(self, "generators", generators_of(tensors))
+        object.__setattr__(self, "ids", frozenset({id(self.model), *map(id, layout.parameters)}))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what `copy` and `pickle` make it of."""
+        return Viewer, (self.model,)
+
+
+@final
+class View:
+    """Lend a value to a model that predicts; a context, in which the model is nobody else's.
+
+    Args:
+        viewer: has the model.
+        value: what is lent.
+
+    Raises:
+        ValueError: the value is of another model.
+        RuntimeError: the model is in use, or has changed a parameter in place.
+
+    >>> from fengine.training.functional.values import Values
+    >>> model = nn.Linear(1, 1, bias=False)
+    >>> value = TrainState(Values({"weight": torch.full((1, 1), 3.0)}))
+    >>> with View(Viewer(model), value), torch.no_grad():
+    ...     model(torch.ones(1))
+    tensor([3.])
+    >>> model.weight.item() == 3.0
+    False
+    """
+
+    __slots__ = ("_data", "_buffers", "_random", "_use", "_value", "_versions", "_viewer")
+
+    def __init__(self, viewer: Viewer, value: TrainState) -> None:
+        self._viewer, self._value = viewer, value
+        self._use = Use(viewer.ids, type(viewer.model).__name__)
+        self._data: list[Tensor] = []
+        self._buffers: list[list[Tensor | None]] = []
+        self._random: list[Tensor] = []
+        self._versions: list[int] = []
+
+    def __enter__(self) -> None:
+        layout, value = self._viewer.layout, self._value
+        if not value.parameters.fits(layout.names):
+            layout.require_fitting_model(value)
+        self._use.begin()
+        try:
+            self._lend()
+        except BaseException:
+            self._give_back()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        layout = self._viewer.layout
+        versions = [one._version for one in layout.parameters]
+        try:
+            self._give_back()
+        except BaseException:  # which may be a signal that came while it was given back
+            self._give_back()
+            raise
+        if versions != self._versions and error is None:
+            name = next(
+                name
+                for name, now, before in zip(
+                    layout.names.names, versions, self._versions, strict=True
+                )
+                if now != before
+            )
+            raise RuntimeError(
+                f"the {type(self._viewer.model).__name__} has changed its parameter {name} in "
+                "place while it predicted, so that the value in the state is damaged; keep what "
+                "changes there in a buffer"
+            )
+
+    def _lend(self) -> None:
+        viewer, layout, value = self._viewer, self._viewer.layout, self._value
+        self._random = [one.get_state() for one in viewer.generators.values()]
+        self._buffers = [[held[key] for held, key in slots] for slots in layout.slots]
+        self._data = [one.data for one in layout.parameters]
+        tensors = value.parameters.in_order(layout.names)
+        for parameter, tensor in zip(layout.parameters, tensors, strict=True):
+            parameter.data = tensor
+        if layout.slots:
+            held_by_name = value.buffers
+            copies = dict(
+                zip(held_by_name.known.names, copies_of(held_by_name.whole()), strict=True)
+            )
+            for name, slots in zip(layout.buffer_names.names, layout.slots, strict=True):
+                for held, key in slots:
+                    held[key] = copies.get(name)
+        for device, generator in viewer.generators.items():
+            if device in value.random:
+                generator.set_state(value.random[device])
+        self._versions = [one._version for one in layout.parameters]
+
+    def _give_back(self) -> None:
+        viewer, layout = self._viewer, self._viewer.layout
+        for parameter, tensor in zip(layout.parameters, self._data, strict=bool(self._data)):
+            parameter.data = tensor
+        for slots, buffers in zip(layout.slots, self._buffers, strict=bool(self._buffers)):
+            for (held, key), buffer in zip(slots, buffers, strict=True):
+                held[key] = buffer
+        for generator, state in zip(
+            viewer.generators.values(), self._random, strict=bool(self._random)
+        ):
+            generator.set_state(state)
+        self._use.end()
