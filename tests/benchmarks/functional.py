@@ -49,9 +49,9 @@ Microseconds an iteration of `training_step`, and of `functional_step`, which ha
 the buffers, what the optimizer remembers and the random state in the state: the medians, and of the
 ratios within a round the median and the quartiles. One core; cross entropy."""
 MEMORY: Final = """\
-Bytes that the process takes at its peak over what it took before the training was made, in sizes of
-the parameters: 20 iterations of an MLP of 16.8 million with AdamW, batches of one, each in a process
-of its own."""
+Bytes that a process takes at its peak over what it took before the training was made, in sizes of
+the parameters: 20 iterations of a layer of 16.8 million with AdamW, batches of one, each in a
+process of its own."""
 
 
 class Transformer(nn.Module):
@@ -164,7 +164,10 @@ def measure_functional_memory(effort: Effort) -> Section:
         MEMORY,
         Table(
             ("kept", "sizes of the parameters", f"x {IN_PLACE}"),
-            [(name, f"{peak:.1f}", f"{peak / peaks[IN_PLACE]:.2f}") for name, peak in peaks.items()],
+            [
+                (name, f"{peak:.1f}", f"{peak / peaks[IN_PLACE]:.2f}")
+                for name, peak in peaks.items()
+            ],
         ),
         [Target(f"peak memory with AdamW, {FUNCTIONAL}", MOST_MEMORY, f"x {IN_PLACE}", over)],
     )

@@ -431,21 +431,16 @@ def lends_of(step: object) -> Lends | None:
     return facts_of(step).lends
 
 
-@final
-class Lent(ValueError):
-    """Tell that something belongs to the step, which keeps it in the state."""
-
-
 def require_not_lent(step: object, thing: object, way: str, who: str) -> None:
     """Refuse what a step lends to each iteration, as something that others keep or change.
 
     Raises:
-        Lent: it is refused; the text says the way.
+        ValueError: it is refused; the text says the way.
     """
     lends = lends_of(step)
     name = None if lends is None else lends.lent_with(thing)
     if name is not None:
-        raise Lent(
+        raise ValueError(
             f"{who}: the {name} is only lent by {describe(step)}, which keeps all of it in the "
             f"state, and has it back after each iteration; {way}"
         )

@@ -125,7 +125,7 @@ def ema(
 
     Of a training that is in the state, `ema(decay)` keeps the averages in a part. What is evaluated
     is the part: `evaluation(Loop(functional_evaluation_step(model)), data,
-    user=OUTER.part(averaged.part))`, and `averaged.of(final.user, final)` is the training with them.
+    user=OUTER.part(averaged.part))`. `averaged.of(final.user, final)` is the training with them.
 
     Args:
         model: the model that is trained; left out for a training that is in the state.

@@ -71,9 +71,7 @@ class AveragedInState:
         averaged = state.part(self.part)
         if not averaged.updates:
             return train_state
-        return attrs.evolve(
-            train_state, parameters=averaged.parameters, buffers=averaged.buffers
-        )
+        return attrs.evolve(train_state, parameters=averaged.parameters, buffers=averaged.buffers)
 
 
 @final

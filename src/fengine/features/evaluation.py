@@ -17,7 +17,7 @@ from fengine import Events, Loop, State, Status, When
 from fengine.core.describe import call_in_words
 from fengine.core.equality import Content
 from fengine.core.steps import facts_of, require_not_lent
-from fengine.features.outer import OUTER, Outer, OuterPart, read_of
+from fengine.features.outer import Outer, OuterPart, read_of
 from fengine.run.source import length_of
 
 B = TypeVar("B")
@@ -152,6 +152,7 @@ class OuterEvaluation(Protocol[Kept]):
     It fits a loop with the same record as that of the other one.
 
     >>> from fengine import outputs
+    >>> from fengine.features import OUTER
     >>> other: Loop[int, int, str] = Loop(outputs(abs))
     >>> evaluation(other, [1], user=OUTER)
     evaluation(Loop, user=OUTER)

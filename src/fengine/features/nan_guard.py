@@ -147,7 +147,8 @@ def _stopped(what: str, state: State[B, O, U]) -> FloatingPointError:
 def _has_scaler(loop: Loop[B, O, U]) -> bool:
     """Tell whether a scaler leaves out updates whose gradients are not finite."""
     return any(
-        isinstance(one, torch.amp.GradScaler) and one.is_enabled() for one in things_of(loop).values()
+        isinstance(one, torch.amp.GradScaler) and one.is_enabled()
+        for one in things_of(loop).values()
     )
 
 

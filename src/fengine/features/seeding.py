@@ -42,9 +42,9 @@ class SeedRun:
         """
         if lends_of(loop.step) is not None:
             raise ValueError(
-                f"{self!r}: {describe(loop.step)} draws by the random state in the state; begin with "
-                f"another one: user=step.init(seed={self.seed}). For the order of the data see "
-                "fengine.training.Shuffled"
+                f"{self!r}: {describe(loop.step)} draws by the random state that is in the state; "
+                f"begin with another one: user=step.init(seed={self.seed}). For the order of the "
+                "data see fengine.training.Shuffled"
             )
         return loop.with_external(random=RandomState()).on(Events.STARTED, _Seeding(self))
 

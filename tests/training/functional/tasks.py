@@ -125,9 +125,7 @@ def two_groups(parameters: Parameters) -> Optimizer:
 
 OPTIMIZERS: Final[dict[str, Callable[[Parameters], Optimizer]]] = {
     "SGD": lambda found: optim.SGD(found, 0.1),
-    "Nesterov": lambda found: optim.SGD(
-        found, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01
-    ),
+    "Nesterov": lambda found: optim.SGD(found, 0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
     "two groups": two_groups,
     "Adam": lambda found: optim.Adam(found, 0.01),
     "AdamW": lambda found: optim.AdamW(found, 0.01, amsgrad=True),
@@ -140,9 +138,9 @@ OPTIMIZERS: Final[dict[str, Callable[[Parameters], Optimizer]]] = {
     "ASGD": lambda found: optim.ASGD(found, 0.01),
     "NAdam": lambda found: optim.NAdam(found, 0.01),
     "RAdam": lambda found: optim.RAdam(found, 0.01),
-    "Adadelta": lambda found: optim.Adadelta(found),
-    "Adamax": lambda found: optim.Adamax(found),
-    "Adafactor": lambda found: optim.Adafactor(found),
+    "Adadelta": optim.Adadelta,
+    "Adamax": optim.Adamax,
+    "Adafactor": optim.Adafactor,
 }
 
 

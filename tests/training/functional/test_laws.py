@@ -115,9 +115,7 @@ def test_a_run_equals_itself_lazily_and_from_every_moment_on(
 @pytest.mark.parametrize(
     ("model", "optimizer"), [("convolutions", "AdamW"), ("network", "Nesterov"), ("tied", "Adam")]
 )
-def test_a_run_goes_on_exactly_in_another_process(
-    model: str, optimizer: str, feature: str
-) -> None:
+def test_a_run_goes_on_exactly_in_another_process(model: str, optimizer: str, feature: str) -> None:
     def build() -> tuple[Loop[Any, Any, Any], list[Pair], dict[str, Any]]:
         task = Task.of(model, optimizer)
         loop, start = functional(task)

@@ -37,9 +37,7 @@ training_in_state = (
     | stop_on_nan()
     | averaged_in_state
     | mean("train_loss")
-    | evaluation(
-        Loop(functional_evaluation_step(model)) | accuracy(), pairs, user=OUTER
-    )
+    | evaluation(Loop(functional_evaluation_step(model)) | accuracy(), pairs, user=OUTER)
     | evaluation(
         Loop(functional_evaluation_step(model)) | accuracy(),
         pairs,

@@ -33,21 +33,19 @@ def copies_of(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(_FOREACH_CLONE(tensors))
 
 
-def copies_of_states(states: Sequence[Values[Any]]) -> list[Values[Any]]:
+def copies_of_states(states: tuple[Values[Any], ...]) -> tuple[Values[Any], ...]:
     """Return copies of what an optimizer remembers of each parameter.
 
     >>> kept = Values({"step": 1, "past": [torch.ones(1)]})
-    >>> copies_of_states([kept])[0] == kept
+    >>> copies_of_states((kept,)) == (kept,)
     True
     """
-    if all(entries is NOTHING for entries in states):
-        return list(states)
     if (known := _alike(states)) is None:
-        return [_copy(entries) for entries in states]
+        return tuple(_copy(entries) for entries in states)
     # One call for each name, since what is of one name is on one device.
     columns = zip(*[entries.whole() for entries in states], strict=True)
     rows = zip(*map(copies_of, columns), strict=True)
-    return [values_of(known, row) for row in rows]
+    return tuple([values_of(known, row) for row in rows])
 
 
 def _alike(states: Sequence[Values[Any]]) -> Names | None:
@@ -66,6 +64,8 @@ def _alike(states: Sequence[Values[Any]]) -> Names | None:
 
 def _copy(entries: Values[Any]) -> Values[Any]:
     values = entries.whole()
+    if entries is NOTHING:
+        return entries
     if all(type(one) is Tensor for one in values):
         return values_of(entries.known, copies_of(values))
     held = dict(zip(entries.known.names, values, strict=True))

@@ -6,7 +6,7 @@ It changes nothing: not the model, not the state, and not the random state of ei
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, final, overload
+from typing import Generic, final, overload
 
 import attrs
 import torch
@@ -61,9 +61,7 @@ def functional_evaluation_step(
     non_blocking: bool | None = None,
     weight: Callable[[Batch], float] = ...,
     autocast: torch.dtype | None = None,
-) -> Stages[
-    Batch, Prediction[Predicted, Targets], Prediction[Predicted, Targets], TrainState
-]: ...
+) -> Stages[Batch, Prediction[Predicted, Targets], Prediction[Predicted, Targets], TrainState]: ...
 
 
 @overload
@@ -75,9 +73,7 @@ def functional_evaluation_step(
     prepare_batch: PrepareBatch[Batch, Inputs, Targets],
     weight: Callable[[Batch], float] = ...,
     autocast: torch.dtype | None = None,
-) -> Stages[
-    Batch, Prediction[Predicted, Targets], Prediction[Predicted, Targets], TrainState
-]: ...
+) -> Stages[Batch, Prediction[Predicted, Targets], Prediction[Predicted, Targets], TrainState]: ...
 
 
 def functional_evaluation_step(

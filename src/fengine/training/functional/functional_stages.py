@@ -97,7 +97,7 @@ class _Update:
         updated = self._closed(made) if self.in_closure else self.training.update(made.loss)
         taken = loan.take(stepped=updated.stepped)
         loan.end()
-        return lending.write(state, taken).evolve(output=updated.loss)
+        return lending.write(state.evolve(output=updated.loss), taken)
 
     @property
     def is_plain(self) -> bool:

@@ -21,7 +21,7 @@ from typing_extensions import override
 from fengine import Part, Stages, State, Stateful
 from fengine.core.describe import call_in_words, require_callable
 from fengine.core.events import AnyEvent
-from fengine.core.steps import facts_of
+from fengine.core.steps import contexts_of
 from fengine.training.counting import count_samples
 from fengine.training.functional.functional_stages import Rate, Recipe
 from fengine.training.functional.keeping_in_state import InPart, InUser
@@ -149,7 +149,8 @@ class _Step:
                 "Part('training', step.init())"
             )
         there = self.recipe.stages(InPart(key))
-        step = attrs.evolve(self.stages, parts=there.parts, facts=facts_of(there))
+        named = there.changing(**self.stages.external)
+        step = attrs.evolve(named, contexts=contexts_of(self.stages, of_moments=True))
         return cast("TrainingStep[Any]", step)
 
     def changing(self, **external: Stateful) -> _Step:

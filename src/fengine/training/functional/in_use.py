@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import Final, final
 
-_IN_USE: Final[set[int]] = set()  # the parameters, by identity
 _GUARD: Final = threading.Lock()
 
 
@@ -15,25 +14,25 @@ class Use:
 
     Args:
         ids: its parameters and itself, by identity.
-        kind: what the model is called in the error.
+        model: the model.
 
     Attributes:
         has_begun: whether the model is used now.
 
-    >>> one, other = Use(frozenset({1}), "Linear"), Use(frozenset({1, 2}), "Linear")
+    >>> one, other = Use(frozenset({1}), object()), Use(frozenset({1, 2}), object())
     >>> one.begin()
     >>> other.begin()
     Traceback (most recent call last):
-    RuntimeError: the Linear is in use: another run, or another thread, is within its step...
+    RuntimeError: the object is in use: another run, or another thread, is within its step...
     >>> one.end()
     >>> other.begin()
     >>> other.end()
     """
 
-    __slots__ = ("has_begun", "ids", "kind")
+    __slots__ = ("has_begun", "ids", "model")
 
-    def __init__(self, ids: frozenset[int], kind: str) -> None:
-        self.ids, self.kind, self.has_begun = ids, kind, False
+    def __init__(self, ids: frozenset[int], model: object) -> None:
+        self.ids, self.model, self.has_begun = ids, model, False
 
     def begin(self) -> None:
         """Use the model.
@@ -42,19 +41,23 @@ class Use:
             RuntimeError: somebody else does, of this model or of one that shares a parameter.
         """
         with _GUARD:
-            if not _IN_USE.isdisjoint(self.ids):
+            if any(not self.ids.isdisjoint(other.ids) for other in _IN_USE):
                 raise RuntimeError(
-                    f"the {self.kind} is in use: another run, or another thread, is within its "
+                    f"the {type(self.model).__name__} is in use: another run, or another thread, is within its "
                     "step, which has the model until its update. Let that run go on to "
                     "Update.COMPLETED first, or give this one a copy of the model, with an "
                     "optimizer of its own"
                 )
             self.has_begun = True
-            _IN_USE.update(self.ids)
+            _IN_USE.append(self)
 
     def end(self) -> None:
         """Let others use the model."""
         if self.has_begun:
             with _GUARD:
                 self.has_begun = False
-                _IN_USE.difference_update(self.ids)
+                _IN_USE.remove(self)
+
+
+# Those that have begun; mostly there is none, or one.
+_IN_USE: Final[list[Use]] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, final
+from typing import Any, Final, final
+from weakref import ref
 
 import attrs
 import torch
@@ -17,6 +18,8 @@ from fengine.training.functional.settings import Known, copied, settings_of
 from fengine.training.functional.train_state import OptimizerState, TrainState
 from fengine.training.functional.values import Names, Values, values_of
 
+_NO_BUFFERS: Final[Values[Tensor]] = Values()
+
 
 @final
 @attrs.frozen(repr=False)
@@ -30,7 +33,9 @@ class Lender:
         donate: lend the tensors of a value themselves, which uses it up as the update begins.
 
     Attributes:
-        loans: the loan that is given now, or none.
+        loans: the loan that is given now, or none; it is not held here.
+        home: what the parameters had when they were lent last, so that it is not looked up again.
+        nothing: what an optimizer remembers that has not updated anything.
 
     >>> model = nn.Linear(1, 1)
     >>> list(Lender(model, torch.optim.SGD(model.parameters(), 0.5)).capture(None).parameters)
@@ -46,7 +51,9 @@ class Lender:
     generators: tuple[torch.Generator, ...] = attrs.field(init=False, eq=False)
     devices: Names = attrs.field(init=False, eq=False)
     ids: frozenset[int] = attrs.field(init=False, eq=False)
-    loans: list[object] = attrs.field(init=False, eq=False, factory=list)
+    loans: list[ref[Any]] = attrs.field(init=False, eq=False, factory=list)
+    home: list[Tensor] = attrs.field(init=False, eq=False, factory=list)
+    nothing: tuple[Values[Any], ...] = attrs.field(init=False, eq=False)
     _names: dict[tuple[str, ...], Names] = attrs.field(init=False, eq=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -60,6 +67,7 @@ class Lender:
             ("generators", tuple(generators.values())),
             ("devices", Names(tuple(generators))),
             ("ids", frozenset({id(self.model), *map(id, layout.parameters)})),
+            ("nothing", (NOTHING,) * len(layout.held_places)),
         ):
             object.__setattr__(self, name, made)
 
@@ -69,7 +77,7 @@ class Lender:
 
     def use(self) -> Use:
         """Return what has the model to oneself."""
-        return Use(self.ids, type(self.model).__name__)
+        return Use(self.ids, self.model)
 
     def capture(self, seed: int | None) -> TrainState:
         """Return copies of what the model and the optimizer have now.
@@ -95,7 +103,7 @@ class Lender:
                 random = seeded_states(self.devices, self.generators, seed)
             buffers = self.buffers()
             optimizer = OptimizerState(
-                settings, values_of(layout.held, tuple(copies_of_states(self.states())))
+                settings, values_of(layout.held, copies_of_states(self.states()))
             )
             return TrainState(
                 values_of(layout.names, copies_of([one.detach() for one in layout.parameters])),
@@ -107,9 +115,18 @@ class Lender:
         finally:
             use.end()
 
+    def at_home(self) -> list[Tensor]:
+        """Return what the parameters have now."""
+        parameters = self.layout.parameters
+        if not self.home or not all(map(Tensor.is_set_to, parameters, self.home)):
+            self.home[:] = [one.data for one in parameters]
+        return self.home
+
     def buffers(self) -> Values[Tensor]:
         """Return the buffers that the model has now."""
         layout = self.layout
+        if not layout.slots:
+            return _NO_BUFFERS
         held = [slots[0][0][slots[0][1]] for slots in layout.slots]
         found = [one for one in held if one is not None]
         there = tuple([one.detach() if one.requires_grad else one for one in found])
@@ -119,11 +136,11 @@ class Lender:
             known = self._known(tuple(name for name, one in pairs if one is not None))
         return values_of(known, there)
 
-    def states(self) -> list[Values[Any]]:
+    def states(self) -> tuple[Values[Any], ...]:
         """Return what the optimizer remembers now of each parameter that it holds."""
         states, parameters = self.optimizer.state, self.layout.parameters
         if not states:
-            return [NOTHING] * len(self.layout.held_places)
+            return self.nothing
         found = []
         for place in self.layout.held_places:
             entries: dict[str, Any] | None = states.get(parameters[place])
@@ -132,7 +149,7 @@ class Lender:
                 found.append(values_of(known, tuple(entries.values())))
             else:
                 found.append(NOTHING)
-        return found
+        return tuple(found)
 
     def settings(self) -> tuple[Values[Any], ...]:
         """Return the settings of the optimizer now."""

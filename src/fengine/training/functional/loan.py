@@ -11,10 +11,9 @@ are always copied, since batch norm does not count its changes of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import is_
 from types import TracebackType
 from typing import Any, final
+from weakref import ref
 
 import attrs
 from torch import Tensor
@@ -22,7 +21,7 @@ from torch import Tensor
 from fengine.training.functional.copying import copies_of, copies_of_states
 from fengine.training.functional.generators import states_of
 from fengine.training.functional.lender import Lender
-from fengine.training.functional.settings import Settings, copied, put, settings_of
+from fengine.training.functional.settings import Settings, are_in, copied, put, values_in
 from fengine.training.functional.train_state import OptimizerState, TrainState, with_rates
 from fengine.training.functional.values import Values, values_of
 
@@ -61,6 +60,7 @@ class Loan:
     """
 
     __slots__ = (
+        "__weakref__",
         "_changing",
         "_groups",
         "_home",
@@ -78,16 +78,16 @@ class Loan:
         self._use = lender.use()
         self._home: _Home | None = None
         self._value: TrainState | None = None
-        self._tensors: Sequence[Tensor] = ()
+        self._tensors: list[Tensor] = []
         self._changing: list[int] = []
         self._shared: list[tuple[int, int]] = []
         self._groups: tuple[Values[Any], ...] = ()
-        self._placed: list[tuple[Any, ...]] = []
+        self._placed: list[tuple[Any, ...]] | None = None
         self._is_put = False
 
     def __enter__(self) -> Loan:
         self._use.begin()
-        self._lender.loans[:] = [self]
+        self._lender.loans[:] = [ref(self)]
         return self
 
     def __exit__(
@@ -127,10 +127,9 @@ class Loan:
         layout, optimizer = lender.layout, lender.optimizer
         if not layout.fits(value):
             layout.require_fitting(value)
-        home = self._at_home()
-        lender.known.require(optimizer, home.settings, value.optimizer.param_groups)
-        self._home, self._value = home, value
-        self._lend_parameters(value.parameters.in_order(layout.names))
+        settings = lender.known.require(optimizer, value.optimizer.param_groups)
+        self._home, self._value = self._at_home(settings), value
+        self._lend_parameters(value.parameters.in_order(layout.names), self._home)
         self._lend_buffers(value.buffers)
         self._lend_states(value.optimizer.state.in_order(layout.held))
         self.set_groups(value.optimizer.param_groups)
@@ -138,31 +137,31 @@ class Loan:
         if lender.scaler is not None and value.scaler:
             lender.scaler.load_state_dict(dict(value.scaler))
 
-    def _at_home(self) -> _Home:
+    def _at_home(self, settings: Settings) -> _Home:
         lender, layout = self._lender, self._lender.layout
         return _Home(
-            [one.data for one in layout.parameters],
+            lender.at_home(),
             [one.grad for one in layout.parameters],
             [[held[key] for held, key in slots] for slots in layout.slots],
             dict(lender.optimizer.state),
-            settings_of(lender.optimizer),
+            settings,
             [one.get_state() for one in lender.generators],
             None if lender.scaler is None else lender.scaler.state_dict(),
         )
 
-    def _lend_parameters(self, tensors: tuple[Tensor, ...]) -> None:
+    def _lend_parameters(self, tensors: tuple[Tensor, ...], home: _Home) -> None:
         lender, parameters = self._lender, self._lender.layout.parameters
         places = lender.layout.held_places
-        self._tensors = tensors
         self._changing = changing = [one for one in places if parameters[one].requires_grad]
-        lent = list(tensors)
+        self._tensors = lent = list(tensors)
         if not lender.donate:
             copies = copies_of([lent[one] for one in changing])
             for place, tensor in zip(changing, copies, strict=True):
                 lent[place] = tensor
         for parameter, tensor in zip(parameters, lent, strict=True):
             parameter.data = tensor
-            if parameter.grad is not None:
+        for parameter, gradient in zip(parameters, home.gradients, strict=True):
+            if gradient is not None:
                 parameter.grad = None
         if len(changing) < len(parameters):
             rest = set(range(len(parameters))).difference(changing)
@@ -179,9 +178,11 @@ class Loan:
 
     def _lend_states(self, states: tuple[Values[Any], ...]) -> None:
         lender, layout = self._lender, self._lender.layout
-        copies = states if lender.donate else copies_of_states(states)
         own = lender.optimizer.state
         own.clear()
+        if states is lender.nothing:
+            return
+        copies = states if lender.donate else copies_of_states(states)
         for place, entries in zip(layout.held_places, copies, strict=True):
             if entries.known.names:
                 own[layout.parameters[place]] = dict(entries.named())
@@ -203,7 +204,8 @@ class Loan:
             self._is_put = True
             put(optimizer, [copied(group.named()) for group in groups])
         self._groups = groups
-        self._placed = [tuple(group.values()) for group in optimizer.param_groups]
+        as_known = not self._is_put and known.values is not None
+        self._placed = known.values if as_known else values_in(optimizer)
 
     def begin_update(self, now: TrainState, rate: Any) -> None:
         """Take up the settings of the state as it is now; from here on, a donated value is used up.
@@ -238,16 +240,17 @@ class Loan:
         """
         value, lender, layout = self._value, self._lender, self._lender.layout
         assert value is not None, "something is lent"
-        parameters, tensors = layout.parameters, list(self._tensors)
+        parameters, tensors = layout.parameters, self._tensors
         for place, version in self._shared:
             if parameters[place]._version != version:
                 raise RuntimeError(_changed_in_place(layout.names.names[place]))
-        for place in self._changing:
-            tensors[place] = parameters[place].data
+        if not all(map(Tensor.is_set_to, parameters, tensors)):
+            for place in self._changing:
+                tensors[place] = parameters[place].data
         return TrainState(
             values_of(layout.names, tuple(tensors)),
             lender.buffers(),
-            OptimizerState(self._settings(), values_of(layout.held, tuple(lender.states()))),
+            OptimizerState(self._settings(), values_of(layout.held, lender.states())),
             states_of(lender.devices, lender.generators),
             lender.scaler_state(),
             value.updates + stepped,
@@ -256,18 +259,11 @@ class Loan:
 
     def _settings(self) -> tuple[Values[Any], ...]:
         """Return the settings as they are, which mostly are those that were lent."""
-        if self._are_placed():
+        optimizer = self._lender.optimizer
+        if self._placed is not None and are_in(optimizer, self._placed):
             return self._groups
         self._is_put = True
         return self._lender.settings()
-
-    def _are_placed(self) -> bool:
-        """Tell whether the settings are those that were put there."""
-        groups = self._lender.optimizer.param_groups
-        for group, placed in zip(groups, self._placed, strict=bool(self._placed)):
-            if len(group) != len(placed) or not all(map(is_, group.values(), placed)):
-                return False
-        return True
 
     def _give_back(self) -> None:
         home = self._home
@@ -285,7 +281,7 @@ class Loan:
         state = lender.optimizer.state
         state.clear()
         state.update(home.states)
-        if self._is_put or not self._are_placed():
+        if self._is_put or (self._placed and not are_in(lender.optimizer, self._placed)):
             put(lender.optimizer, home.settings)
         for generator, random in zip(lender.generators, home.random, strict=True):
             generator.set_state(random)
@@ -296,8 +292,8 @@ class Loan:
 
 def loan_of(lender: Lender) -> Loan:
     """Return the loan that a lender has given to the iteration that runs now."""
-    (loan,) = lender.loans
-    assert isinstance(loan, Loan)
+    loan = lender.loans[0]()
+    assert isinstance(loan, Loan), "a loan lives as long as its context"
     return loan
 
 

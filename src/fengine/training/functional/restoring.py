@@ -67,6 +67,8 @@ def restore(
     use = lender.use()
     use.begin()
     try:
+        if scaler is not None:
+            scaler.load_state_dict(dict(train_state.scaler))
         with torch.no_grad():
             for name, parameter in zip(layout.names.names, layout.parameters, strict=True):
                 parameter.copy_(train_state.parameters[name])
@@ -75,11 +77,9 @@ def restore(
         states = copies_of_states(train_state.optimizer.state.in_order(layout.held))
         optimizer.state.clear()
         for place, entries in zip(layout.held_places, states, strict=True):
-            if entries:
+            if entries.known.names:
                 optimizer.state[layout.parameters[place]] = dict(entries)
         put(optimizer, [copied(group.items()) for group in train_state.optimizer.param_groups])
-        if scaler is not None:
-            scaler.load_state_dict(dict(train_state.scaler))
         lender.known.note(optimizer)
     finally:
         use.end()

@@ -7,6 +7,7 @@ have no effect. That is noticed and refused, and never ignored.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import is_
 from typing import Any, Final, TypeAlias, final
 from weakref import WeakKeyDictionary
 
@@ -47,6 +48,22 @@ def copied(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return {name: one.clone() if isinstance(one, Tensor) else one for name, one in settings}
 
 
+def values_in(optimizer: Optimizer) -> list[tuple[Any, ...]]:
+    """Return all that the groups hold, their parameters among it."""
+    return [tuple(group.values()) for group in optimizer.param_groups]
+
+
+def are_in(optimizer: Optimizer, values: list[tuple[Any, ...]]) -> bool:
+    """Tell whether the groups hold these very values."""
+    groups = optimizer.param_groups
+    if len(groups) != len(values):
+        return False
+    for group, held in zip(groups, values, strict=True):
+        if len(group) != len(held) or not all(map(is_, group.values(), held)):
+            return False
+    return True
+
+
 @final
 @attrs.define(eq=False)
 class Known:
@@ -57,10 +74,13 @@ class Known:
     Args:
         settings: the settings.
         groups: the same, as a value has them; None where they have not been read for one.
+        values: all that the groups hold, by which it is seen that nothing is another one; None
+            where something may be changed in place.
     """
 
     settings: Settings
     groups: tuple[Values[Any], ...] | None = None
+    values: list[tuple[Any, ...]] | None = None
 
     @staticmethod
     def of(optimizer: Optimizer) -> Known:
@@ -74,16 +94,22 @@ class Known:
     def note(self, optimizer: Optimizer) -> None:
         """Take the settings as they are now for known."""
         self.groups = None
-        self.settings = [copied(group.items()) for group in settings_of(optimizer)]
+        found = settings_of(optimizer)
+        self.settings = [copied(group.items()) for group in found]
+        in_place = any(isinstance(one, Tensor) for group in found for one in group.values())
+        self.values = None if in_place else values_in(optimizer)
 
-    def require(self, optimizer: Optimizer, now: Settings, groups: tuple[Values[Any], ...]) -> None:
-        """Refuse settings that somebody else has changed, and that the value does not have.
+    def require(self, optimizer: Optimizer, groups: tuple[Values[Any], ...]) -> Settings:
+        """Return the settings; refuse what somebody else has changed, and the value does not have.
 
         Raises:
             RuntimeError: they are refused.
         """
-        if now == self.settings or same(now, self.settings):
-            return
+        if self.values is not None and are_in(optimizer, self.values):
+            return self.settings
+        now = settings_of(optimizer)
+        if same(now, self.settings):
+            return now
         changed = [
             f"{name} of group {number} is {current.get(name)!r} there, and {before[name]!r} before"
             for number, (current, before) in enumerate(zip(now, self.settings, strict=False))
@@ -94,7 +120,7 @@ class Known:
             same(one, _settings(dict(group))) for one, group in zip(now, groups, strict=True)
         ):
             self.note(optimizer)
-            return
+            return now
         raise RuntimeError(
             f"somebody else has changed the settings of the {type(optimizer).__name__}"
             f"{': ' if changed else ''}{', '.join(changed)}. The run has its settings in the "

@@ -11,6 +11,8 @@ from typing import Any, Final, Generic, NoReturn, TypeVar, final
 
 from typing_extensions import override
 
+from fengine.core.equality import same
+
 V = TypeVar("V")
 W = TypeVar("W")
 
@@ -97,8 +99,6 @@ class Values(Mapping[str, V], Generic[V]):
     @override
     def __eq__(self, other: object) -> bool:
         """Compare names and values, tensors by their content. Always a bool."""
-        from fengine.core.equality import same
-
         return isinstance(other, Values) and same(self, other)
 
     __hash__ = None  # type: ignore[assignment]  # tensors compare by content

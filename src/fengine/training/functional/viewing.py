@@ -68,11 +68,11 @@ class View:
     False
     """
 
-    __slots__ = ("_data", "_buffers", "_random", "_use", "_value", "_versions", "_viewer")
+    __slots__ = ("_buffers", "_data", "_random", "_use", "_value", "_versions", "_viewer")
 
     def __init__(self, viewer: Viewer, value: TrainState) -> None:
         self._viewer, self._value = viewer, value
-        self._use = Use(viewer.ids, type(viewer.model).__name__)
+        self._use = Use(viewer.ids, viewer.model)
         self._data: list[Tensor] = []
         self._buffers: list[list[Tensor | None]] = []
         self._random: list[Tensor] = []
