@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -56,7 +57,8 @@ def test_a_stage_writes_into_the_state_that_handlers_have_left() -> None:
 def test_it_is_the_same_called_by_hand() -> None:
     state = STEP(State(batch=3, user=1))
     assert (state.user, state.output, state.event) == (7, -7, Events.ITERATION_COMPLETED)
-    assert repr(STEP) == (
+    shown = re.sub(r" \(test_stages_that_write\.py:\d+\)", "", repr(STEP))
+    assert shown == (
         f"stages(double).emit({DOUBLED!r}).into(write, read).emit({WRITTEN!r}).then(negate)"
     )
     assert pickle.loads(pickle.dumps(STEP)) == STEP
@@ -91,7 +93,8 @@ def test_a_pause_after_the_writing_goes_on_from_it() -> None:
     loop: Loop[int, int, int] = Loop(STEP)
     paused = loop.on(WRITTEN, pause).run([1, 2], user=0)
     assert paused.user == 2
-    assert loop.resume(paused, [1, 2]) == loop.run([1, 2], user=0)
+    final = loop.resume(paused, [1, 2])
+    assert (final.user, final.output) == (6, -6)
 
 
 @pytest.mark.parametrize(

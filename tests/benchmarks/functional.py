@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, AdamW, Optimizer
+from typing_extensions import override
 
 from fengine import Loop
 from fengine.training import TrainState, functional_step, training_step
@@ -64,6 +65,7 @@ class Transformer(nn.Module):
         self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.last = nn.Linear(32, CLASSES)
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
         """Make scores of the tokens of a batch."""
         found: Tensor = self.last(self.layers(self.embedding(x)).mean(1))

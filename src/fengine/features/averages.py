@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from fengine import Loop, State
 from fengine.core.describe import call_in_words
+from fengine.core.missing import MISSING, Missing
 from fengine.core.steps import require_not_lent
 from fengine.features.averages_in_state import AveragedInState
 from fengine.features.gradients import require_positive
@@ -103,7 +104,11 @@ class _Averaging(Generic[Model]):
 
 
 @overload
-def ema(decay: float, *, name: str = "ema") -> AveragedInState: ...
+def ema(decay: float, /, *, name: str = "ema") -> AveragedInState: ...
+
+
+@overload
+def ema(*, decay: float, name: str = "ema") -> AveragedInState: ...
 
 
 @overload
@@ -111,7 +116,7 @@ def ema(model: Model, decay: float, *, name: str = "ema") -> Averaged[Model]: ..
 
 
 def ema(
-    model: Model | float | None = None, decay: float | None = None, *, name: str = "ema"
+    model: Model | float | Missing = MISSING, decay: float | None = None, *, name: str = "ema"
 ) -> Averaged[Model] | AveragedInState:
     """Make a feature that keeps an exponential moving average of a model's weights.
 
@@ -149,8 +154,8 @@ def ema(
     >>> sorted(loop.run(data).metrics), int(averaged.averaged.n_averaged)
     (['ema_loss'], 3)
     """
-    if model is None or (decay is None and not isinstance(model, nn.Module)):
-        alone = decay if model is None else model
+    if model is MISSING or (decay is None and not isinstance(model, nn.Module)):
+        alone = decay if model is MISSING else model
         _require_decay(alone)
         return AveragedInState(cast("float", alone), name)
     require_module(model)

@@ -201,7 +201,7 @@ def evaluation(
 
 
 @overload
-def evaluation(
+def evaluation(  # type: ignore[overload-overlap]  # no record of a user's is an Outer
     loop: Loop[Item, Result, Own],
     data: Iterable[Item],
     *,

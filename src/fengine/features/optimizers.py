@@ -61,8 +61,9 @@ class LRSchedule:
         """Return the loop with what steps the scheduler.
 
         Raises:
-            ValueError: the step keeps the learning rate in the state; or the scheduler is in the loop already, or is that of another optimizer; the
-                event is not one of the loop; or no feature before sets the metric.
+            ValueError: the step keeps the learning rate in the state; the scheduler is in the loop
+                already, or is that of another optimizer; the event is not one of the loop; or no
+                feature before sets the metric.
         """
         require_not_lent(loop.step, self.scheduler, _AS_A_FUNCTION, repr(self))
         self._require_place(loop)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, final
 
 import attrs
 import torch
@@ -120,7 +120,8 @@ MODELS: Final[dict[str, tuple[Callable[[], nn.Module], Callable[[], Tensor]]]] =
 
 def two_groups(parameters: Parameters) -> Optimizer:
     first, *others = parameters
-    return optim.SGD([{"params": [first], "lr": 0.1}, {"params": others}], 0.01, momentum=0.5)
+    groups: list[dict[str, Any]] = [{"params": [first], "lr": 0.1}, {"params": others}]
+    return optim.SGD(groups, 0.01, momentum=0.5)
 
 
 OPTIMIZERS: Final[dict[str, Callable[[Parameters], Optimizer]]] = {

@@ -43,9 +43,9 @@ class Use:
         with _GUARD:
             if any(not self.ids.isdisjoint(other.ids) for other in _IN_USE):
                 raise RuntimeError(
-                    f"the {type(self.model).__name__} is in use: another run, or another thread, is within its "
-                    "step, which has the model until its update. Let that run go on to "
-                    "Update.COMPLETED first, or give this one a copy of the model, with an "
+                    f"the {type(self.model).__name__} is in use: another run, or another thread, "
+                    "is within its step, which has the model until its update. Let that run go on "
+                    "to Update.COMPLETED first, or give this one a copy of the model, with an "
                     "optimizer of its own"
                 )
             self.has_begun = True

@@ -57,7 +57,8 @@ class Layout:
                 model's, for which there is no name.
         """
         named = dict(model.named_parameters())
-        lazy = [name for name, one in named.items() if is_lazy(one)]
+        tensors: dict[str, object] = {**named}
+        lazy = [name for name, one in tensors.items() if is_lazy(one)]
         if lazy:
             raise ValueError(
                 f"the parameters {_some(lazy)} of the {type(model).__name__} have no shape yet; "
@@ -98,7 +99,11 @@ class Layout:
         Raises:
             ValueError: there are others.
         """
-        now = Layout.of(model, optimizer)
+        try:
+            now = Layout.of(model, optimizer)
+        except ValueError as error:
+            error.add_note("the model has had other parameters when the step was made of it")
+            raise
         same = (
             now.names.names == self.names.names
             and all(a is b for a, b in zip(now.parameters, self.parameters, strict=True))

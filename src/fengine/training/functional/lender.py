@@ -9,6 +9,7 @@ import attrs
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from typing_extensions import override
 
 from fengine.training.functional.copying import NOTHING, copies_of, copies_of_states
 from fengine.training.functional.generators import generators_of, seeded_states, states_of
@@ -71,6 +72,7 @@ class Lender:
         ):
             object.__setattr__(self, name, made)
 
+    @override
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what `copy` and `pickle` make it of."""
         return Lender, (self.model, self.optimizer, self.scaler, self.donate)

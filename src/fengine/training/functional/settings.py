@@ -111,10 +111,10 @@ class Known:
         if same(now, self.settings):
             return now
         changed = [
-            f"{name} of group {number} is {current.get(name)!r} there, and {before[name]!r} before"
+            f"{name} of group {number} is {current.get(name)!r} there, and was {before.get(name)!r}"
             for number, (current, before) in enumerate(zip(now, self.settings, strict=False))
-            for name in before
-            if not same(current.get(name), before[name])
+            for name in {**before, **current}
+            if not same(current.get(name), before.get(name))
         ]
         if len(now) == len(groups) and all(
             same(one, _settings(dict(group))) for one, group in zip(now, groups, strict=True)

@@ -12,6 +12,7 @@ from typing import Any, final
 import attrs
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from fengine.training.functional.copying import copies_of
 from fengine.training.functional.generators import generators_of
@@ -41,6 +42,7 @@ class Viewer:
         object.__setattr__(self, "generators", generators_of(tensors))
         object.__setattr__(self, "ids", frozenset({id(self.model), *map(id, layout.parameters)}))
 
+    @override
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what `copy` and `pickle` make it of."""
         return Viewer, (self.model,)
