@@ -9,7 +9,6 @@ from fengine import Loop, Part, State, stages
 from fengine.features import OUTER, ema, evaluation
 from fengine.metrics import accuracy
 from fengine.training import (
-    TrainState,
     functional_evaluation_step,
     functional_step,
     restore,
@@ -32,8 +31,8 @@ class Mine:
     best: float = 0.0
 
 
-loop.run(pairs, user=Mine())  # error: call-overload
-loop.run([1, 2], user=start)  # error: call-overload
+loop.run(pairs, user=Mine())  # error: arg-type
+loop.run([1, 2], user=start)  # error: list-item
 start.parameters["weight"] = torch.ones(1)  # error: index
 start.updates = 3  # error: misc
 start.with_learning_rate("fast")  # error: arg-type
@@ -44,9 +43,9 @@ restore(model, optimizer, model.state_dict())  # error: arg-type
 ema("0.9")  # error: call-overload
 
 in_place = Loop(training_step(model, optimizer, cross_entropy))
-in_place | evaluation(held_out, pairs, user=OUTER)  # error: operator
-evaluation(held_out, pairs, user=Mine())  # error: call-overload
-evaluation(held_out, pairs, user=OUTER.part(Part("seen", 0)))  # error: call-overload
+in_place | evaluation(held_out, pairs, user=OUTER)  # error: arg-type
+evaluation(held_out, pairs, user=Mine())  # error: misc
+evaluation(held_out, pairs, user=OUTER.part(Part("seen", 0)))  # error: misc
 
 
 def value(state: State[int, int, int]) -> str:

@@ -6,7 +6,7 @@ A layout is made once. It tells whether a value fits a model before anything of 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, TypeAlias, cast, final
 
 import attrs
 import torch
@@ -57,8 +57,8 @@ class Layout:
                 model's, for which there is no name.
         """
         named = dict(model.named_parameters())
-        tensors: dict[str, object] = {**named}
-        lazy = [name for name, one in tensors.items() if is_lazy(one)]
+        # It says of what is not lazy that it never is.
+        lazy = [name for name, one in named.items() if is_lazy(cast("Tensor", one))]
         if lazy:
             raise ValueError(
                 f"the parameters {_some(lazy)} of the {type(model).__name__} have no shape yet; "

@@ -39,7 +39,11 @@ class Names:
 
 @final
 class Donated(RuntimeError):
-    """Tell that a value is read which a step with `donate=True` has used up."""
+    """Tell that a value is read which a step with `donate=True` has used up.
+
+    >>> print(Donated())
+    this value was donated to a step, which has trained its tensors in place, so it is used up; ...
+    """
 
     def __init__(self) -> None:
         super().__init__(
