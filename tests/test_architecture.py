@@ -34,7 +34,10 @@ ROOMS = (
     FACADE,
     "training",
     "metrics",
+    "writers",
     "features",
+    "distributed",
+    "checkpoints",
     "runtime",
     "engine",
     "engine.supervised",
@@ -47,6 +50,7 @@ ROOMS = (
 # the room that does so, and packages offer names of outer rooms.
 OUTWARDS = {
     ("fengine.core.state", "fengine.keep.plain_data"),
+    ("fengine.keep.putting_back", "fengine.training.random_state"),
     ("fengine.engine", "fengine.engine.supervised"),
     ("fengine.engine", "fengine.engine.ignite"),
     ("fengine.engine.__main__", "fengine.engine.ignite"),
@@ -97,7 +101,10 @@ PUBLIC = (
     "fengine.engine.deterministic",
     "fengine.training",
     "fengine.metrics",
+    "fengine.writers",
     "fengine.features",
+    "fengine.distributed",
+    "fengine.checkpoints",
     "fengine.testing",
 )
 

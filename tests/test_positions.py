@@ -214,7 +214,7 @@ SHUFFLED_BY_CHANCE: dict[str, Callable[[], Any]] = {
     "generator": lambda: DataLoader(Items(), shuffle=True, generator=torch.Generator()),
     "own sampler": lambda: DataLoader(Items(), sampler=set(range(10))),
     "own batches": lambda: DataLoader(
-        Items(), batch_sampler=OwnBatches(SequentialSampler([1]), 1, False)
+        Items(), batch_sampler=OwnBatches(SequentialSampler(range(10)), 1, False)
     ),
 }
 

@@ -87,3 +87,51 @@ def test_ci_runs_the_first_two_shell_blocks() -> None:
     assert commands[: len(documented)] == documented
     assert "python -m fengine.examples.digits" in first
     assert "python -m pytest" in second
+
+
+_LINK = re.compile(r"(?<!!)\[[^\]]+\]\((?P<path>[^)#\s]*)(?:#(?P<anchor>[^)\s]+))?\)")
+_PICTURE = re.compile(r"!\[[^\]]*\]\((?P<path>[^)\s]+)\)")
+
+
+def prose(document: Path) -> str:
+    """Return the text of a document without its fenced blocks."""
+    text = document.read_text(encoding="utf-8")
+    return re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(document: Path) -> set[str]:
+    """Return what the headings of a document are linked by."""
+    headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
+def links(document: Path) -> Iterator[tuple[Path, str | None]]:
+    """Give the files that a document links, each with the heading that is meant, if one is."""
+    for found in _LINK.finditer(prose(document)):
+        if "://" not in found["path"]:
+            path = document if not found["path"] else (document.parent / found["path"]).resolve()
+            yield path, found["anchor"]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_what_a_document_links_is_there(document: Path) -> None:
+    pictures = [document.parent / found["path"] for found in _PICTURE.finditer(prose(document))]
+    for path in pictures:
+        assert path.exists(), f"{document.name} shows {path}, which does not exist"
+    for path, anchor in links(document):
+        assert path.exists(), f"{document.name} links {path}, which does not exist"
+        if anchor is not None:
+            assert anchor in anchors(path), f"{document.name} links {path.name}#{anchor}"
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, coming = set[Path](), [README]
+    while coming:
+        document = coming.pop()
+        if document not in reached:
+            reached.add(document)
+            coming += [path for path, _ in links(document) if path.suffix == ".md"]
+    missing = [document.name for document in DOCUMENTS if document not in reached]
+    assert not missing, f"no page that the README leads to links {missing}"

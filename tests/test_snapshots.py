@@ -353,19 +353,38 @@ def test_a_snapshot_of_other_things_is_refused(names: tuple[str, ...]) -> None:
 
 
 def test_nothing_is_restored_where_one_thing_refuses() -> None:
-    def make(width: int) -> Any:
-        things = {"first": nn.Linear(1, 1), "second": nn.BatchNorm1d(width, affine=False)}
-        return Loop(outputs(lambda batch: batch)).with_external(**things)
+    class Refusing:
+        def state_dict(self) -> dict[str, int]:
+            return {}
 
-    snapshot = make(1).snapshot(LOOP.run([1, 2]))
-    other = make(2)
-    before = copy.deepcopy({name: thing.state_dict() for name, thing in other.external.items()})
-    with pytest.raises(RuntimeError, match="size mismatch") as raised:
+        def load_state_dict(self, state_dict: dict[str, int]) -> None:
+            raise RuntimeError("not me")
+
+    first = nn.Linear(1, 1)
+    loop: Any = Loop(outputs(lambda batch: batch)).with_external(first=first, second=Refusing())
+    snapshot = loop.snapshot(LOOP.run([1, 2]))
+    nn.init.zeros_(first.weight)
+    before = copy.deepcopy(first.state_dict())
+    with pytest.raises(RuntimeError, match="not me") as raised:
+        loop.resume(snapshot, [1, 2])
+    assert any("external['second'] is not put back" in n for n in raised.value.__notes__)
+    assert not diff(before, first.state_dict())
+
+
+def test_what_a_module_lacks_and_what_is_too_much_is_listed() -> None:
+    def make(*widths: int) -> Any:
+        layers = [nn.BatchNorm1d(width, affine=False) for width in widths]
+        return Loop(outputs(lambda batch: batch)).with_external(model=nn.Sequential(*layers))
+
+    snapshot = make(2, 1).snapshot(LOOP.run([1, 2]))
+    other = make(3, 1, 1)
+    with pytest.raises(ValueError, match="does not fit") as raised:
         other.resume(snapshot, [1, 2])
-    assert any(
-        "all else of external ['first', 'second'] is as it was" in n for n in raised.value.__notes__
-    )
-    assert not diff(before, {name: thing.state_dict() for name, thing in other.external.items()})
+    said = str(raised.value)
+    assert ".0.running_mean was float32 of shape (2,), and is float32 of shape (3,)" in said
+    assert "external['model'].2.running_mean is not in the snapshot" in said
+    with pytest.raises(ValueError, match=r"\.1\.running_mean is in the snapshot alone"):
+        make(2).resume(snapshot, [1, 2])
 
 
 class Walking:

@@ -8,8 +8,8 @@ is restored.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast, final, overload
 
@@ -55,20 +55,27 @@ from fengine.core.steps import (
     stages_of,
 )
 from fengine.core.table import Compiled, Table, where_in_run
+from fengine.core.taking import RunsLoop, name_of_handler
 from fengine.keep.external import require_names, restoring
 from fengine.keep.external import saved as states_of
-from fengine.keep.fitting import require_fitting
-from fengine.keep.snapshot import Snapshot, is_within_step, taken
+from fengine.keep.fitting import is_trained, require_fitting
+from fengine.keep.putting_back import putting_back
+from fengine.keep.snapshot import Snapshot, is_within_step, require_whole, taken
 from fengine.look.loop_in_words import loop_in_words
 from fengine.look.plan import Plan
 from fengine.run.box import Box
 from fengine.run.driver import drive
 from fengine.run.failures import keep_state
 from fengine.run.firing import caught_up
+from fengine.run.first_batches import FirstBatches
 from fengine.run.place import require_place, resumable
+from fengine.run.ports import Preempting, require_preempting
+from fengine.run.preemption import PAUSES
+from fengine.run.ranks import EVERY_ITERATION, Agreeing, Alone, Ranks, require_ranks
 from fengine.run.script import script
 from fengine.run.source import DataSource, NoData, OnExhausted, require_word, source_of
 from fengine.run.stepping import Step
+from fengine.run.together import Together
 
 P = TypeVar("P")
 AnySource: TypeAlias = DataSource[Batch] | NoData
@@ -122,10 +129,13 @@ class Loop(Generic[Batch, Output, User]):
         registry: the events that handlers may be registered for; see `register`.
         table: the handlers; see `on`.
         named: what features have named; see `with_part`, `with_metrics` and `with_external`.
+        ranks: the processes that run this loop together; see `fengine.distributed`. They go with a
+            step.
+        agree: when they agree on what has been asked for.
 
     Raises:
-        TypeError: `step` cannot take one state.
-        ValueError: `semantics` is given without a step.
+        TypeError: `step` cannot take one state, or `ranks` are none.
+        ValueError: `semantics` or `ranks` are given without a step.
 
     >>> from fengine import Events, State, outputs
     >>> def stop_at_large(state: State[int, int]) -> State[int, int]:
@@ -145,6 +155,8 @@ class Loop(Generic[Batch, Output, User]):
     )
     table: Table[Batch, Output, User] = attrs.field(kw_only=True, factory=Table)
     named: Named = attrs.field(kw_only=True, default=Named())
+    ranks: Ranks = attrs.field(kw_only=True, default=Alone())
+    agree: Agreeing = attrs.field(kw_only=True, default=EVERY_ITERATION)
 
     def __attrs_post_init__(self) -> None:
         """Refuse a name that stands for one thing in the step, and for another in a feature."""
@@ -165,6 +177,7 @@ class Loop(Generic[Batch, Output, User]):
         if "external" in fields:
             fields = {**fields, "named": Named(external=fields["external"])}
             del fields["external"]
+        fields = {"ranks": Alone(), "agree": EVERY_ITERATION, **fields}
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -194,6 +207,15 @@ class Loop(Generic[Batch, Output, User]):
             raise ValueError(
                 f"semantics={semantics!r} is given for a loop without a step; give it to the loop "
                 "that has the step"
+            )
+
+    @ranks.validator
+    def _check_ranks(self, field: object, ranks: Ranks) -> None:
+        require_ranks(ranks, self.agree)
+        if self.step is None and ranks != Alone():
+            raise ValueError(
+                f"ranks={ranks!r} are given for a loop without a step; give them to the loop that "
+                "has the step"
             )
 
     @overload
@@ -350,7 +372,8 @@ class Loop(Generic[Batch, Output, User]):
         """Return this loop with things outside the state that its handlers change.
 
         Snapshots hold copies of them, and a run that goes on from one restores them. What the step
-        changes it names itself: see `Stages.changing`.
+        changes it names itself: see `Stages.changing`. A module that `torch.compile` has wrapped is
+        named as the module within, whose state has the same names.
 
         Raises:
             TypeError: something has no `state_dict` and `load_state_dict`.
@@ -477,6 +500,8 @@ class Loop(Generic[Batch, Output, User]):
     def run(
         self: Loop[Batch, Output, None],
         data: Iterable[Batch] | None = None,
+        *,
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> State[Batch, Output, None]: ...
 
@@ -486,6 +511,7 @@ class Loop(Generic[Batch, Output, User]):
         data: Iterable[Batch] | None = None,
         *,
         on_exhausted: OnExhausted,
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> State[Batch, Output, None]: ...
 
@@ -496,6 +522,7 @@ class Loop(Generic[Batch, Output, User]):
         *,
         user: User,
         on_exhausted: OnExhausted = "raise",
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> State[Batch, Output, User]: ...
 
@@ -505,6 +532,7 @@ class Loop(Generic[Batch, Output, User]):
         *,
         user: Any = None,
         on_exhausted: OnExhausted = "raise",
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> State[Batch, Output, User] | State[Batch, Output, None]:
         """Run from the start to the end, and return the final state.
@@ -515,6 +543,8 @@ class Loop(Generic[Batch, Output, User]):
             user: the user's own record, to begin with.
             on_exhausted: what to do where the data ends for good before the limits are reached:
                 "raise" DataExhausted, or "stop", which ends the epoch and completes the run there.
+            preemption: tells whether the process is asked to end. Once it is, the run pauses at the
+                next event where no batch is due, and so do the evaluations of its features.
             **limits: `max_epochs`, the number of epochs, 1 if nothing else is given; or
                 `max_iters`, the number of iterations; and `epoch_length`, the number of batches in
                 an epoch, if that is not the length of the data.
@@ -532,13 +562,15 @@ class Loop(Generic[Batch, Output, User]):
         >>> final.iteration, final.epoch, final.output, final.status.value
         (6, 2, 6, 'completed')
         """
-        box, source = _begun(data, user, require_limits(limits), on_exhausted)
+        box, source = _begun(data, user, require_limits(limits), on_exhausted, preemption)
         return self._finish(box, source, Map())
 
     @overload
     def iterate(
         self: Loop[Batch, Output, None],
         data: Iterable[Batch] | None = None,
+        *,
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, None]: ...
 
@@ -548,6 +580,7 @@ class Loop(Generic[Batch, Output, User]):
         data: Iterable[Batch] | None = None,
         *,
         on_exhausted: OnExhausted,
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, None]: ...
 
@@ -558,6 +591,7 @@ class Loop(Generic[Batch, Output, User]):
         *,
         user: User,
         on_exhausted: OnExhausted = "raise",
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, User]: ...
 
@@ -570,6 +604,7 @@ class Loop(Generic[Batch, Output, User]):
         replay: bool = False,
         restored: bool = False,
         on_exhausted: OnExhausted = "raise",
+        preemption: Preempting | None = None,
     ) -> Moments[Batch, Output, User]: ...
 
     def iterate(
@@ -581,6 +616,7 @@ class Loop(Generic[Batch, Output, User]):
         replay: bool = False,
         restored: bool = False,
         on_exhausted: OnExhausted = "raise",
+        preemption: Preempting | None = None,
         **limits: Unpack[LimitArguments],
     ) -> Moments[Batch, Output, User] | Moments[Batch, Output, None]:
         """Run step by step: yield one `Moment` for each event, after its handlers have run.
@@ -597,6 +633,7 @@ class Loop(Generic[Batch, Output, User]):
             replay: as for `resume`, beside `after` only.
             restored: as for `resume`, beside `after` only.
             on_exhausted: as for `run`.
+            preemption: as for `run`.
             **limits: as for `run`.
 
         Raises:
@@ -616,7 +653,7 @@ class Loop(Generic[Batch, Output, User]):
                 raise TypeError(
                     f"{given}=True says how to go on from after=; without that, leave it out"
                 )
-            box, source = _begun(data, user, require_limits(limits), on_exhausted)
+            box, source = _begun(data, user, require_limits(limits), on_exhausted, preemption)
             return self._moments(box, source, Map())
         require_names_of_limits(limits)
         if user is not None or any(limit is not None for limit in limits.values()):
@@ -624,7 +661,9 @@ class Loop(Generic[Batch, Output, User]):
                 "after= holds the user's record and the limits already, so user=, max_epochs=, "
                 "max_iters= and epoch_length= cannot be given beside it; leave them out"
             )
-        return self._moments(*self._going_on(after, data, replay, restored, on_exhausted))
+        return self._moments(
+            *self._going_on(after, data, replay, restored, on_exhausted, preemption)
+        )
 
     def resume(
         self,
@@ -634,6 +673,7 @@ class Loop(Generic[Batch, Output, User]):
         replay: bool = False,
         restored: bool = False,
         on_exhausted: OnExhausted = "raise",
+        preemption: Preempting | None = None,
     ) -> State[Batch, Output, User]:
         """Go on right after the event that a state stands at, and return the final state.
 
@@ -654,6 +694,7 @@ class Loop(Generic[Batch, Output, User]):
             restored: what the loop changes outside the state has been put back by you, as by
                 `restore`, and is taken as it is.
             on_exhausted: as for `run`; the call says it, and not the state.
+            preemption: as for `run`.
 
         Raises:
             TypeError: there is nothing to go on from.
@@ -669,7 +710,7 @@ class Loop(Generic[Batch, Output, User]):
         >>> all(loop.resume(moment.state, [1, 2, 3]) == moments[-1].state for moment in moments)
         True
         """
-        box, source, saved = self._going_on(after, data, replay, restored, on_exhausted)
+        box, source, saved = self._going_on(after, data, replay, restored, on_exhausted, preemption)
         state = after.state if isinstance(after, Snapshot) else after
         if not state.status.has_ended:
             del after, state  # the caller alone decides how long they live
@@ -684,6 +725,102 @@ class Loop(Generic[Batch, Output, User]):
             )
         self._finish(box, source, saved)
         return state
+
+    @overload
+    def try_out(
+        self: Loop[Batch, Output, None], data: Iterable[Batch] | None = None, batches: int = 2
+    ) -> State[Batch, Output, None]: ...
+
+    @overload
+    def try_out(
+        self, data: Iterable[Batch] | None = None, batches: int = 2, *, user: User
+    ) -> State[Batch, Output, User]: ...
+
+    def try_out(
+        self, data: Iterable[Batch] | None = None, batches: int = 2, *, user: Any = None
+    ) -> State[Batch, Output, User] | State[Batch, Output, None]:
+        """Run one epoch of the first batches, with all evaluations, and put everything back.
+
+        So a mistake at the end of an epoch is found at once, and not after hours. All handlers
+        run, those of the end of the epoch and of the run too. What only looks on is left out: bars,
+        logs, checkpoints. An evaluation under a filter, such as every 1000 iterations, is made at
+        each firing of its event.
+
+        What the loop names outside the state is put back afterwards, also where something raises:
+        models with their modes, gradients and flags, optimizers, schedulers. So are random states,
+        and the place of data that knows it. What handlers of yours change beyond that stays.
+
+        Law: the final state is that of a run over the first batches.
+
+        Args:
+            data: as for `run`, but no iterator, whose batches could not be given back.
+            batches: how many, in the epoch and in each evaluation.
+            user: as for `run`.
+
+        Returns:
+            The final state, with the metrics of these batches.
+
+        Raises:
+            TypeError: `data` is an iterator, or `batches` is not an int.
+            ValueError: `batches` is below 1, or `data` is empty.
+            BaseException: as `run` does.
+
+        >>> from fengine import outputs
+        >>> Loop(outputs(lambda batch: 2 * batch)).try_out(range(1, 1000)).output
+        4
+        """
+        if type(batches) is not int or batches < 1:
+            kind = ValueError if type(batches) is int else TypeError
+            raise kind(f"batches={batches!r} is not how many batches to try out, an int from 1")
+        if isinstance(data, Iterator):
+            raise TypeError(
+                f"data is an iterator ({type(data).__name__}), whose batches could not be given "
+                "back; give what it is made from, such as a list or DataLoader"
+            )
+        if data is not None:
+            source_of(data)  # which refuses what is no data
+        loop = self.limited(batches)
+        with putting_back(self.external, data, *self.read_within()):
+            if data is None:
+                return loop.run(user=user, epoch_length=batches)
+            return loop.run(FirstBatches(data, batches), user=user)
+
+    def read_within(self) -> tuple[object, ...]:
+        """Return the data that evaluations of this loop read.
+
+        >>> from fengine import outputs
+        >>> Loop(outputs(abs)).read_within()
+        ()
+        """
+        found: list[object] = []
+        for one in self.table.acting().registrations:
+            if isinstance(one.handler, RunsLoop):
+                found += one.handler.read()
+        return tuple(found)
+
+    def limited(self, batches: int) -> Loop[Batch, Output, User]:
+        """Return this loop without what only looks on, whose evaluations have a few batches each.
+
+        What acts with an evaluation, under the same filter, does so at each firing of its event, so
+        that a run of a few batches gets there too.
+
+        >>> from fengine import outputs
+        >>> Loop(outputs(abs)).limited(2) == Loop(outputs(abs))
+        True
+        """
+        acting = self.table.acting().registrations
+        handlers: list[Any] = [one.handler for one in acting]
+        often = [
+            (one.event, one.filter)
+            for one, handler in zip(acting, handlers, strict=True)
+            if isinstance(handler, RunsLoop)
+        ]
+        made = []
+        for one, handler in zip(acting, handlers, strict=True):
+            limited: Any = handler.limited(batches) if isinstance(handler, RunsLoop) else handler
+            wanted = None if (one.event, one.filter) in often else one.filter
+            made.append(attrs.evolve(one, handler=limited, filter=wanted))
+        return attrs.evolve(self, table=Table(tuple(made)))
 
     def snapshot(
         self, state: State[Batch, Output, User], data: Iterable[Batch] | None = None
@@ -715,20 +852,7 @@ class Loop(Generic[Batch, Output, User]):
             raise TypeError(
                 f"{state!r} of type {type(state).__name__} is not a State to take a snapshot of"
             )
-        if self.external and is_within_step(state):
-            raise ValueError(
-                f"the state stands at {state.event!r}, within the step, which has changed external "
-                f"{sorted(self.external)} and is done again where a run goes on; take the snapshot "
-                "at an event before the step or after it. To stop on Ctrl-C where it can be taken, "
-                "have a signal handler set a flag, and a handler of ITERATION_COMPLETED return "
-                "state.interrupt() where it is set"
-            )
-        unknown = sorted(set(state.parts) - set(self.parts))
-        if unknown:
-            raise ValueError(
-                f"the state has the parts {unknown}, which the loop does not know, so that they "
-                "could not be read again; name them: loop.with_part(key)"
-            )
+        require_whole(self.external, self.parts, state)
         return taken(self.external, caught_up(state), data)
 
     def restore(self, snapshot: Snapshot[Batch, Output, User]) -> None:
@@ -795,8 +919,10 @@ class Loop(Generic[Batch, Output, User]):
         replay: bool,
         restored: bool,
         on_exhausted: OnExhausted,
+        preemption: Preempting | None,
     ) -> tuple[Box[Batch, Output, User], AnySource[Batch], Map[str, object]]:
         """Return the run to go on with, its source, and what is to be restored."""
+        require_preempting(preemption)
         if isinstance(after, Snapshot):
             _require_things_of(after, self.external, data)
             state, position, saved = after.state, after.position, after.external
@@ -807,18 +933,16 @@ class Loop(Generic[Batch, Output, User]):
             raise TypeError(
                 f"{after!r} of type {type(after).__name__} is not a State or Snapshot to go on from"
             )
-        if restored:
-            saved = states_of(self.external)  # to begin to read data may draw random numbers
+        if restored:  # to begin to read data may draw random numbers, but it trains nothing
+            untrained = {n: one for n, one in self.external.items() if not is_trained(one)}
+            saved = states_of(untrained)
         if state.limits.max_epochs is None and state.limits.max_iters is None:
             raise ValueError(
                 "the state to go on from has neither max_epochs nor max_iters, so the run would "
                 "never end; take it from a run, or give it limits: State(..., "
                 "limits=Limits(max_epochs=1))"
             )
-        if state.event is not None and state._handled:
-            paused = state.status is Status.INTERRUPTED
-            fired = Events.INTERRUPT if paused else state.event
-            state = after_handlers(state, self.table.begun(fired, state._handled))
+        state = self._among_own_handlers(state)
         if self.external and is_generator_function(self.step) and is_within_step(state):
             raise ValueError(
                 f"the state stands at {state.event!r}, within the step, which has changed external "
@@ -834,8 +958,24 @@ class Loop(Generic[Batch, Output, User]):
         if isinstance(source, DataSource):
             if resumable(data) is not None:
                 source.position = position
-            require_place(data, state, source.position, replay=replay)
-        return Box(state), source, saved
+            require_place(data, state, source.position, length=source.length, replay=replay)
+        return Box(state, preemption), source, saved
+
+    def _among_own_handlers(self, state: State[Batch, Output, User]) -> State[Batch, Output, User]:
+        """Return a state with the names of the handlers of this loop that are not to run again.
+
+        Raises:
+            ValueError: those that have run are not the first ones here.
+        """
+        event, paused_after = state.event, state._notes.paused_after
+        if event is not None and paused_after:
+            begun = self.table.begun(event, paused_after)
+            notes = attrs.evolve(state._notes, paused_after=begun)
+            state = attrs.evolve(state, notes=notes)
+        if event is not None and state._handled:
+            fired = Events.INTERRUPT if state.status is Status.INTERRUPTED else event
+            state = after_handlers(state, self.table.begun(fired, state._handled))
+        return state
 
     def _require_restored(self, state: State[Batch, Output, User], restored: bool) -> None:
         external = self.external
@@ -908,6 +1048,11 @@ class Loop(Generic[Batch, Output, User]):
                 "one: Loop(outputs(function)) | loop"
             )
         heard = {event.name for event in self.registry.events} if show else {*table, _FAILURE}
+        together = self._together(box, source)
+        if together is not None:
+            heard |= together.events.keys()
+        if box.preemption is not None:
+            heard |= PAUSES
         course = script(
             box,
             self.step,
@@ -916,15 +1061,48 @@ class Loop(Generic[Batch, Output, User]):
             finish_iteration=self.semantics.finish_iteration,
             own=self.registry,
         )
-        begin = partial(self._enter, box, source, saved)
-        return drive(course, box, table, source, begin, show)
+        begin = partial(self._enter, box, source, saved, together)
+        return drive(course, box, table, source, begin, show, together)
+
+    def _together(self, box: Box[Batch, Output, User], source: AnySource[Batch]) -> Together | None:
+        """Return what has a run be one on all ranks; None where there is one rank."""
+        if self.ranks.size == 1:
+            return None
+        length = source.length if isinstance(source, DataSource) else None
+        return Together(box, self.ranks, self.agree, length, source.announced)
 
     def _enter(
-        self, box: Box[Batch, Output, User], source: AnySource[Batch], saved: Map[str, object]
+        self,
+        box: Box[Batch, Output, User],
+        source: AnySource[Batch],
+        saved: Map[str, object],
+        together: Together | None,
     ) -> None:
+        if together is not None and not box.status.has_ended:
+            together.begin(self._said_to_others())
         # Restored once more afterwards, since beginning to read data may draw random numbers.
         with restoring(self.external, saved):
             source.enter(box)
+
+    def _said_to_others(self) -> dict[str, object]:
+        """Return what this loop is made of, as far as it has to be the same on all ranks.
+
+        Handlers that only look on may be on some ranks alone.
+        """
+        said: dict[str, object] = {"semantics": self.semantics, "agree": self.agree}
+        for name, listening in self.table.in_order().items():
+            said[f"handlers of {name}"] = [
+                (word, str(one.filter))
+                for one in listening
+                if (word := name_of_handler(one.handler))
+            ]
+        for name, thing in self.external.items():
+            parameters: Any = getattr(thing, "named_parameters", None)
+            if parameters is not None:
+                for path, one in parameters():
+                    with suppress(RuntimeError):  # a lazy one has no shape yet
+                        said[f"{name}.{path}"] = tuple(one.shape), str(one.dtype)
+        return {name: one for name, one in said.items() if one != []}
 
 
 _KEPT_BY_THE_STEP: Final = "so leave it out, snapshots hold it as it is"
@@ -936,7 +1114,11 @@ _FAILURE = Events.EXCEPTION_RAISED.name
 
 
 def _begun(
-    data: Iterable[Batch] | None, user: User, limits: Limits, on_exhausted: OnExhausted
+    data: Iterable[Batch] | None,
+    user: User,
+    limits: Limits,
+    on_exhausted: OnExhausted,
+    preemption: Preempting | None,
 ) -> tuple[Box[Batch, Any, User], AnySource[Batch]]:
     """Return a new run, and the source of its data.
 
@@ -944,13 +1126,14 @@ def _begun(
         TypeError: there is neither data nor an epoch length, or the data is none.
         ValueError: the data is empty.
     """
+    require_preempting(preemption)
     source = _source_for(data, limits.epoch_length, on_exhausted)
     has_data = isinstance(source, DataSource)
     of_data = limits.epoch_length is None
     if of_data and isinstance(source, DataSource):
         limits = attrs.evolve(limits, epoch_length=source.length)
     notes = Notes(has_data=has_data, length_of_data=of_data)
-    return Box(State(user=user, limits=limits, notes=notes)), source
+    return Box(State(user=user, limits=limits, notes=notes), preemption), source
 
 
 def _source_for(

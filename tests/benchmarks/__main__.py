@@ -63,13 +63,14 @@ def _measure(
     if "torch" in have:
         import torch
 
-        from tests.benchmarks import features, functional, supervised
+        from tests.benchmarks import distributed, features, functional, supervised
 
         torch.set_num_threads(1)
         yield supervised.measure_training(effort, have)
         yield supervised.measure_evaluation(effort, have)
         if not check:
             yield features.measure_features(effort, have)
+            yield from distributed.measure_distributed(effort, have)
         yield functional.measure_functional(effort)
         yield functional.measure_functional_memory(effort)
     yield footprint.measure_imports(effort, have)

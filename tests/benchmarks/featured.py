@@ -7,26 +7,17 @@ line of the user's own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast, final
+from typing import Final, TypeAlias
 
-import attrs
-import torch
-from torch import Tensor, nn
-from torch.optim import SGD, Optimizer
-from torch.optim.lr_scheduler import StepLR
-from typing_extensions import override
+from torch import nn
 
-from fengine import Events, Loop, State
-from tests.benchmarks.by_hand import LossFunction, Pairs, Run
-from tests.benchmarks.lightning_peers import quiet_trainer
+from fengine import Events
+from tests.benchmarks import featured_ignite as ignite
+from tests.benchmarks import featured_loops as loops
+from tests.benchmarks import featured_trainers as trainers
+from tests.benchmarks.by_hand import Run
+from tests.benchmarks.featured_things import Trained, new_classifier
 from tests.benchmarks.systems import IGNITE, LOOP, TRAINER
-
-if TYPE_CHECKING:
-    from ignite.engine import Engine
-    from lightning.pytorch import LightningModule
-
-    from fengine.training import ForwardPass
 
 PLAIN: Final = "without a feature"
 OWN_STEP: Final = "without a feature, in a step of the user's own"
@@ -35,402 +26,24 @@ UNFUSED: Final = "the step, unfused"
 CLIP: Final = "clip_grad_norm"
 SCHEDULE: Final = "lr_schedule, StepLR"
 RATE: Final = "learning_rate"
+LOG_OF_EPOCHS: Final = "learning_rate, logged at each epoch"
+LOG_OF_ITERATIONS: Final = "learning_rate, logged at each iteration"
 MEAN: Final = "mean of the loss"
 NO_TERMINAL: Final = "progress, to no terminal"
 TERMINAL: Final = "progress, to a terminal"
+THROUGHPUT: Final = "throughput"
+PROFILED: Final = "profiled, handlers"
+AVERAGE: Final = "ema"
+GUARD: Final = "stop_on_nan"
+GUARD_GRADIENTS: Final = "stop_on_nan, of gradients too"
+TIME_LIMIT: Final = "time_limit"
+BEST: Final = "keep_best, a copy at each iteration"
+TO_DEVICE: Final = "to_device, the CPU"
+FROZEN: Final = "frozen, the bias"
 
 ACCURACY: Final = "accuracy"
 MEAN_LOSS: Final = "mean_loss"
 TORCH_METRIC: Final = "torch_metric"
-
-CLASSES: Final = 3
-MAX_NORM: Final = 1.0
-
-Pair: TypeAlias = tuple[Tensor, Tensor]
-
-
-@final
-@attrs.frozen
-class Sink:
-    """Be a file that swallows the output.
-
-    Args:
-        terminal: whether it says that it is a terminal.
-    """
-
-    terminal: bool
-
-    def isatty(self) -> bool:
-        """Tell whether it is a terminal."""
-        return self.terminal
-
-    def write(self, text: str) -> int:
-        """Swallow a text."""
-        return len(text)
-
-    def flush(self) -> None:
-        """Hold nothing back."""
-
-
-@final
-@attrs.frozen
-class Trained:
-    """Hold what a training is made of."""
-
-    model: nn.Module
-    optimizer: Optimizer
-    loss_fn: LossFunction
-
-    @staticmethod
-    def new() -> Trained:
-        """Make a model whose weights are always the same, and its optimizer."""
-        torch.manual_seed(0)
-        model = nn.Linear(8, 1)
-        return Trained(model, SGD(model.parameters(), lr=0.01), nn.MSELoss())
-
-    def scheduler(self) -> StepLR:
-        """Make a scheduler that multiplies at each step, and changes nothing."""
-        return StepLR(self.optimizer, step_size=1, gamma=1.0)
-
-
-def new_classifier() -> nn.Module:
-    """Make a model to evaluate."""
-    torch.manual_seed(0)
-    return nn.Linear(8, CLASSES)
-
-
-# The Loop.
-
-
-def _training_loop(own: Trained) -> Loop[Pair, Tensor]:
-    from fengine.training import training_step
-
-    return Loop(training_step(own.model, own.optimizer, own.loss_fn))
-
-
-def _evaluation_loop(model: nn.Module) -> Loop[Pair, Any]:
-    from fengine.training import evaluation_step
-
-    return Loop(evaluation_step(model))
-
-
-def _loop_unfused(own: Trained) -> Run:
-    from fengine.training import Backprop
-
-    def handler(
-        state: State[Pair, Tensor, None], forward: ForwardPass
-    ) -> State[Pair, Tensor, None]:
-        return state
-
-    return _training_loop(own).on(Backprop.COMPLETED, handler).run
-
-
-def _loop_clipping(own: Trained) -> Run:
-    from fengine.features import clip_grad_norm
-
-    return (_training_loop(own) | clip_grad_norm(own.model, MAX_NORM)).run
-
-
-def _loop_scheduling(own: Trained) -> Run:
-    from fengine.features import lr_schedule
-
-    return (_training_loop(own) | lr_schedule(own.scheduler())).run
-
-
-def _loop_telling_rate(own: Trained) -> Run:
-    from fengine.features import learning_rate
-
-    return (_training_loop(own) | learning_rate(own.optimizer, at=Events.ITERATION_COMPLETED)).run
-
-
-def _loop_averaging(own: Trained) -> Run:
-    from fengine.metrics import mean
-
-    return (_training_loop(own) | mean("loss")).run
-
-
-def _loop_showing(own: Trained, terminal: bool) -> Run:
-    from fengine.features import progress
-
-    return (_training_loop(own) | progress(file=Sink(terminal))).run
-
-
-def _loop_accuracy(model: nn.Module) -> Run:
-    from fengine.metrics import accuracy
-
-    return (_evaluation_loop(model) | accuracy()).run
-
-
-def _loop_mean_loss(model: nn.Module) -> Run:
-    from fengine.metrics import mean_loss
-
-    return (_evaluation_loop(model) | mean_loss(nn.CrossEntropyLoss())).run
-
-
-def _loop_torch_metric(model: nn.Module) -> Run:
-    from torchmetrics.classification import MulticlassAccuracy
-
-    from fengine.metrics import torch_metric
-
-    return (_evaluation_loop(model) | torch_metric(MulticlassAccuracy(CLASSES))).run
-
-
-# pytorch-ignite.
-
-
-def _ignite_trainer(own: Trained) -> Engine:
-    from ignite.engine import create_supervised_trainer
-
-    return create_supervised_trainer(own.model, own.optimizer, own.loss_fn)
-
-
-def _ignite_own_step(own: Trained, clips: bool) -> Run:
-    from ignite.engine import Engine
-
-    backward: Callable[[Tensor], object] = Tensor.backward
-
-    def step(engine: Engine, batch: Pair) -> float:
-        own.model.train()
-        own.optimizer.zero_grad()
-        x, y = batch
-        loss = own.loss_fn(own.model(x), y)
-        backward(loss)
-        if clips:
-            nn.utils.clip_grad_norm_(own.model.parameters(), MAX_NORM)
-        own.optimizer.step()
-        return loss.item()
-
-    return Engine(step).run
-
-
-def _ignite_scheduling(own: Trained) -> Run:
-    from ignite.engine import Events as Moments
-    from ignite.handlers import LRScheduler
-
-    trainer = _ignite_trainer(own)
-    trainer.add_event_handler(Moments.ITERATION_COMPLETED, LRScheduler(own.scheduler()))
-    return trainer.run
-
-
-def _ignite_telling_rate(own: Trained) -> Run:
-    from ignite.engine import Events as Moments
-
-    def tell(engine: Engine) -> None:
-        engine.state.metrics["lr"] = own.optimizer.param_groups[0]["lr"]
-
-    trainer = _ignite_trainer(own)
-    trainer.add_event_handler(Moments.ITERATION_COMPLETED, tell)
-    return trainer.run
-
-
-def _ignite_averaging(own: Trained) -> Run:
-    from ignite.metrics import Average
-
-    trainer = _ignite_trainer(own)
-    Average().attach(trainer, "loss")
-    return trainer.run
-
-
-def _ignite_showing(own: Trained, terminal: bool) -> Run:
-    from ignite.handlers import ProgressBar
-
-    trainer = _ignite_trainer(own)
-    ProgressBar(file=Sink(terminal)).attach(trainer)
-    return trainer.run
-
-
-def _ignite_evaluation(model: nn.Module) -> Run:
-    from ignite.engine import create_supervised_evaluator
-
-    return create_supervised_evaluator(model).run
-
-
-def _ignite_accuracy(model: nn.Module) -> Run:
-    from ignite.engine import create_supervised_evaluator
-    from ignite.metrics import Accuracy
-
-    return create_supervised_evaluator(model, metrics={"accuracy": Accuracy()}).run
-
-
-def _ignite_mean_loss(model: nn.Module) -> Run:
-    from ignite.engine import create_supervised_evaluator
-    from ignite.metrics import Loss
-
-    return create_supervised_evaluator(model, metrics={"loss": Loss(nn.CrossEntropyLoss())}).run
-
-
-def _ignite_torch_metric(model: nn.Module) -> Run:
-    from ignite.engine import Events as Moments
-    from ignite.engine import create_supervised_evaluator
-    from torchmetrics.classification import MulticlassAccuracy
-
-    metric = MulticlassAccuracy(CLASSES)
-
-    def begin(engine: Engine) -> None:
-        metric.reset()
-
-    def count(engine: Engine) -> None:
-        metric.update(*cast("Pair", engine.state.output))
-
-    def report(engine: Engine) -> None:
-        engine.state.metrics["accuracy"] = metric.compute().item()
-
-    evaluator = create_supervised_evaluator(model)
-    evaluator.add_event_handler(Moments.EPOCH_STARTED, begin)
-    evaluator.add_event_handler(Moments.ITERATION_COMPLETED, count)
-    evaluator.add_event_handler(Moments.EPOCH_COMPLETED, report)
-    return evaluator.run
-
-
-# The Lightning Trainer. Its modules of one system differ by what they log.
-
-_QUIET: Final[Mapping[str, object]] = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-}
-Told: TypeAlias = Callable[["LightningModule", Tensor], object]
-
-
-def _tell_nothing(module: LightningModule, loss: Tensor) -> None:
-    """Log nothing."""
-
-
-def _tell_mean(module: LightningModule, loss: Tensor) -> None:
-    module.log("loss", loss, on_step=False, on_epoch=True)
-
-
-def _trainer_training(
-    own: Trained,
-    tell: Told = _tell_nothing,
-    scheduler: StepLR | None = None,
-    terminal: bool | None = None,
-    **options: object,
-) -> Run:
-    from lightning.pytorch import LightningModule
-
-    class Module(LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = own.model
-
-        def training_step(self, batch: Pair, number: int) -> Tensor:
-            x, y = batch
-            loss = own.loss_fn(self.model(x), y)
-            tell(self, loss)
-            return loss
-
-        @override
-        def configure_optimizers(self) -> Optimizer | Mapping[str, object]:
-            if scheduler is None:
-                return own.optimizer
-            stepped = {"scheduler": scheduler, "interval": "step"}
-            return {"optimizer": own.optimizer, "lr_scheduler": stepped}
-
-    module = Module()
-
-    def run(data: Pairs) -> None:
-        shows = terminal is not None
-        quiet_trainer(**_QUIET, enable_progress_bar=shows, **options).fit(module, data)
-
-    if terminal is None:
-        return run
-    sink = Sink(terminal)
-
-    def run_showing(data: Pairs) -> None:
-        with redirect_stdout(cast("Any", sink)):
-            run(data)
-
-    return run_showing
-
-
-def _trainer_clipping(own: Trained) -> Run:
-    return _trainer_training(own, gradient_clip_val=MAX_NORM)
-
-
-def _trainer_scheduling(own: Trained) -> Run:
-    return _trainer_training(own, scheduler=own.scheduler())
-
-
-def _trainer_telling_rate(own: Trained) -> Run:
-    groups = own.optimizer.param_groups
-
-    def tell(module: LightningModule, loss: Tensor) -> None:
-        module.log("lr", groups[0]["lr"], on_step=True, on_epoch=False)
-
-    return _trainer_training(own, tell)
-
-
-def _trainer_averaging(own: Trained) -> Run:
-    return _trainer_training(own, _tell_mean)
-
-
-def _trainer_showing(own: Trained, terminal: bool) -> Run:
-    return _trainer_training(own, terminal=terminal)
-
-
-Measured: TypeAlias = Callable[["LightningModule", Tensor, Tensor], object]
-
-
-def _measure_nothing(module: LightningModule, y_pred: Tensor, y: Tensor) -> None:
-    """Log nothing."""
-
-
-def _measure_loss(module: LightningModule, y_pred: Tensor, y: Tensor) -> None:
-    loss = nn.functional.cross_entropy(y_pred, y)
-    module.log("loss", loss, on_step=False, on_epoch=True)
-
-
-def _trainer_evaluation(
-    model: nn.Module, measure: Measured = _measure_nothing, metric: Any = None
-) -> Run:
-    from lightning.pytorch import LightningModule
-
-    class Module(LightningModule):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-            self.metric = metric
-
-        def validation_step(self, batch: Pair, number: int) -> None:
-            x, y = batch
-            measure(self, self.model(x), y)
-
-    module = Module()
-
-    def run(data: Pairs) -> None:
-        trainer = quiet_trainer(**_QUIET, enable_progress_bar=False)
-        trainer.validate(module, data, verbose=False)
-
-    return run
-
-
-def _trainer_mean_loss(model: nn.Module) -> Run:
-    return _trainer_evaluation(model, _measure_loss)
-
-
-def _trainer_measuring(model: nn.Module, metric: Any) -> Run:
-    def measure(module: LightningModule, y_pred: Tensor, y: Tensor) -> None:
-        metric.update(y_pred, y)
-        module.log("accuracy", metric, on_step=False, on_epoch=True)
-
-    return _trainer_evaluation(model, measure, metric)
-
-
-def _trainer_accuracy(model: nn.Module) -> Run:
-    from torchmetrics import Accuracy
-
-    return _trainer_measuring(model, Accuracy(task="multiclass", num_classes=CLASSES))
-
-
-def _trainer_torch_metric(model: nn.Module) -> Run:
-    from torchmetrics.classification import MulticlassAccuracy
-
-    return _trainer_measuring(model, MulticlassAccuracy(CLASSES))
-
-
-# All of them, by the system and the feature.
 
 Key: TypeAlias = tuple[str, str]
 
@@ -439,43 +52,70 @@ _PACKAGES: Final = {IGNITE: "ignite", TRAINER: "lightning"}
 _OF_LIGHTNING: Final = frozenset({NO_TERMINAL, TERMINAL, TORCH_METRIC})
 
 _TRAININGS: Final[Mapping[Key, Callable[[Trained], Run]]] = {
-    (LOOP, PLAIN): lambda own: _training_loop(own).run,
-    (LOOP, UNFUSED): _loop_unfused,
-    (LOOP, CLIP): _loop_clipping,
-    (LOOP, SCHEDULE): _loop_scheduling,
-    (LOOP, RATE): _loop_telling_rate,
-    (LOOP, MEAN): _loop_averaging,
-    (LOOP, NO_TERMINAL): lambda own: _loop_showing(own, False),
-    (LOOP, TERMINAL): lambda own: _loop_showing(own, True),
-    (IGNITE, PLAIN): lambda own: _ignite_trainer(own).run,
-    (IGNITE, OWN_STEP): lambda own: _ignite_own_step(own, clips=False),
-    (IGNITE, CLIP): lambda own: _ignite_own_step(own, clips=True),
-    (IGNITE, SCHEDULE): _ignite_scheduling,
-    (IGNITE, RATE): _ignite_telling_rate,
-    (IGNITE, MEAN): _ignite_averaging,
-    (IGNITE, NO_TERMINAL): lambda own: _ignite_showing(own, False),
-    (IGNITE, TERMINAL): lambda own: _ignite_showing(own, True),
-    (TRAINER, PLAIN): _trainer_training,
-    (TRAINER, CLIP): _trainer_clipping,
-    (TRAINER, SCHEDULE): _trainer_scheduling,
-    (TRAINER, RATE): _trainer_telling_rate,
-    (TRAINER, MEAN): _trainer_averaging,
-    (TRAINER, NO_TERMINAL): lambda own: _trainer_showing(own, False),
-    (TRAINER, TERMINAL): lambda own: _trainer_showing(own, True),
+    (LOOP, PLAIN): lambda own: loops.training(own).run,
+    (LOOP, UNFUSED): loops.unfused,
+    (LOOP, CLIP): loops.clipping,
+    (LOOP, SCHEDULE): loops.scheduling,
+    (LOOP, RATE): loops.telling_rate,
+    (LOOP, LOG_OF_EPOCHS): lambda own: loops.logging(own, Events.EPOCH_COMPLETED),
+    (LOOP, LOG_OF_ITERATIONS): lambda own: loops.logging(own, Events.ITERATION_COMPLETED),
+    (LOOP, MEAN): loops.averaging,
+    (LOOP, NO_TERMINAL): lambda own: loops.showing(own, False),
+    (LOOP, TERMINAL): lambda own: loops.showing(own, True),
+    (LOOP, THROUGHPUT): loops.counting,
+    (LOOP, PROFILED): loops.profiling,
+    (LOOP, AVERAGE): loops.averaging_weights,
+    (LOOP, GUARD): lambda own: loops.guarding(own, gradients=False),
+    (LOOP, GUARD_GRADIENTS): lambda own: loops.guarding(own, gradients=True),
+    (LOOP, TIME_LIMIT): loops.limiting_time,
+    (LOOP, BEST): loops.keeping_best,
+    (LOOP, TO_DEVICE): loops.moving,
+    (LOOP, FROZEN): loops.freezing,
+    (IGNITE, PLAIN): lambda own: ignite.training(own).run,
+    (IGNITE, OWN_STEP): lambda own: ignite.own_step(own, clips=False),
+    (IGNITE, CLIP): lambda own: ignite.own_step(own, clips=True),
+    (IGNITE, SCHEDULE): ignite.scheduling,
+    (IGNITE, RATE): ignite.telling_rate,
+    (IGNITE, MEAN): ignite.averaging,
+    (IGNITE, NO_TERMINAL): lambda own: ignite.showing(own, False),
+    (IGNITE, TERMINAL): lambda own: ignite.showing(own, True),
+    (IGNITE, PROFILED): ignite.profiling,
+    (IGNITE, AVERAGE): ignite.averaging_weights,
+    (IGNITE, GUARD): ignite.guarding,
+    (IGNITE, TIME_LIMIT): ignite.limiting_time,
+    (IGNITE, BEST): ignite.keeping_best,
+    (IGNITE, TO_DEVICE): ignite.moving,
+    (IGNITE, FROZEN): ignite.freezing,
+    (TRAINER, PLAIN): trainers.training,
+    (TRAINER, CLIP): trainers.clipping,
+    (TRAINER, SCHEDULE): trainers.scheduling,
+    (TRAINER, RATE): trainers.telling_rate,
+    (TRAINER, LOG_OF_EPOCHS): lambda own: trainers.logging(own, each_step=False),
+    (TRAINER, LOG_OF_ITERATIONS): lambda own: trainers.logging(own, each_step=True),
+    (TRAINER, MEAN): trainers.averaging,
+    (TRAINER, THROUGHPUT): trainers.counting,
+    (TRAINER, PROFILED): trainers.profiling,
+    (TRAINER, NO_TERMINAL): lambda own: trainers.showing(own, False),
+    (TRAINER, TERMINAL): lambda own: trainers.showing(own, True),
+    (TRAINER, AVERAGE): trainers.averaging_weights,
+    (TRAINER, GUARD): trainers.guarding,
+    (TRAINER, TIME_LIMIT): trainers.limiting_time,
+    (TRAINER, BEST): trainers.keeping_best,
+    (TRAINER, FROZEN): trainers.freezing,
 }
 _EVALUATIONS: Final[Mapping[Key, Callable[[nn.Module], Run]]] = {
-    (LOOP, PLAIN): lambda model: _evaluation_loop(model).run,
-    (LOOP, ACCURACY): _loop_accuracy,
-    (LOOP, MEAN_LOSS): _loop_mean_loss,
-    (LOOP, TORCH_METRIC): _loop_torch_metric,
-    (IGNITE, PLAIN): _ignite_evaluation,
-    (IGNITE, ACCURACY): _ignite_accuracy,
-    (IGNITE, MEAN_LOSS): _ignite_mean_loss,
-    (IGNITE, TORCH_METRIC): _ignite_torch_metric,
-    (TRAINER, PLAIN): _trainer_evaluation,
-    (TRAINER, ACCURACY): _trainer_accuracy,
-    (TRAINER, MEAN_LOSS): _trainer_mean_loss,
-    (TRAINER, TORCH_METRIC): _trainer_torch_metric,
+    (LOOP, PLAIN): lambda model: loops.evaluation(model).run,
+    (LOOP, ACCURACY): loops.accuracy,
+    (LOOP, MEAN_LOSS): loops.mean_loss,
+    (LOOP, TORCH_METRIC): loops.torch_metric,
+    (IGNITE, PLAIN): ignite.evaluation,
+    (IGNITE, ACCURACY): ignite.accuracy,
+    (IGNITE, MEAN_LOSS): ignite.mean_loss,
+    (IGNITE, TORCH_METRIC): ignite.torch_metric,
+    (TRAINER, PLAIN): trainers.evaluation,
+    (TRAINER, ACCURACY): trainers.accuracy,
+    (TRAINER, MEAN_LOSS): trainers.mean_loss,
+    (TRAINER, TORCH_METRIC): trainers.torch_metric,
 }
 
 

@@ -12,16 +12,15 @@ from tests.benchmarks.by_hand import Pairs
 from tests.benchmarks.contenders import Count, evolving_handler, identity
 from tests.benchmarks.effort import Effort
 from tests.benchmarks.featured import (
-    CLASSES,
     CLIP,
     OWN_STEP,
     PLAIN,
     Key,
-    Pair,
     evaluations,
     systems_with_features,
     trainings,
 )
+from tests.benchmarks.featured_things import CLASSES, Pair
 from tests.benchmarks.sections import MICRO, Section, Table, Target, spread_cells
 from tests.benchmarks.systems import IGNITE, LOOP
 from tests.benchmarks.timing import Spread, differences, per_iteration, rounds
@@ -41,13 +40,22 @@ there too. pytorch-ignite does not clip: a step of one's own that does is compar
 does not, so its number is what torch takes. Its trainer has read the loss with `.item()`, and the
 mean is that of numbers; elsewhere the loss is summed as a tensor. The scheduler steps at each
 update. The learning rate becomes a metric at each iteration, in pytorch-ignite by a handler of
-one's own, as metrics of torchmetrics are updated there, and in a Trainer by its log. Progress goes
-to a file that swallows it. If that is no terminal, a Loop writes a line an epoch; the other two
-draw a bar all the same, anew at each iteration as they do by default. A Trainer has torchmetrics
-count both accuracies. What is done once an epoch or once a run adds next to nothing to an
-iteration, and is left out: early_stopping, evaluation and random_state. The last row is of a Loop
-with the identity step: a handler that counts in a part of the state, over one that counts in the
-user's record."""
+one's own, as metrics of torchmetrics are updated there, and in a Trainer by its log. A Loop logs it
+as JSON lines, each in the file at once, a Trainer by its CSVLogger, which writes every hundred
+steps; pytorch-ignite has none that is text. Progress goes to a file that swallows it. If that is no
+terminal, a Loop writes a line an epoch; the other two draw a bar all the same, anew at each
+iteration as they do by default. throughput counts samples and waiting, in a Trainer by its
+ThroughputMonitor. profiled times the step, the data and the handlers, in pytorch-ignite by its
+BasicTimeProfiler, in a Trainer by its SimpleProfiler. The guard of pytorch-ignite judges the output
+after the update; in a Trainer a line of one's own judges the loss. keep_best copies the weights at
+each iteration here, where an epoch is usual: pytorch-ignite has a Checkpoint that saves to a dict,
+and a Trainer a line of one's own, since its callback writes a file. A Trainer always moves its
+batches, so its loop without a feature does too. frozen keeps the bias from being trained, which
+spares its gradient: in pytorch-ignite by a handler of one's own, in a Trainer by its
+BaseFinetuning. A Trainer has torchmetrics count both accuracies. What is done once an epoch or once
+a run adds next to nothing to an iteration, and is left out: early_stopping, evaluation,
+random_state and seeded. The last row is of a Loop with the identity step: a handler that counts in
+a part of the state, over one that counts in the user's record."""
 
 
 def measure_features(effort: Effort, have: frozenset[str]) -> Section:

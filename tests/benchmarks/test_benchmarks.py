@@ -78,23 +78,44 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
     assert heads == ["feature", "fengine Loop", *peers]
     with_it = ["progress, to no terminal", "progress, to a terminal"] if has_lightning else []
     and_it = ["torch_metric"] if has_lightning else []
-    only_a_loop = ("the step, unfused", "a part that a handler updates, over the user's record")
+    only_a_loop = (
+        "the step, unfused",
+        "a part that a handler updates, over the user's record",
+        "stop_on_nan, of gradients too",
+    )
+    logged = [f"learning_rate, logged at each {span}" for span in ("epoch", "iteration")]
     assert [row[0] for row in of_features] == [
         only_a_loop[0],
         "clip_grad_norm",
         "lr_schedule, StepLR",
         "learning_rate",
+        *logged,
         "mean of the loss",
         *with_it,
+        "throughput",
+        "profiled, handlers",
+        "ema",
+        "stop_on_nan",
+        only_a_loop[2],
+        "time_limit",
+        "keep_best, a copy at each iteration",
+        "to_device, the CPU",
+        "frozen, the bias",
         "accuracy",
         "mean_loss",
         *and_it,
         only_a_loop[1],
     ]
+    lacks = {
+        **dict.fromkeys(only_a_loop, peers),
+        **{feature: ["pytorch-ignite"] for feature in logged},
+        "throughput": ["pytorch-ignite"],
+        "to_device, the CPU": ["Lightning Trainer"],
+    }
     for feature, *costs in of_features:
-        measured = costs[:1] if feature in only_a_loop else costs
-        assert all(re.fullmatch(rf"{NUMBER} \({QUARTILES}\)", cost) for cost in measured)
-        assert all(cost == "-" for cost in costs[len(measured) :])
+        for system, cost in zip(heads[1:], costs, strict=True):
+            is_lacking = system in lacks.get(feature, [])
+            assert re.fullmatch("-" if is_lacking else rf"{NUMBER} \({QUARTILES}\)", cost)
     titles = re.findall(r"^## (.*)$", text, re.M)
     assert [title for title in titles if title.startswith("Scaling")] == [
         "Scaling: handlers",
@@ -105,6 +126,19 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
         "Scaling: epochs",
     ]
     assert "Epochs of one iteration" in titles
+    agreements = [row for row in rows if row[0].startswith("fengine Loop, ") and len(row) == 3]
+    assert [row[0].partition(", ")[2] for row in agreements] == [
+        "without ranks",
+        "every iteration",
+        "AgreeEvery(10)",
+        "WHEN_ASKED",
+    ]
+    assert all(re.fullmatch(r"-?\d+", row[1]) for row in agreements)
+    faults = {row[0]: row[2] for row in rows if row[1:] and re.match(r"[\d.]+ s, ", row[1])}
+    assert faults.keys() == {"raises", "is killed", "asks for the end", "has fewer batches"}
+    assert faults["asks for the end"].endswith("ends well")
+    assert faults["has fewer batches"].endswith("RanksDiverged names it")
+    assert faults["raises"].endswith("PeerFailed names it")
     assert {"In short", "Supervised evaluation", "Imports", "Memory", "Other Pythons"} <= {*titles}
     assert {"Trainings in the state", "Memory of trainings in the state"} <= {*titles}
     verdicts = [row[-1] for row in rows if len(row) == 4 and row[1].startswith("<=")]

@@ -22,6 +22,7 @@ from fengine.examples.digits.__main__ import main
 from fengine.examples.digits.options import Options
 from fengine.examples.digits.report import Report
 from fengine.examples.digits.task import Epoch, Reached, Task, best_epoch, make_task
+from fengine.training import Shuffled
 
 COMMAND = [sys.executable, "-m", "fengine.examples.digits"]
 LINE = re.compile(r"^epoch +(\d+)/60   loss \d\.\d{4}   held-out accuracy +([\d.]+)%", re.MULTILINE)
@@ -66,7 +67,9 @@ def add_in_double(total: Tensor, loss: Tensor, images: int) -> Tensor:
 def train_by_hand(task: Task, options: Options, add: Add) -> tuple[list[float], list[float]]:
     """Train as a user without any engine would, and give the losses and accuracies."""
     losses, accuracies = [], []
-    for _ in range(options.epochs):
+    for number in range(options.epochs):
+        assert isinstance(task.batches.sampler, Shuffled)
+        task.batches.sampler.set_epoch(number)
         task.model.train()
         total = torch.tensor(0.0)
         for x, y in task.batches:
@@ -280,7 +283,8 @@ def test_ctrl_c_ends_it_with_what_was_reached(way: list[str], tmp_path: Path) ->
     assert re.search(r"^Interrupted in epoch \d+, iteration \d+\.$", output, re.M)
     assert BEST.search(output)
     folder = tmp_path / "digits-out"
-    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "curves.png"]
+    kept = [] if way else ["checkpoints"]
+    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", *kept, "curves.png"]
 
 
 def test_ctrl_c_in_the_first_epoch_leaves_no_file(tmp_path: Path) -> None:
@@ -288,7 +292,41 @@ def test_ctrl_c_in_the_first_epoch_leaves_no_file(tmp_path: Path) -> None:
     assert code == 130
     assert "Traceback" not in errors
     assert "No epoch was completed" in output or "interrupted" in errors
-    assert list((tmp_path / "digits-out").iterdir()) == []
+    left = [path.name for path in (tmp_path / "digits-out").iterdir()]
+    assert left in ([], ["checkpoints"])
+
+
+def weights_of(folder: Path) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = torch.load(folder / "best.pt", weights_only=True)
+    return found
+
+
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_training_that_was_stopped_goes_on(ending: int, tmp_path: Path) -> None:
+    options = ["--epochs=6", "--seed=3"]
+    whole = run(*options, "--out=whole", cwd=tmp_path)
+    with subprocess.Popen(
+        [*COMMAND, *options, "--out=cut"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 3/"):
+                process.send_signal(ending)
+                break
+        process.communicate(timeout=60)
+    assert process.returncode == (130 if ending == signal.SIGINT else -ending)
+    other = run("--epochs=7", "--seed=3", "--out=cut", cwd=tmp_path)
+    assert other.returncode == 1
+    assert "holds a training with Options(epochs=6" in other.stderr
+    rest = run(*options, "--out=cut", cwd=tmp_path)
+    assert (rest.returncode, rest.stderr) == (0, "")
+    going_on = re.search(r"^Going on with a training .*, after epoch (\d)\.$", rest.stdout, re.M)
+    assert going_on is not None
+    lines = re.findall(r"^epoch \d/6 .*$", whole.stdout, re.M)
+    assert re.findall(r"^epoch \d/6 .*$", rest.stdout, re.M) == lines[int(going_on[1]) :]
+    one, two = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["best.pt", "curves.png"]
 
 
 def test_on_a_terminal_there_is_a_progress_bar(tmp_path: Path) -> None:
@@ -360,6 +398,9 @@ def test_ctrl_c_while_weights_are_saved_waits_for_them(
     act = getattr(owner, place)
 
     def interrupted(*arguments: Any) -> None:
+        if saved:  # the curves, at the end
+            act(*arguments)
+            return
         signal.raise_signal(signal.SIGINT)
         act(*arguments)
         saved.append({name: value.clone() for name, value in task.model.state_dict().items()})

@@ -21,8 +21,8 @@ from typing_extensions import override
 
 from fengine import END_RUN, Events, Loop, NameTaken, State, Status, outputs
 from fengine.features import (
-    Best,
     BestStates,
+    BestValue,
     early_stopping,
     ema,
     evaluation,
@@ -206,7 +206,7 @@ def test_early_stopping_leaves_the_best_weights() -> None:
     final = (loop | stop).run([3.0, 1.0, 2.0, 2.0, 0.0])
     assert (final.status, final.iteration) == (Status.TERMINATED, 4)
     assert thing.number == 1.0
-    assert final.part(feature.part) == Best(1.0, 1, 2)
+    assert final.part(feature.part) == BestValue(1.0, 1, 2)
 
 
 def test_handlers_of_the_end_see_the_last_weights_before_it_and_the_best_after_it() -> None:
@@ -292,7 +292,7 @@ def test_a_metric_that_is_set_at_the_end_is_kept_there() -> None:
 
     best = keep_best("score", mode="min", at=Events.COMPLETED, thing=thing)
     final = (Loop(outputs(step)).on(Events.COMPLETED, score) | best).run([3.0, 1.0, 2.0])
-    assert final.part(best.part) == Best(2.0, 1, 3)
+    assert final.part(best.part) == BestValue(2.0, 1, 3)
     assert thing.number == 2.0
 
 
@@ -300,7 +300,7 @@ def test_it_reads_at_payload_events_and_at_filtered_ones() -> None:
     thing = Thing()
     at = Events.ITERATION_COMPLETED(every=2)
     loop, feature = following(thing, mode="min", at=at)
-    assert loop.run([0.0, 3.0, 1.0, 4.0]).part(feature.part) == Best(3.0, 1, 2)
+    assert loop.run([0.0, 3.0, 1.0, 4.0]).part(feature.part) == BestValue(3.0, 1, 2)
 
     def raised(batch: float) -> float:
         return 1 / batch
@@ -392,7 +392,7 @@ def test_the_part_goes_through_json() -> None:
     thing = Thing()
     loop, feature = following(thing, mode="min")
     read = loop.read(json.loads(text), batch=float, output=float)
-    assert read.state.part(feature.part) == Best(1.0, 1, 2)
+    assert read.state.part(feature.part) == BestValue(1.0, 1, 2)
     loop.resume(read, [3.0, 1.0, 2.0, 5.0])
     assert thing.number == 1.0
 

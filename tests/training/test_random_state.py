@@ -18,11 +18,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
+from torch.utils.data import DataLoader
 
 from fengine import Events, Loop, NameTaken, State, Stateful, outputs
 from fengine.core.equality import same
+from fengine.engine import Engine
 from fengine.features import random_state
 from fengine.training import RandomState, training_step
+from fengine.training.random_state import seed_all
 
 
 def seed(number: int = 1) -> None:
@@ -272,3 +275,103 @@ def test_any_generator_of_numpy_is_kept(kind: str, tmp_path: Path) -> None:
         assert np.array_equal(np.random.standard_normal(3), wanted)
     finally:
         set_bit_generator(before)
+
+
+class TestOfAnEngine:
+    """An Engine that has the random state attached draws after an epoch what a whole run draws."""
+
+    @staticmethod
+    def made() -> tuple[Engine, list[tuple[float, float, float]]]:
+        drawn: list[tuple[float, float, float]] = []
+
+        def step(engine: Engine, batch: Tensor) -> None:
+            drawn.append((batch.item(), random.random(), torch.rand(()).item()))
+
+        engine = Engine(step)
+        RandomState().attach(engine)
+        return engine, drawn
+
+    @staticmethod
+    def loader() -> DataLoader[float]:
+        numbers: Any = [float(number) for number in range(5)]
+        return DataLoader(numbers, shuffle=True)
+
+    @pytest.mark.parametrize("epochs", [1, 2])
+    def test_a_run_that_goes_on_in_another_process_is_the_whole_run(self, epochs: int) -> None:
+        seed_all(3)
+        engine, whole = self.made()
+        engine.run(self.loader(), max_epochs=3)
+        seed_all(3)
+        engine, first = self.made()
+        file = io.BytesIO()
+        engine.run(self.loader(), max_epochs=epochs)
+        torch.save(dict(engine.state_dict()), file)
+        seed_all(99)
+        engine, rest = self.made()
+        engine.load_state_dict(torch.load(io.BytesIO(file.getvalue())))
+        engine.run(self.loader(), max_epochs=3)
+        assert first + rest == whole
+
+    def test_a_run_that_goes_on_in_the_same_engine_is_the_whole_run(self) -> None:
+        seed_all(3)
+        engine, whole = self.made()
+        engine.run(self.loader(), max_epochs=3)
+        seed_all(3)
+        engine, drawn = self.made()
+        engine.run(self.loader(), max_epochs=1)
+        torch.rand(7)
+        engine.run(self.loader(), max_epochs=3)
+        assert drawn == whole
+
+    def test_a_run_that_begins_draws_on(self) -> None:
+        engine, drawn = self.made()
+        engine.run(self.loader())
+        engine.run(self.loader())
+        assert drawn[:5] != drawn[5:]
+        seed_all(3)
+        engine.run(self.loader())
+        seed_all(3)
+        engine.run(self.loader())
+        assert drawn[-5:] == drawn[-10:-5]
+
+    def test_what_is_saved_before_a_run_is_put_back_too(self) -> None:
+        seed_all(3)
+        engine, drawn = self.made()
+        kept = engine.state_dict()
+        engine.run(self.loader())
+        engine.load_state_dict({**kept, "max_epochs": 1, "epoch_length": 5})
+        engine.run(self.loader())
+        assert drawn[:5] == drawn[5:]
+
+    def test_names_that_are_taken_are_refused(self) -> None:
+        engine, _ = self.made()
+        with pytest.raises(ValueError, match="has 'random' already; give attach another name="):
+            RandomState().attach(engine)
+        with pytest.raises(ValueError, match="has 'metrics' already"):
+            RandomState().attach(engine, "metrics")
+        with pytest.raises(TypeError, match="attached to an Engine"):
+            RandomState().attach(3)  # type: ignore[arg-type]
+        RandomState().attach(engine, "other")
+        assert engine.state_dict_user_keys == ["random", "other"]
+
+    def test_a_checkpoint_of_pytorch_ignite_has_it(self) -> None:
+        from ignite.engine import Engine as Theirs
+
+        def run(engine: Any, epochs: int) -> list[float]:
+            drawn: list[float] = []
+            engine.add_event_handler("ITERATION_COMPLETED", lambda: drawn.append(random.random()))
+            engine.run([1, 2], max_epochs=epochs)
+            return drawn
+
+        seed_all(3)
+        whole: Any = Theirs(lambda engine, batch: None)
+        RandomState().attach(whole)
+        expected = run(whole, 2)
+        seed_all(3)
+        half: Any = Theirs(lambda engine, batch: None)
+        RandomState().attach(half)
+        first, kept = run(half, 1), half.state_dict()
+        rest: Any = Theirs(lambda engine, batch: None)
+        RandomState().attach(rest)
+        rest.load_state_dict(kept)
+        assert first + run(rest, 2) == expected

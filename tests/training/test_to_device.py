@@ -279,6 +279,10 @@ def with_batch(snapshot: Snapshot[Any, Any, Any]) -> bytes:
     return pickle.dumps(snapshot.to_dict(batch=same))
 
 
+def read_back(kept: bytes, loop: Loop[Any, Any, Any]) -> Snapshot[Any, Any, Any]:
+    return loop.read(pickle.loads(kept))
+
+
 @pytest.mark.parametrize("epoch_length", [None, 3])
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", KINDS)
@@ -289,7 +293,7 @@ def test_a_run_goes_on_from_any_of_its_events(
         loop: Loop[Any, Any] = Loop(outputs(listed))
         return loop, FORMS[form](KINDS[kind]()), {"max_epochs": 3, "epoch_length": epoch_length}
 
-    assert_resume_exact(build, write=with_batch)
+    assert_resume_exact(build, write=with_batch, read=read_back)
 
 
 def test_a_run_over_a_loader_with_workers_goes_on() -> None:
@@ -298,7 +302,7 @@ def test_a_run_over_a_loader_with_workers_goes_on() -> None:
         data = stateful(num_workers=1, shuffle=True, generator=seeded())
         return loop, to_device(data, "cpu", 2), {"max_epochs": 2}
 
-    assert_resume_exact(build, [9, 20], write=with_batch)
+    assert_resume_exact(build, [9, 20], write=with_batch, read=read_back)
 
 
 def end_second_epoch(state: State[Any, Any]) -> State[Any, Any]:

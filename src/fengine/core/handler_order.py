@@ -2,7 +2,7 @@
 
 That is the order of registration, except where `runs_before` and `runs_after` ask for another. What
 they name may be registered later, and under any filter; at an event where it does not listen, the
-wish says nothing.
+wish says nothing. An Onlooker comes after all others.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from fengine.core.describe import describe
 from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, User
+from fengine.core.taking import Onlooker
 
 
 def ordered(
@@ -26,6 +27,7 @@ def ordered(
     Raises:
         ValueError: the wishes go round in a circle, which is named.
     """
+    registrations = sorted(registrations, key=lambda one: isinstance(one.handler, Onlooker))
     if not any(one.runs_before or one.runs_after for one in registrations):
         return tuple(registrations)
     before: dict[int, set[int]] = {place: set() for place in range(len(registrations))}

@@ -29,6 +29,8 @@ class Notes:
         fired: how many events the step has fired so far, in the iteration of the state.
         run: which run of this process the state was made in; None for a state that was made by
             hand, copied or read. This is no part of `==`.
+        paused_after: where the run was paused among the handlers of its event, the names of those
+            that have run; the others run where it goes on.
 
     >>> Notes(run=3) == Notes(), Notes(fired=1) == Notes()
     (True, False)
@@ -41,11 +43,12 @@ class Notes:
     failure: Failure | None = None
     is_read: bool = attrs.field(default=False, eq=False, repr=False)
     run: int | None = attrs.field(default=None, eq=False, repr=False)
+    paused_after: tuple[str, ...] | None = None
 
     @override
     def __reduce__(self) -> tuple[type[Notes], tuple[object, ...]]:
         """Return what `copy` and `pickle` make it of: all but the run."""
-        return Notes, tuple(getattr(self, name) for name in _KEPT)
+        return Notes, (*(getattr(self, name) for name in _KEPT), None, self.paused_after)
 
 
 _KEPT: Final = ("has_data", "length_of_data", "batch_due", "fired", "failure", "is_read")

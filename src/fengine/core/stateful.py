@@ -1,12 +1,15 @@
 """Stateful: what models, optimizers, schedulers and some data have in common.
 
 A run changes such things outside its state. They are named, so that a snapshot holds them too.
+
+What `torch.compile` makes of a module is named as the module, so that the names in its state are
+those of the module, and a snapshot does not know whether it was compiled.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from immutables import Map
 
@@ -46,7 +49,23 @@ def named(external: Mapping[str, Stateful]) -> Map[str, Stateful]:
                 f"{name}={what} has no state_dict() and load_state_dict() to be saved and "
                 "restored with"
             )
-    return Map(external)
+    return Map({name: uncompiled(thing) for name, thing in external.items()})
+
+
+_COMPILED: Final = "torch._dynamo.eval_frame.OptimizedModule"
+
+
+def uncompiled(thing: Any) -> Any:
+    """Return the module that `torch.compile` has wrapped; anything else as it is.
+
+    >>> uncompiled(3)
+    3
+    """
+    while any(
+        f"{kind.__module__}.{kind.__qualname__}" == _COMPILED for kind in type(thing).__mro__
+    ):
+        thing = thing._orig_mod
+    return thing
 
 
 def identities(external: Mapping[str, Stateful]) -> Map[str, int]:

@@ -281,10 +281,11 @@ class Stages(Generic[Batch, Output, Value, User]):
         >>> list(stages(lambda state: state.batch).changing(random=RandomState()).external)
         ['random']
         """
-        for name, thing in named(external).items():
+        things = named(external)
+        for name, thing in things.items():
             if self.external.get(name, thing) is not thing:
                 raise ValueError(f"the stages change {name}={self.external[name]!r} already")
-        return attrs.evolve(self, external=self.external.update(external))
+        return attrs.evolve(self, external=self.external.update(things))
 
     def weighing(self, weight: Callable[[Batch], float]) -> Stages[Batch, Output, Value, User]:
         """Say how much a batch counts, such as its number of samples; `mean` weighs with it.

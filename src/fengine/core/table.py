@@ -9,7 +9,7 @@ Does not live here: when an event fires, and calling its handlers.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, Generic, Protocol, TypeAlias, final
+from typing import Any, Final, Generic, Protocol, TypeAlias, final
 
 import attrs
 from immutables import Map
@@ -30,7 +30,7 @@ from fengine.core.phases import (
 )
 from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, User
-from fengine.core.taking import name_of_handler
+from fengine.core.taking import acting, name_of_handler
 
 
 @final
@@ -94,6 +94,22 @@ class Table(Generic[Batch, Output, User]):
         """
         require_others(self.registrations)
         return self.in_order()
+
+    def acting(self) -> Table[Batch, Output, User]:
+        """Return the handlers that run where a loop is tried out, in their order.
+
+        One that stands in for another is replaced by that other one.
+
+        Raises:
+            ValueError: as for `for_run`.
+        """
+        made = []
+        for registrations in self.for_run().values():
+            for one in registrations:
+                handler: Any = acting(one.handler)
+                if handler is not None:
+                    made.append(attrs.evolve(one, handler=handler, runs_before=(), runs_after=()))
+        return Table(tuple(made))
 
     def begun(self, event: AnyEvent, names: tuple[str, ...]) -> tuple[str, ...]:
         """Return the names of the first handlers of an event, which have run already.

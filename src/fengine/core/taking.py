@@ -6,7 +6,7 @@ A handler takes the state; at a payload event it may take the payload too, or ma
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import final
+from typing import ClassVar, Self, final
 
 import attrs
 from typing_extensions import override
@@ -78,13 +78,52 @@ class StandIn:
     """Be a handler that stands in a loop for another one, or only looks on.
 
     A run that goes on knows it by the name of that other one; one that only looks on has no name.
+
+    Attributes:
+        is_tried: whether one that only looks on runs also where a loop is tried out; it leaves
+            nothing behind then.
     """
 
     __slots__ = ()
+    is_tried: ClassVar[bool] = False
 
     def stands_for(self) -> object:
         """Return the other handler, or None."""
         raise AssertionError("each kind has its own")
+
+
+class RunsLoop:
+    """Be a handler that runs another loop over data of its own."""
+
+    __slots__ = ()
+
+    def limited(self, batches: int) -> Self:
+        """Return a handler that runs it over the first batches only."""
+        raise AssertionError("each kind has its own")
+
+    def read(self) -> tuple[object, ...]:
+        """Return the data that it reads, and that which is read within the other loop."""
+        raise AssertionError("each kind has its own")
+
+
+class Onlooker(StandIn):
+    """Be a handler that only looks on, after all others of its event, whenever it was added."""
+
+    __slots__ = ()
+
+    @override
+    def stands_for(self) -> None:
+        """Return None: it only looks on."""
+
+
+def acting(handler: object) -> object:
+    """Return what runs of a handler where its loop is tried out; None where nothing does."""
+    while isinstance(handler, StandIn):
+        other = handler.stands_for()
+        if other is None:
+            return handler if handler.is_tried else None
+        handler = other
+    return handler
 
 
 def name_of_handler(handler: object) -> str:

@@ -41,6 +41,7 @@ from fengine.engine.versions import version_of
 from fengine.engine.wishes import Flag
 from fengine.run.failures import keep_state
 from fengine.run.place import note_restart
+from fengine.run.ranks import EVERY_ITERATION, Ranks, require_ranks
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -64,6 +65,8 @@ class Engine:
         semantics: which version to follow where two versions of this API disagree; the class
             attribute `semantics` unless given.
         clock: gives the time in seconds, for `state.times`; `time.monotonic` unless given.
+        ranks: the processes that run this engine together; see `fengine.distributed`. What any of
+            them asks for, all obey, and no handler of EXCEPTION_RAISED takes an exception.
 
     Attributes:
         state: the live state; see `State`.
@@ -72,8 +75,8 @@ class Engine:
         interrupt_resume_enabled: whether `interrupt` is allowed.
 
     Raises:
-        TypeError: `process_function` or `clock` is not callable, or `process_function` is an async
-            or generator function, which a call would not run.
+        TypeError: `process_function` or `clock` is not callable, `process_function` is an async or
+            generator function, which a call would not run, or `ranks` are none.
         ValueError: `process_function` is None, or does not take the engine and a batch.
 
     >>> def train_and_store_loss(engine, batch):
@@ -98,6 +101,7 @@ class Engine:
         *,
         semantics: Semantics | None = None,
         clock: Callable[[], float] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         if process_function is None:
             raise ValueError("process_function is None; give a function of (engine, batch)")
@@ -111,6 +115,9 @@ class Engine:
         self._process_function = process_function
         self._state_dict_user_keys: list[str] = []
         self._fengine = Inside(time.monotonic if clock is None else clock)
+        if ranks is not None:
+            require_ranks(ranks, EVERY_ITERATION)
+            self._fengine.ranks = ranks
         self.register_events(*Events)
 
     @property

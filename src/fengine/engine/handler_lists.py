@@ -163,10 +163,34 @@ class Filtered(_Named):
         )
 
 
+@final
+@attrs.frozen
+class Surrounded(_Named):
+    """Have a handler called by something that is put around it."""
+
+    handler: Callable[..., Any]
+    around: Callable[..., Any]
+
+    def _parent(self) -> Callable[..., Any]:
+        return original(self.handler)
+
+    def __attrs_post_init__(self) -> None:
+        """Have the name of the handler, which profilers print."""
+        object.__setattr__(self, "__qualname__", qualified_name(self.handler))
+
+    @override
+    def __reduce__(self) -> Any:
+        return Surrounded, (self.handler, self.around)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Have the handler called."""
+        return self.around(self.handler, *args, **kwargs)
+
+
 def original(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Return the user's handler that an entry of the table stands for."""
     # A profiler of pytorch-ignite puts a wrapper around it.
     for held in (handler, getattr(handler, "__wrapped__", None)):
-        if isinstance(held, Filtered | Adapted):
+        if isinstance(held, Filtered | Adapted | Surrounded):
             return held._parent()
     return handler

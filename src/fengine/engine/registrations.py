@@ -7,14 +7,29 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Self, final
 
 import attrs
 
 from fengine.core.events import Events as CoreEvents
-from fengine.engine.calling import ENGINE_ONLY, EXCEPTION, ITER_COUNTER, THE_ENGINE, entry
+from fengine.engine.calling import (
+    ENGINE_ONLY,
+    EXCEPTION,
+    ITER_COUNTER,
+    THE_ENGINE,
+    entry,
+    qualified_name,
+)
 from fengine.engine.enums import EVENT_OF, EventEnum, core_name, is_event, is_events_list
-from fengine.engine.handler_lists import Entry, Filtered, HandlerLists, Question, original
+from fengine.engine.handler_lists import (
+    Entry,
+    Filtered,
+    HandlerLists,
+    Question,
+    Surrounded,
+    original,
+)
 from fengine.engine.state import State, attribute_of, box_of, count_by, is_reserved
 
 _EXTRA = {
@@ -162,6 +177,15 @@ class Registrations:
             lists = [self.lists.get(event, [])]
         return any(original(added[0]) == handler for entries in lists for added in entries)
 
+    def surround(self, around: Callable[..., Any]) -> None:
+        """Have `around` call each handler that there is, where its filter holds.
+
+        It is called with the names of the event and of the handler, the handler, and what that is
+        to be called with.
+        """
+        for event, some in self.lists.items():
+            some[:] = [(_surrounded(event, one[0], around), *one[1:]) for one in some]
+
     def count(self, event: Any, state: State) -> int:
         """Return how often an event has been fired, or what the counter of it says."""
         attr = attribute_of(state, event)
@@ -235,6 +259,15 @@ def _alive(reference: Callable[[], Any]) -> Any:
             "itself there, or add the handler by add_event_handler"
         )
     return referent
+
+
+def _surrounded(
+    event: Any, handler: Callable[..., Any], around: Callable[..., Any]
+) -> Callable[..., Any]:
+    if isinstance(handler, Filtered):
+        return attrs.evolve(handler, handler=_surrounded(event, handler.handler, around))
+    key = getattr(event, "name", str(event)), qualified_name(handler)
+    return Surrounded(handler, partial(around, key))
 
 
 def _check_kind(event: Any, *, any_event: bool) -> None:

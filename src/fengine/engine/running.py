@@ -27,8 +27,11 @@ from fengine.engine.telling import OwnWords, Words, fails_in_iteration, tell
 from fengine.engine.versions import version_of
 from fengine.engine.wishes import Wishes
 from fengine.run.driver import pull
-from fengine.run.failures import say_where
+from fengine.run.failures import note, say_where
+from fengine.run.ranks import AgreeEvery, Alone, Ranks
 from fengine.run.script import script
+from fengine.run.source import length_of
+from fengine.run.together import Together
 
 _EPOCH_STARTED = CoreEvents.EPOCH_STARTED
 _EPOCH_COMPLETED = CoreEvents.EPOCH_COMPLETED
@@ -58,6 +61,7 @@ class Inside:
         began: when the run began.
         epoch_began: when the epoch began.
         cuda_rng_states: those that a deterministic engine has loaded, until they are used.
+        ranks: the processes that run this engine together.
     """
 
     clock: Callable[[], float]
@@ -70,6 +74,7 @@ class Inside:
     began: float = 0.0
     epoch_began: float = 0.0
     cuda_rng_states: list[Any] | None = None
+    ranks: Ranks = Alone()  # noqa: RUF009  # a frozen record
 
 
 @final
@@ -83,19 +88,32 @@ class Running:
             otherwise the lists of handlers are called at once.
     """
 
-    __slots__ = ("_box", "_by_hook", "_engine", "_inside", "_lists", "_wishes")
+    __slots__ = ("_box", "_by_hook", "_engine", "_inside", "_lists", "_together", "_wishes")
 
     def __init__(self, engine: Any, inside: Inside, *, fires_by_hook: bool) -> None:
         self._engine, self._inside, self._by_hook = engine, inside, fires_by_hook
         self._box, self._wishes = box_of(inside.state), inside.wishes
         self._lists = inside.registrations.lists.by_name
+        self._together: Together | None = None
+        self._box.is_shared, self._box.agreed, self._box.preemption = False, None, None
+        if inside.ranks.size > 1:
+            data = inside.state.dataloader
+            self._together = Together(
+                self._box,
+                inside.ranks,
+                AgreeEvery(1),
+                length_of(data),
+                data is not None,
+                lambda: dict(inside.state.metrics),
+            )
 
     def run(self) -> BaseException | None:
         """Run to the end, and return the exception that ended the run, or None."""
         check = getattr(type(self._engine._process_function), "as_run_begins", None)
         if check is not None:  # of a supervised trainer
             check(self._engine._process_function)
-        heard: Container[str] = EVENT_OF if self._by_hook else self._lists
+        together = self._together
+        heard: Container[str] = EVENT_OF if self._by_hook or together else self._lists
         course = script(
             self._box,
             Outputs(self.process),
@@ -109,15 +127,24 @@ class Running:
             heard,
             finish_iteration=self._engine.semantics.finish_iteration,
         )
-        pulled: Generator[None, None, BaseException | None] = pull(
-            course, self.fire, self.fire_failure
-        )
+        fire: Callable[[AnyEvent], None] = self.fire
+        if together is not None:
+            try:
+                together.begin(self._said_to_others())
+            except Exception as error:
+                return together.tell(error)
+            fire = together.agreeing_after(fire)
+        pulled: Generator[None, None, BaseException | None] = pull(course, fire, self.fire_failure)
         while True:
             try:
                 next(pulled)
             except StopIteration as end:
-                error: BaseException | None = end.value
-                return error
+                left: BaseException | None = end.value
+                return left if left is None or together is None else together.tell(left)
+
+    def _said_to_others(self) -> dict[str, object]:
+        """Return what this engine is made of, as far as it has to be the same on all ranks."""
+        return {"engine": type(self._engine).__qualname__, "semantics": self._engine.semantics}
 
     def process(self, batch: Any) -> Any:
         """Call the process function."""
@@ -133,7 +160,7 @@ class Running:
         if name in EVERY_ITERATION:
             if self._by_hook:
                 self._engine._fire_event(EVENT_OF[name])
-            else:
+            elif self._together is None or name in self._lists:
                 call(self._lists[name], self._engine)
         else:
             self._fire_rarely(event)
@@ -154,7 +181,7 @@ class Running:
             self._engine._fire_event(EVENT_OF[event.name], iter_counter=box.payload)
         elif (
             self._by_hook
-            or self._lists[event.name]
+            or self._lists.get(event.name)
             or event.name not in _UNCOUNTED
             or "_fire_event" in vars(self._engine)  # set since the run began
         ):
@@ -168,10 +195,18 @@ class Running:
             tell(self._engine, "epoch_ends", took)
 
     def fire_failure(self, event: AnyEvent) -> None:
-        """Hand an exception to the engine."""
-        self._engine._handle_exception(self._box.payload)
+        """Hand an exception to the engine; on several ranks no handler takes it."""
+        box, together = self._box, self._together
+        error: Any = box.payload
+        leaving = error if together is None else together.tell(error)
+        self._engine._handle_exception(leaving)
         if self._wishes.posted:
-            self._wishes.take(self._box)
+            self._wishes.take(box)
+        if together is not None and box.requests.recovery is not None:
+            box.ask(recovery=None)
+            note(leaving, f"one of {together.ranks.size} ranks cannot go on by itself")
+        if leaving is not error:
+            raise leaving
 
 
 def answer(engine: Any, inside: Inside, error: Any) -> None:

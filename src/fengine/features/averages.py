@@ -15,6 +15,7 @@ from typing_extensions import override
 from fengine import Loop, State
 from fengine.core.describe import call_in_words
 from fengine.core.missing import MISSING, Missing
+from fengine.core.stateful import uncompiled
 from fengine.core.steps import require_not_lent
 from fengine.features.averages_in_state import AveragedInState
 from fengine.features.gradients import require_positive
@@ -123,7 +124,8 @@ def ema(
     The first update is copied, and each later one moves the average by `1 - decay` of the way to
     the weights. Buffers, such as the statistics of batch norm, are averaged too. An update that a
     scaler has left out moves nothing. What is evaluated is `.model`: it is a copy of the model as
-    it is now, so make the feature after the step, which may move the model to a device.
+    it is now, so make the feature after the step, which may move the model to a device. Of a
+    compiled model it is a copy that is not compiled.
 
     Law: the average is bitwise that of a loop by hand, which calls `update_parameters` of a
     `torch.optim.swa_utils.AveragedModel` after each update.
@@ -161,7 +163,7 @@ def ema(
     require_module(model)
     _require_decay(decay)
     source, kept = cast("Model", model), cast("float", decay)
-    averaged = AveragedModel(source, multi_avg_fn=TakeAverage(kept), use_buffers=True)
+    averaged = AveragedModel(uncompiled(source), multi_avg_fn=TakeAverage(kept), use_buffers=True)
     return Averaged(source, kept, name, averaged)
 
 

@@ -6,8 +6,7 @@ The other loop is a value, so each evaluation begins again and nothing has to be
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import Any, Final, Generic, Protocol, TypeVar, cast, final, overload
+from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast, final, overload
 
 import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
@@ -17,7 +16,11 @@ from fengine import Events, Loop, State, Status, When
 from fengine.core.describe import call_in_words
 from fengine.core.equality import Content
 from fengine.core.steps import facts_of, require_not_lent
+from fengine.core.taking import RunsLoop
 from fengine.features.outer import Outer, OuterPart, read_of
+from fengine.run.first_batches import FirstBatches
+from fengine.run.ports import Preempting
+from fengine.run.preemption import Preempted, preemption_of
 from fengine.run.source import length_of
 
 B = TypeVar("B")
@@ -27,24 +30,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Own = DefaultTypeVar("Own", default=None)
 Kept = TypeVar("Kept")
-
-
-@final
-@attrs.frozen
-class _First(Generic[Item]):
-    """Give the first batches of some data."""
-
-    wrapped_data: Iterable[Item]
-    most: int
-
-    def __iter__(self) -> Iterator[Item]:
-        return islice(iter(self.wrapped_data), self.most)
-
-    def __len__(self) -> int:
-        length = length_of(self.wrapped_data)
-        if length is None:
-            raise TypeError(f"data of type {type(self.wrapped_data).__name__} has no length")
-        return min(length, self.most)
 
 
 @final
@@ -96,10 +81,14 @@ class Evaluation(Generic[Item, Result, Own]):
             .on(self.at, _Evaluating(self, frozenset(loop.metrics)))
         )
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, preemption: Preempting | None = None) -> dict[str, float]:
         """Evaluate once, and return the metrics under their prefixed names.
 
+        Args:
+            preemption: as for `Loop.run`.
+
         Raises:
+            Preempted: the process is asked to end, so that the evaluation has paused.
             TypeError: the evaluation begins with what an outer run has, and is in none.
             RuntimeError: the evaluation was interrupted, so that there are metrics of a part.
         """
@@ -107,11 +96,13 @@ class Evaluation(Generic[Item, Result, Own]):
             raise TypeError(
                 f"{self!r} begins with what an outer run has; put it into a loop: loop | evaluation"
             )
-        return self._metrics(self.user)
+        return self._metrics(self.user, preemption)
 
-    def _metrics(self, user: Any) -> dict[str, float]:
-        data = self.data if self.max_batches is None else _First(self.data, self.max_batches)
-        final = self.loop.run(data, user=user)
+    def _metrics(self, user: Any, preemption: Preempting | None) -> dict[str, float]:
+        data = self.data if self.max_batches is None else FirstBatches(self.data, self.max_batches)
+        final = self.loop.run(data, user=user, preemption=preemption)
+        if final.status is Status.INTERRUPTED and preemption is not None and preemption.asked:
+            raise Preempted
         if final.status is Status.INTERRUPTED:
             length = final.limits.epoch_length
             of_all = "" if length is None else f" of {length}"
@@ -129,7 +120,8 @@ class Evaluation(Generic[Item, Result, Own]):
         Raises:
             ValueError: a metric that the other loop does not name is one of another feature's.
         """
-        found, kept = self._metrics(read_of(self.user, state)), state.metrics
+        found = self._metrics(read_of(self.user, state), preemption_of(state))
+        kept = state.metrics
         for name in sorted(taken.intersection(found)):
             raise ValueError(
                 f"{self!r} sets the metric {name!r}, which another feature of this loop sets; give "
@@ -174,7 +166,7 @@ class _Words:
 
 @final
 @attrs.frozen(repr=False)
-class _Evaluating(Generic[Item, Result, Own]):
+class _Evaluating(RunsLoop, Generic[Item, Result, Own]):
     """Set the metrics of a new evaluation."""
 
     feature: Evaluation[Item, Result, Own]
@@ -186,6 +178,19 @@ class _Evaluating(Generic[Item, Result, Own]):
 
     def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
         return self.feature.evaluated(state, self.taken)
+
+    @override
+    def limited(self, batches: int) -> Self:
+        """Return the handler for the first batches, also in evaluations of the other loop."""
+        most = self.feature.max_batches
+        least = batches if most is None else min(batches, most)
+        loop = self.feature.loop.limited(batches)
+        return attrs.evolve(self, feature=attrs.evolve(self.feature, loop=loop, max_batches=least))
+
+    @override
+    def read(self) -> tuple[object, ...]:
+        """Return the data of the evaluation, and of those of the other loop."""
+        return self.feature.data, *self.feature.loop.read_within()
 
 
 @overload
@@ -262,7 +267,8 @@ def evaluation(
 
     Raises:
         TypeError: `loop` is not a Loop, or `data` is not iterable.
-        ValueError: the loop has no step, or `max_batches` is below 1.
+        ValueError: the loop has no step, the data says that it has no batch, or `max_batches` is
+            below 1.
         RuntimeError: in the run, an evaluation is interrupted and does not end. The event where it
             runs has failed then, and fires again where the run goes on.
 
@@ -288,6 +294,10 @@ def evaluation(
         raise TypeError(
             f"data={data!r} gives each batch once, and an evaluation reads its data again each "
             "time; give a list, a DataLoader or TensorBatches"
+        )
+    if length_of(data) == 0:
+        raise ValueError(
+            f"there is nothing to evaluate: this {type(data).__name__} has the length 0"
         )
     known: object = prefix
     if not isinstance(known, str):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar, final
 
 import attrs
-from torch import nn
+from torch import Tensor, nn
 from typing_extensions import override
 
 from fengine import Loop, State
@@ -62,7 +63,11 @@ class _ClippingNorm:
     def __call__(self, state: State[B, O, U], forward: ForwardPass) -> State[B, O, U]:
         feature = self.feature
         norm = nn.utils.clip_grad_norm_(feature.model.parameters(), feature.max_norm)
-        return state if feature.metric is None else state.with_metric(feature.metric, norm)
+        if feature.metric is None:
+            return state
+        # Of gradients that are sharded over ranks, each rank has a part of the norm.
+        whole: Callable[[], Tensor] | None = getattr(norm, "full_tensor", None)
+        return state.with_metric(feature.metric, norm if whole is None else whole())
 
 
 def clip_grad_norm(model: nn.Module, max_norm: float, *, metric: str | None = None) -> ClipGradNorm:

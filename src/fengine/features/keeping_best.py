@@ -36,7 +36,7 @@ _WAY: Final = (
 
 @final
 @attrs.frozen
-class Best:
+class BestValue:
     """Say what the best value of a metric is, and where it is from.
 
     Args:
@@ -44,8 +44,8 @@ class Best:
         epoch: the epoch that it is from.
         iteration: the iteration that it is from.
 
-    >>> Best(0.5, epoch=3, iteration=120)
-    Best(value=0.5, epoch=3, iteration=120)
+    >>> BestValue(0.5, epoch=3, iteration=120)
+    BestValue(value=0.5, epoch=3, iteration=120)
     """
 
     value: float = math.nan
@@ -96,11 +96,11 @@ class KeepBest:
 
     Attributes:
         kept: the copies.
-        part: where it is kept which value is the best, a `Best`.
+        part: where it is kept which value is the best, a `BestValue`.
 
     >>> from torch import nn
     >>> keep_best("loss", mode="min", model=nn.Linear(1, 1)).part.initial
-    Best(value=nan, epoch=0, iteration=0)
+    BestValue(value=nan, epoch=0, iteration=0)
     """
 
     metric: str
@@ -109,15 +109,15 @@ class KeepBest:
     name: str
     things: Map[str, Stateful] = attrs.field(eq=identities)
     kept: BestStates = attrs.field(init=False)
-    part: Part[Best] = attrs.field(init=False)
+    part: Part[BestValue] = attrs.field(init=False)
 
     @kept.default
     def _kept(self) -> BestStates:
         return BestStates(tuple(sorted(self.things)))
 
     @part.default
-    def _part(self) -> Part[Best]:
-        return Part(self.name, Best())
+    def _part(self) -> Part[BestValue]:
+        return Part(self.name, BestValue())
 
     @override
     def __repr__(self) -> str:
@@ -166,7 +166,7 @@ class _Keeping:
             return state
         states = {name: thing.state_dict() for name, thing in feature.things.items()}
         feature.kept.states = copy.deepcopy(states)
-        return state.with_part(feature.part, Best(value, state.epoch, state.iteration))
+        return state.with_part(feature.part, BestValue(value, state.epoch, state.iteration))
 
 
 @final
@@ -234,7 +234,7 @@ def keep_best(
     >>> loop = Loop(outputs(step)) | mean("loss", over=Events.ITERATION_COMPLETED) | best
     >>> final = loop.run([3.0, 1.0, 2.0])
     >>> final.part(best.part), model.weight.item()
-    (Best(value=1.0, epoch=1, iteration=2), 1.0)
+    (BestValue(value=1.0, epoch=1, iteration=2), 1.0)
     """
     require_metric("keep_best", metric)
     require_mode(mode)

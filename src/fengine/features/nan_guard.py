@@ -119,6 +119,11 @@ class _JudgingGradients:
                     yield path, parameter.grad
 
 
+def is_guarding(handler: object) -> bool:
+    """Tell whether a handler stops on what is not finite."""
+    return isinstance(handler, _JudgingLoss | _JudgingGradients)
+
+
 def _is_sum_finite(tensors: list[Tensor]) -> bool:
     """Tell whether the sum of tensors is finite, as then all of them are; it costs the least."""
     sums = [one.sum() for one in tensors]

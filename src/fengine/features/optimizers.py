@@ -115,6 +115,11 @@ class _Scheduling:
         return state
 
 
+def is_scheduling(handler: object) -> bool:
+    """Tell whether a handler steps a scheduler."""
+    return isinstance(handler, _Scheduling)
+
+
 def lr_schedule(
     scheduler: LRScheduler,
     *,

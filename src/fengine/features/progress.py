@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar, final
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, final
 
 import attrs
 from typing_extensions import override
@@ -23,6 +23,7 @@ from fengine.core.taking import StandIn
 from fengine.features.early_stopping import require_metric
 from fengine.features.reading import where_set
 from fengine.run.box import RUNNING
+from fengine.writers.consoles import Writable, require_writable, write_text
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -31,16 +32,6 @@ B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
 U = TypeVar("U")
 Deed: TypeAlias = Literal["begin", "advance", "end"]
-
-
-class Writable(Protocol):
-    """Be what progress is written to."""
-
-    def write(self, text: str, /) -> object:
-        """Write a text."""
-
-    def flush(self) -> object:
-        """Write what is held back."""
 
 
 @final
@@ -72,13 +63,15 @@ class Progress:
         return call_in_words("progress", *self.metrics, **shown)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
-        """Return the loop with what shows its progress.
+        """Return the loop with what shows its progress; of several ranks, the first one shows it.
 
         Raises:
             ValueError: no feature before this one sets one of the metrics.
         """
         for metric in self.metrics:
             where_set(loop, metric, None, self)
+        if loop.ranks.rank:
+            return loop
         return (
             loop.on(Events.EPOCH_STARTED, _Showing(self, "begin"))
             .on(Events.ITERATION_COMPLETED, _Showing(self, "advance"))
@@ -208,19 +201,12 @@ class _Screen:
         if self.file is None or line == self.said:
             return
         if not _can_be_drawn_over(self.file):
-            _written(self.file, line + "\n")
+            write_text(self.file, line + "\n")
         elif always:
             # Another run may have a bar there, which is drawn anew below the line.
             _kind_of_bar().write(line, file=_Forgiving(self.file))
         self.said = line
         self.file.flush()
-
-
-def _written(file: Writable, text: str) -> None:
-    try:
-        file.write(text)
-    except UnicodeEncodeError:  # names of metrics may have letters that the file has not
-        file.write(text.encode("ascii", "replace").decode())
 
 
 def _can_be_drawn_over(file: Writable) -> bool:
@@ -296,11 +282,6 @@ def progress(*metrics: str, file: Writable | None = None) -> Progress:
     """
     for metric in metrics:
         require_metric("progress", metric)
-    known: object = file
-    lacking = [name for name in ("write", "flush") if not callable(getattr(known, name, None))]
-    if known is not None and lacking:
-        raise TypeError(
-            f"file={known!r} has no {' and no '.join(lacking)}, so nothing can be shown"
-        )
+    require_writable(file)
     _kind_of_bar()
     return Progress(metrics, file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import SupportsIndex, TypeVar, final
 
 import attrs
@@ -46,21 +47,35 @@ class SeedRun:
                 f"begin with another one: user=step.init(seed={self.seed}). For the order of the "
                 "data see fengine.training.Shuffled"
             )
-        return loop.with_external(random=RandomState()).on(Events.STARTED, _Seeding(self))
+        return loop.with_external(random=RandomState()).on(
+            Events.STARTED, _Seeding(self, seed_of_rank(self.seed, loop.ranks.rank))
+        )
 
 
 @final
 @attrs.frozen(repr=False)
 class _Seeding:
     feature: SeedRun
+    seed: int
 
     @override
     def __repr__(self) -> str:
         return repr(self.feature)
 
     def __call__(self, state: State[B, O, U]) -> State[B, O, U]:
-        seed_all(self.feature.seed)
+        seed_all(self.seed)
         return state
+
+
+def seed_of_rank(seed: int, rank: int) -> int:
+    """Return the seed of one of several ranks; the first one has the seed itself.
+
+    >>> seed_of_rank(3, 0), seed_of_rank(3, 1) == seed_of_rank(4, 0)
+    (3, False)
+    """
+    if not rank:
+        return seed
+    return int.from_bytes(hashlib.blake2b(f"{seed}, {rank}".encode(), digest_size=4).digest())
 
 
 def seeded(seed: SupportsIndex) -> SeedRun:
@@ -68,7 +83,8 @@ def seeded(seed: SupportsIndex) -> SeedRun:
 
     A run that goes on is not seeded again: snapshots hold the random state. A model is made before
     its run, so seed what it draws yourself. For what the workers of a DataLoader draw, see
-    `fengine.training.Seeded`.
+    `fengine.training.Seeded`. Several ranks draw different numbers: each is seeded by the seed and
+    its own number.
 
     Law: what a run draws follows from the seed, whatever was drawn before.
 

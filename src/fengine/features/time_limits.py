@@ -16,22 +16,12 @@ from typing_extensions import override
 from fengine import Events, Loop, State
 from fengine.core.describe import call_in_words, require_callable
 from fengine.core.taking import StandIn
+from fengine.features.by_run import ByRun
 from fengine.features.gradients import require_positive
-from fengine.run.box import RUNNING
 
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
 U = TypeVar("U")
-
-
-@final
-class _Beginnings(dict[int | None, float]):
-    """Hold when each run that is under way began; a copy of it holds nothing."""
-
-    @override
-    def __reduce__(self) -> tuple[type[_Beginnings], tuple[()]]:
-        """Return what `copy` and `pickle` make it of."""
-        return _Beginnings, ()
 
 
 @final
@@ -45,7 +35,7 @@ class TimeLimit:
 
     seconds: float
     clock: Callable[[], float]
-    _begun: _Beginnings = attrs.field(factory=_Beginnings, init=False, eq=False)
+    _begun: ByRun[float] = attrs.field(factory=ByRun, init=False, eq=False)
 
     @override
     def __repr__(self) -> str:
@@ -65,12 +55,7 @@ class TimeLimit:
 
     def began(self, state: State[B, O, U]) -> float:
         """Return when the run of a state began: where it is asked first."""
-        run = state._notes.run
-        if run not in self._begun:
-            for over in self._begun.keys() - RUNNING.keys():
-                self._begun.pop(over, None)
-            self._begun[run] = self.clock()
-        return self._begun[run]
+        return self._begun.of(state, self.clock)
 
 
 @final
@@ -79,6 +64,8 @@ class _Counting(StandIn):
     """Begin to count."""
 
     feature: TimeLimit
+
+    is_tried = True
 
     @override
     def stands_for(self) -> None:

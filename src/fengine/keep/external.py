@@ -57,7 +57,7 @@ def restoring(external: Mapping[str, Stateful], states: Mapping[str, object]) ->
     Raises:
         BaseException: whatever a thing raises, with a note that names it, or the block.
     """
-    before = saved(external) if states else Map[str, object]()
+    before = saved({name: external[name] for name in states})
     try:
         _load(external, states)
         yield

@@ -2,9 +2,9 @@
 
 An optimizer takes up the state of another one without a word, and fails in the next step, when the
 model has changed already. So all that can be told beforehand is told here, before anything is
-written: of which class a thing was, how the parameters of an optimizer are grouped, and the dtype
-and shape of parameters and of what an optimizer keeps for each of them. What else a thing refuses,
-it says itself, and then all of them are put back.
+written: of which class a thing was, which tensors a module holds, how the parameters of an
+optimizer are grouped, and the dtype and shape of all these, and of what an optimizer keeps for each
+parameter. What else a thing refuses, it says itself, and then all of them are put back.
 
 Nothing here imports torch; its classes are known by their names.
 """
@@ -19,7 +19,9 @@ from immutables import Map
 from fengine.core.stateful import Stateful
 
 _MODULE: Final = "torch.nn.modules.module.Module"
+_MODULES: Final = "torch.nn."
 _OPTIMIZERS: Final = "torch.optim"
+_EXTRA: Final = "_extra_state"
 # What optimizers of torch keep for each parameter in its own dtype and shape.
 _LIKE_PARAMETERS: Final = (
     "exp_avg",
@@ -45,7 +47,7 @@ def class_names(external: Mapping[str, Stateful]) -> Map[str, str]:
     immutables.Map({'counter': 'Counter'})
     """
     return Map(
-        {name: type(thing).__name__ for name, thing in external.items() if not _is_module(thing)}
+        {name: type(thing).__name__ for name, thing in external.items() if not is_module(thing)}
     )
 
 
@@ -78,7 +80,7 @@ def require_fitting(
 
 def _misfits(thing: Any, state: Any, saved_class: str | None) -> Iterator[str]:
     here = type(thing).__name__
-    if _is_module(thing):
+    if is_module(thing):
         yield from _misfits_of_module(thing, state)
     elif saved_class is not None and saved_class != here:
         yield f" was a {saved_class}, and is a {here} here"
@@ -87,9 +89,20 @@ def _misfits(thing: Any, state: Any, saved_class: str | None) -> Iterator[str]:
 
 
 def _misfits_of_module(module: Any, state: Any) -> Iterator[str]:
-    for name, parameter in module.named_parameters():
-        if isinstance(state, Mapping) and name in state:
-            yield from _misfit(f".{name}", state[name], parameter)
+    own = module.state_dict() if loads_as_modules_do(module) else dict(module.named_parameters())
+    if not isinstance(state, Mapping):
+        return
+    for name, tensor in own.items():
+        if name in state and not _is_extra(name):
+            yield from _misfit(f".{name}", state[name], tensor)
+    if loads_as_modules_do(module):
+        yield from (f".{name} is not in the snapshot" for name in own if name not in state)
+        yield from (f".{name} is in the snapshot alone" for name in state if name not in own)
+
+
+def _is_extra(name: str) -> bool:
+    """Tell whether a module of the user's reads this itself: it may be of any shape."""
+    return name.rpartition(".")[2] == _EXTRA
 
 
 def _misfits_of_optimizer(optimizer: Any, state: Any, *, is_known: bool) -> Iterator[str]:
@@ -125,7 +138,30 @@ def _layout(tensor: Any) -> str | None:
         return None  # no tensor, or a parameter that has no shape yet
 
 
-def _is_module(thing: object) -> bool:
+def is_trained(thing: object) -> bool:
+    """Tell whether a thing is a module or an optimizer of torch, which only a step changes."""
+    own = type(thing).__module__.startswith(_OPTIMIZERS)
+    return is_module(thing) or (own and _loads_as_optimizers_do(thing))
+
+
+def loads_as_modules_do(thing: Any) -> bool:
+    """Tell whether a thing takes up just the tensors of its own state, each as it is."""
+    return (
+        is_module(thing)
+        and _is_of_torch(type(thing).load_state_dict)
+        and all(
+            _is_of_torch(type(one)._load_from_state_dict) and not one._load_state_dict_pre_hooks
+            for one in thing.modules()
+        )
+    )
+
+
+def _is_of_torch(method: Any) -> bool:
+    return str(getattr(method, "__module__", None)).startswith(_MODULES)
+
+
+def is_module(thing: object) -> bool:
+    """Tell whether a thing is a module of torch."""
     return any(f"{kind.__module__}.{kind.__qualname__}" == _MODULE for kind in type(thing).__mro__)
 
 

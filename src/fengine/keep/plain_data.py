@@ -88,9 +88,9 @@ def written(
 _COUNTERS: Final = ("iteration", "epoch", "batches")
 
 
-def _names_of_handlers(state: State[Any, Any, Any]) -> list[str] | None:
+def _named(handlers: tuple[str, ...] | None) -> list[str] | None:
     """Return the names of the handlers that have run, but of none that only looked on."""
-    return None if state._handled is None else [name for name in state._handled if name]
+    return None if handlers is None else [name for name in handlers if name]
 
 
 # What stands in the "ledger" of the data, with the field that it is: the notes of the loop.
@@ -107,13 +107,15 @@ _NOTES: Final[dict[str, Callable[[State[Any, Any, Any]], Any]]] = {
     "failure": attrgetter("failure"),
     "has_data": attrgetter("_notes.has_data"),
     "length_of_data": attrgetter("_notes.length_of_data"),
-    "handled": _names_of_handlers,
+    "handled": lambda state: _named(state._handled),
+    "paused_after": lambda state: _named(state._notes.paused_after),
 }
 # Notes that version 0.1 did not have, which are left out where they say nothing.
 _LATER_NOTES: Final = {
     "length_of_data": False,
     "fired": 0,
     "handled": None,
+    "paused_after": None,
 }
 
 
@@ -163,7 +165,14 @@ def read(
     return fields
 
 
-_IN_NOTES: Final = ("has_data", "length_of_data", "batch_due", "fired", "failure")
+_IN_NOTES: Final = (
+    "has_data",
+    "length_of_data",
+    "batch_due",
+    "fired",
+    "failure",
+    "paused_after",
+)
 
 
 def _parts(known: Mapping[str, Part[Any]]) -> Reader:
@@ -269,6 +278,7 @@ def _ledger(events: EventRegistry) -> Reader:
         fired=integer(0),
         length_of_data=flag,
         handled=optional(list_of(text)),
+        paused_after=optional(list_of(text)),
     )
     return lambda value, path: whole(
         {**_LATER_NOTES, **value} if isinstance(value, Mapping) else value, path
@@ -320,6 +330,10 @@ def _refuse_impossible_place(fields: Mapping[str, Any]) -> None:
         raise SnapshotError("event", f"no state stands at {name}, which fires aside")
     if ledger.handled is not None and (name is None or ledger.status.has_ended):
         raise SnapshotError("ledger.handled", f"no handler is to run at {name} of this run")
+    if ledger.paused_after is not None and (
+        name is None or ledger.status is not Status.INTERRUPTED
+    ):
+        raise SnapshotError("ledger.paused_after", f"no run is paused among handlers of {name}")
     rank = rank_of(name)
     if ledger.status is Status.COMPLETED and rank != phases.COMPLETED:
         raise SnapshotError("ledger.status", f"is completed, but the event is {name}")

@@ -7,7 +7,7 @@ Does not live here: what a state is as plain data (`plain_data`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Generic, final
 
 import attrs
@@ -177,6 +177,35 @@ def taken(
         external = {}
     copies = saved(external, None if before is None else before.external)
     return Snapshot(state, copies, position_of(data, state), class_names(external))
+
+
+def require_whole(
+    external: Mapping[str, Stateful], parts: Container[str], state: State[Any, Any, Any]
+) -> None:
+    """Refuse a state of which no whole snapshot can be taken.
+
+    Args:
+        external: what the loop changes outside the state.
+        parts: the names of the parts that the loop knows.
+        state: the state.
+
+    Raises:
+        ValueError: it stands within the step, which has changed something outside already; or it
+            has a part that the loop does not know, so that it could not be read.
+    """
+    if external and is_within_step(state):
+        raise ValueError(
+            f"the state stands at {state.event!r}, within the step, which has changed external "
+            f"{sorted(external)} and is done again where a run goes on; take the snapshot at an "
+            "event before the step or after it. To stop on Ctrl-C where it can be taken, give the "
+            "run a fengine.checkpoints.Preemption(signal.SIGINT)"
+        )
+    unknown = sorted(name for name in state.parts if name not in parts)
+    if unknown:
+        raise ValueError(
+            f"the state has the parts {unknown}, which the loop does not know, so that they could "
+            "not be read again; name them: loop.with_part(key)"
+        )
 
 
 def is_within_step(state: State[Batch, Output, User]) -> bool:

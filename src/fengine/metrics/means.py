@@ -28,8 +28,9 @@ from fengine.metrics.measuring import (
 )
 from fengine.training import Prediction
 
-B = TypeVar("B")
-O = TypeVar("O")  # noqa: E741  # the output, beside the batch
+# Bound by Any, so that pyright takes Any for the argument of a lambda, and not object.
+B = TypeVar("B", bound=Any)
+O = TypeVar("O", bound=Any)  # noqa: E741  # the output, beside the batch
 Weight = Callable[[Any], float]
 
 _NARROW = (torch.float16, torch.bfloat16)

@@ -9,6 +9,7 @@ A metric takes what is read of the state: most take the output.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar, final
 
@@ -22,6 +23,7 @@ from fengine.core.describe import call_in_words, describe, require_callable
 from fengine.core.metrics import metric as number_of
 from fengine.core.steps import facts_of
 from fengine.metrics.monoid import Metric
+from fengine.run.ranks import Ranks, of_all
 
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
@@ -181,7 +183,7 @@ class Measure(Generic[Total]):
             loop.with_part(self.part)
             .with_metrics(*self.names, at=self.over)
             .on(Events.ITERATION_COMPLETED, Counting(self, reading))
-            .on(self.over, Reporting(self))
+            .on(self.over, Reporting(self, loop.ranks))
         )
 
 
@@ -252,9 +254,13 @@ class Adding(Generic[Total]):
 @final
 @attrs.frozen(repr=False)
 class Reporting(Generic[Total]):
-    """Set the result at the end of a span; a span without an output leaves the last one."""
+    """Set the result at the end of a span; a span without an output leaves the last one.
+
+    The result is that of what all ranks have counted, and the count that stays is this rank's.
+    """
 
     measure: Measure[Total]
+    ranks: Ranks = attrs.field(eq=False)
 
     @override
     def __repr__(self) -> str:
@@ -262,11 +268,13 @@ class Reporting(Generic[Total]):
 
     def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
         """Return the state with the result, at whatever event the span ends."""
-        part = self.measure.part
+        part, metric = self.measure.part, self.measure.metric
         known = state.part(part)
-        if known.ended:
+        counted = [one.total for one in of_all(self.ranks, known) if not one.ended]
+        if not counted:
             return state
-        metrics, rest = sorted_out(self.measure.name, self.measure.metric.compute(known.total))
+        total = functools.reduce(metric.merge, counted)
+        metrics, rest = sorted_out(self.measure.name, metric.compute(total))
         if metrics:
             state = state.evolve(metrics=state.metrics.update(metrics))
         return state.with_part(part, Measured(known.total, True, rest))

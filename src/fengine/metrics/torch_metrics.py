@@ -9,8 +9,8 @@ torchmetrics is imported when a metric of it is given.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias, final
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias, TypeVar, final, overload
 
 import attrs
 import torch
@@ -21,8 +21,11 @@ from typing_extensions import override
 from fengine import Events, When
 from fengine.core.describe import call_in_words
 from fengine.metrics.means import prediction_of
-from fengine.metrics.measuring import Measure, MeasuresOutput, given_over
+from fengine.metrics.measuring import Measure, MeasuresOutput, given_over, require_functions
 from fengine.training import Prediction
+
+# Bound by Any, so that pyright takes Any for the argument of a lambda, and not object.
+O = TypeVar("O", bound=Any)  # noqa: E741  # the output, as elsewhere
 
 # The states of a metric, and how often it counted.
 Held: TypeAlias = Map[str, Tensor | tuple[Tensor, ...] | float]
@@ -51,6 +54,7 @@ class TorchMetric:
 
     Args:
         metric: a `torchmetrics.Metric` or `torchmetrics.MetricCollection`.
+        value: makes what it is updated with of an output; None: the output is a prediction.
         empty: the count of nothing.
 
     >>> from torchmetrics.classification import BinaryAccuracy
@@ -61,27 +65,28 @@ class TorchMetric:
     """
 
     metric: Any = attrs.field(eq=id)  # its own == makes another metric
+    value: Callable[[Any], object] | None = None
     empty: States = States()
 
     @override
     def __repr__(self) -> str:
         return type(self.metric).__name__
 
-    def of(self, output: Prediction[Tensor, Tensor], /) -> States:
-        """Count one prediction."""
+    def of(self, output: object, /) -> States:
+        """Count one output."""
         return self.add(self.empty, output)
 
-    def add(self, total: States, output: Prediction[Tensor, Tensor], /) -> States:
-        """Count one more prediction."""
-        y_pred, y = prediction_of(output, "torch_metric")
+    def add(self, total: States, output: object, /) -> States:
+        """Count one more output."""
+        given = self._arguments(output)
         made = {}
         for name, metric in self._metrics():
-            device = getattr(y_pred, "device", metric.device)
+            device = getattr(given[0], "device", metric.device) if given else metric.device
             if metric.device != device:
                 metric.to(device)
             with _LENT:
                 _lend(metric, total.held.get(name, _NOTHING))
-                metric.update(y_pred, y)
+                metric.update(*given)
                 made[name] = _taken_back(metric)
         return States(Map(made))
 
@@ -107,15 +112,29 @@ class TorchMetric:
         """Compute the result: that of one metric, or those of a collection by their names."""
         results = {}
         for name, metric in self._metrics():
+            held = total.held.get(name, _NOTHING)
+            device = next((one.device for one in held.values() if isinstance(one, Tensor)), None)
+            if device is not None and device != metric.device:
+                metric.to(device)  # what all ranks have counted is on the CPU
             with _LENT:
-                _lend(metric, total.held.get(name, _NOTHING))
-                results[name] = metric.compute()
+                _lend(metric, held)
+                syncs, metric._to_sync = metric._to_sync, False  # ranks are merged already
+                try:
+                    results[name] = metric.compute()
+                finally:
+                    metric._to_sync = syncs
                 metric.reset()
         if set(results) == {""}:
             return results[""]
         return {
             key: value for name, result in results.items() for key, value in _named(name, result)
         }
+
+    def _arguments(self, output: object) -> tuple[Any, ...]:
+        if self.value is None:
+            return prediction_of(output, "torch_metric")
+        made = self.value(output)
+        return made if isinstance(made, tuple) else (made,)
 
     def _metrics(self) -> Iterator[tuple[str, Any]]:
         if isinstance(self.metric, Mapping) or hasattr(self.metric, "_to_renamed_dict"):
@@ -185,24 +204,44 @@ def _merged(metric: Any, ours: Map[str, Any], theirs: Map[str, Any]) -> Held:
     return Map(made)
 
 
+@overload
 def torch_metric(
-    metric: Any, name: str = "", *, over: When = Events.EPOCH_COMPLETED
-) -> MeasuresOutput[Prediction[Tensor, Tensor], States]:
-    """Make a feature that measures the predictions of each span with torchmetrics.
+    metric: Any, name: str = "", *, value: None = None, over: When = ...
+) -> MeasuresOutput[Prediction[Tensor, Tensor], States]: ...
+
+
+@overload
+def torch_metric(
+    metric: Any, name: str = "", *, value: Callable[[O], object], over: When = ...
+) -> MeasuresOutput[O, States]: ...
+
+
+def torch_metric(
+    metric: Any,
+    name: str = "",
+    *,
+    value: Callable[[Any], object] | None = None,
+    over: When = Events.EPOCH_COMPLETED,
+) -> Any:
+    """Make a feature that measures the outputs of each span with torchmetrics.
 
     A result that is one number is a metric. What is not, such as a confusion matrix, stays in the
-    part: `final.part(feature.part).value`.
+    part: `final.part(feature.part).value`. Of a result that is a mapping, as a collection has or a
+    metric that measures several things, each number is the metric `name_key`.
 
     Args:
         metric: a `torchmetrics.Metric`, or a `MetricCollection`; it is lent to the run, and holds
             nothing of it afterwards.
         name: what the metric and the part are called; "": the class of the metric, and for a
             collection the names in it alone.
+        value: makes of the output what the metric is updated with: a tuple of several arguments,
+            or one; None: the output is a prediction, and they are `y_pred` and `y`.
         over: the event at which a span ends, and the next one begins.
 
     Raises:
         ModuleNotFoundError: torchmetrics is not installed.
-        TypeError: `metric` is none of torchmetrics, or holds other metrics.
+        TypeError: `metric` is none of torchmetrics, or holds other metrics; or `value` is not a
+            function of an output.
 
     >>> from torch import nn
     >>> from torchmetrics.classification import BinaryAccuracy
@@ -211,6 +250,11 @@ def torch_metric(
     >>> loop = Loop(evaluation_step(nn.Identity())) | torch_metric(BinaryAccuracy(), "right")
     >>> loop.run([(torch.tensor([0.9, 0.2]), torch.tensor([1, 1]))]).metrics["right"]
     0.5
+    >>> from torchmetrics import MaxMetric
+    >>> from fengine import outputs
+    >>> loop = Loop(outputs(float)) | torch_metric(MaxMetric(), "most", value=abs)
+    >>> loop.run([1, -3, 2]).metrics["most"]
+    3.0
     """
     try:
         import torchmetrics
@@ -224,7 +268,8 @@ def torch_metric(
     if not several and not isinstance(metric, torchmetrics.Metric):
         what = f"the class {metric.__name__}" if isinstance(metric, type) else repr(metric)
         raise TypeError(f"torch_metric takes a metric or a collection of torchmetrics, not {what}")
-    counting = TorchMetric(metric)
+    require_functions("torch_metric", {"value": (value, "output")})
+    counting = TorchMetric(metric, value)
     for key, one in counting._metrics():
         if sum(isinstance(inner, torchmetrics.Metric) for inner in one.modules()) > 1:
             raise TypeError(
@@ -234,6 +279,8 @@ def torch_metric(
     label = name or ("" if several else type(metric).__name__)
     prefix = f"{label}_" if label else ""
     names = tuple(prefix + key for key, _ in counting._metrics()) if several else (label,)
-    shown = {} if not name else {"name": name}
+    given = {"name": name or None, "value": value}
+    shown = {key: one for key, one in given.items() if one is not None}
     words = call_in_words("torch_metric", counting, **shown, **given_over(over))
-    return Measure(label, counting, over, None, Prediction, words, names)
+    takes = Prediction if value is None else None
+    return Measure(label, counting, over, None, takes, words, names)

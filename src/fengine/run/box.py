@@ -35,6 +35,7 @@ from fengine.core.outcome import Failure, Status
 from fengine.core.phases import is_counted
 from fengine.core.requests import Requests, shared
 from fengine.core.state import Batch, Output, State, User, new_object, set_fields
+from fengine.run.ports import Preempting
 
 
 @final
@@ -43,6 +44,7 @@ class Box(Generic[Batch, Output, User]):
 
     Args:
         state: the run to begin or to go on with.
+        preemption: tells whether the process is asked to end; None where nobody does.
 
     Attributes:
         exiting: whether the handlers of EXITED are still to run.
@@ -54,6 +56,8 @@ class Box(Generic[Batch, Output, User]):
         number: runs are numbered as they begin; the register `_notes` has it in every picture.
         answered: how many failures of the run have been answered.
         again: calls the first handlers of an event again, or all of them, and drops their states.
+        is_shared: whether other ranks run it too, so that requests have to be agreed on.
+        agreed: the event at which all ranks have agreed last; None where others came after it.
 
     >>> box = Box(State(iteration=7))
     >>> before = box.state
@@ -64,15 +68,19 @@ class Box(Generic[Batch, Output, User]):
 
     __slots__ = (
         "__dict__",
+        "__weakref__",
         "again",
+        "agreed",
         "answered",
         "called",
         "exiting",
+        "is_shared",
         "left",
         "made",
         "named",
         "number",
         "payload",
+        "preemption",
     )
 
     iteration: int
@@ -97,7 +105,9 @@ class Box(Generic[Batch, Output, User]):
     _handled: tuple[str, ...] | None
     _notes: Notes
 
-    def __init__(self, state: State[Batch, Output, User]) -> None:
+    def __init__(
+        self, state: State[Batch, Output, User], preemption: Preempting | None = None
+    ) -> None:
         self.exiting = self.called = False
         self.left: Iterator[object] = iter(())
         self.made: State[Batch, Output, User] | None = None
@@ -106,6 +116,9 @@ class Box(Generic[Batch, Output, User]):
         self.number = next(RUNS)
         self.answered = 0
         self.again: Callable[[AnyEvent, int | None], None] = call_none
+        self.preemption = preemption
+        self.is_shared = False
+        self.agreed: AnyEvent | None = None
         self.state = state
 
     def look(self) -> State[Batch, Output, User]:

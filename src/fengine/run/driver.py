@@ -18,6 +18,8 @@ from fengine.core.table import Compiled, where_in_run
 from fengine.run.box import Box, Raised, call_none
 from fengine.run.failures import note, say_where
 from fengine.run.firing import Dispatcher, dispatching
+from fengine.run.preemption import watching
+from fengine.run.together import Together
 
 Shown = TypeVar("Shown")
 Course: TypeAlias = Generator[AnyEvent, None, BaseException | None]
@@ -38,6 +40,7 @@ def drive(
     source: Ending,
     begin: Callable[[], None],
     show: Callable[[AnyEvent], Shown] | None = None,
+    together: Together | None = None,
 ) -> Generator[Shown, None, None]:
     """Fire the events of a script; yield what is shown of each after its handlers.
 
@@ -50,21 +53,33 @@ def drive(
         source: what the script fetches batches from.
         begin: called before anything else.
         show: makes what is yielded of an event; None to yield nothing.
+        together: has the run be one on several ranks; None on one.
 
     Raises:
         BaseException: what ended the run, with notes on where.
     """
     fire = dispatching(box, table)
     box.again = Dispatcher(box, table).again
+    if together is not None:
+        fire = together.agreeing_after(fire)
+    if box.preemption is not None:
+        fire = watching(fire, box, box.preemption)
 
     def fire_failure(event: AnyEvent) -> None:
         error = cast("BaseException", box.payload)
         say_where(error, box)
+        leaving = box.payload = error if together is None else together.tell(error)
         fire(event)
-        if not isinstance(error, Exception) and box.requests.recovery is not None:
+        stays = not isinstance(error, Exception) or together is not None
+        if stays and box.requests.recovery is not None:
             # KeyboardInterrupt and its like leave the run, whatever the handlers answer.
             box.ask(recovery=None)
-            note(error, f"{type(error).__name__} always leaves the run, so recover() had no effect")
+            why = f"{type(error).__name__} always leaves the run"
+            if together is not None:
+                why = f"one of {together.ranks.size} ranks cannot go on by itself"
+            note(leaving, f"{why}, so recover() had no effect")
+        if leaving is not error:
+            raise leaving
 
     failure: Raised | None = None
     error: BaseException | None = None
@@ -83,6 +98,8 @@ def drive(
                 failure = Raised(stray)
         if error is None:
             return
+        if together is not None:
+            error = together.tell(error)
         try:
             if isinstance(error, StopIteration):
                 stopped = RuntimeError(f"user code raised StopIteration {where_in_run(box)}")

@@ -63,12 +63,18 @@ def interrupt_of_workers(error: BaseException) -> BaseException:
     KeyboardInterrupt has left it, it raises a RuntimeError instead. Any other exception is
     returned as it is.
     """
-    if type(error) is RuntimeError and str(error).startswith("DataLoader worker"):
+    if is_of_lost_workers(error):
         hidden = error.__context__
         while hidden is not None and not isinstance(hidden, KeyboardInterrupt):
             hidden = hidden.__context__
         return error if hidden is None else hidden
     return error
+
+
+def is_of_lost_workers(error: BaseException) -> bool:
+    """Tell whether an exception is the complaint of a DataLoader whose workers are gone."""
+    complains = type(error) is RuntimeError and str(error).startswith("DataLoader worker")
+    return complains or type(error) in (ConnectionResetError, BrokenPipeError, EOFError)
 
 
 def note_failure(error: BaseException, text: str, box: Box[Any, Any, Any]) -> None:

@@ -239,7 +239,7 @@ def dispatching(
 ) -> Callable[[AnyEvent], None]:
     """Return what fires the events of a run, which may go on among the handlers of one."""
     whole = Dispatcher(box, table).fire
-    if not box._handled:
+    if not (box._handled or box._notes.paused_after):
         return whole
 
     def fire(event: AnyEvent) -> None:

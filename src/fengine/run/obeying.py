@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import final
 
-from fengine.core.events import Events, rank_at
+from fengine.core.events import AnyEvent, Events, rank_at
 from fengine.core.outcome import Failure, Status
 from fengine.core.phases import (
     EPOCH_COMPLETED,
@@ -28,7 +28,7 @@ from fengine.core.phases import (
     is_in_epoch,
     is_in_iteration,
 )
-from fengine.core.requests import NO_REQUESTS, Recovery, RequestError
+from fengine.core.requests import NO_REQUESTS, Recovery, RequestError, TerminateEpoch
 from fengine.core.state import Batch, Output, User
 from fengine.run.box import Box
 
@@ -57,6 +57,8 @@ def obey(box: Box[Batch, Output, User], *, finish_iteration: bool, no_batch: boo
     requests, at = box.requests, rank_at(box.event)
     waits = finish_iteration and not no_batch and EPOCH_STARTED <= at <= ITERATION_STARTED
     refuse_recovery(box)
+    if not _is_agreed(box, box.event):
+        return
     if requests.terminate is not None and not waits:
         raise Jump(STOPPED)
     if requests.terminate_epoch is not None and not waits:
@@ -93,6 +95,17 @@ def refuse_recovery(box: Box[Batch, Output, User]) -> None:
             f"recover({recovery.name}) was asked for at {box.event!r}, where nothing had failed; "
             "recover in a handler of Events.EXCEPTION_RAISED"
         )
+
+
+def ends_silently(box: Box[Batch, Output, User]) -> bool:
+    """Tell whether an epoch ends without EPOCH_COMPLETED."""
+    silent = box.requests.terminate_epoch is TerminateEpoch.SILENT
+    return silent and _is_agreed(box, Events.EPOCH_COMPLETED)
+
+
+def _is_agreed(box: Box[Batch, Output, User], event: AnyEvent | None) -> bool:
+    """Tell whether a request acts at an event: on several ranks, once all have agreed there."""
+    return not box.is_shared or box.agreed is event
 
 
 def end_epoch(box: Box[Batch, Output, User], *, finish_iteration: bool) -> None:

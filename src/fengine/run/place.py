@@ -107,6 +107,18 @@ class Wrapping(Protocol):
         """The other data."""
 
 
+def innermost(data: object) -> object:
+    """Return the data whose batches some data gives, however often they are given in other forms.
+
+    >>> from fengine.training import to_device
+    >>> innermost(to_device([1, 2], "cpu"))
+    [1, 2]
+    """
+    while isinstance(data, Wrapping):
+        data = data.wrapped_data
+    return data
+
+
 @final
 @attrs.frozen
 class ByStateDict:
@@ -234,7 +246,12 @@ def note_restart(box: Box[Any, Any, Any]) -> None:
 
 
 def require_place(
-    data: object, state: State[Batch, Output, User], position: object, *, replay: bool
+    data: object,
+    state: State[Batch, Output, User],
+    position: object,
+    *,
+    length: int | None,
+    replay: bool,
 ) -> None:
     """Refuse data in which the place where a state stands cannot be found.
 
@@ -242,6 +259,7 @@ def require_place(
         data: where the batches come from.
         state: the state to go on from.
         position: what the data itself has said of its place; None if nothing.
+        length: how many batches the data says it has; None where it does not say.
         replay: whether batches may be read again and dropped.
 
     Raises:
@@ -258,7 +276,8 @@ def require_place(
     if position is not None and state.drawn and not state._exhausted:
         _refuse_chance(data)
     done = state.drawn or (state._drawn_before if state._notes.batch_due else 0)
-    if not done or passing or replay:
+    is_over = done == length and not state._notes.batch_due  # nothing more of the pass is read
+    if not done or passing or replay or is_over:
         return
     into = f"the run is {done} {'batch' if done == 1 else 'batches'} into its data"
     known = is_indexed(data) or isinstance(data, Enterable)
@@ -270,8 +289,7 @@ def require_place(
         )
     if known:
         return
-    while isinstance(data, Wrapping):
-        data = data.wrapped_data
+    data = innermost(data)
     by_sampler = is_loader(data) and resumable(data) is None
     ask = resumable(data) is not None
     advice = "go on from loop.snapshot(state, data), which asks this data for its place, " * ask
@@ -294,8 +312,7 @@ def require_place(
 
 def _refuse_chance(data: object) -> None:
     """Refuse a StatefulDataLoader whose sampler would draw the pass under way once more."""
-    while isinstance(data, Wrapping):
-        data = data.wrapped_data
+    data = innermost(data)
     sampler = chance_of(data) if is_stateful_loader(data) else None
     if sampler is not None:
         raise ValueError(

@@ -36,13 +36,14 @@ from fengine.core import phases
 from fengine.core.events import AnyEvent, Event, Events, rank_at
 from fengine.core.missing import MISSING, Missing
 from fengine.core.outcome import Failure, Outcome, Status
-from fengine.core.requests import NO_REQUESTS, RequestError, Terminate, TerminateEpoch
+from fengine.core.requests import NO_REQUESTS, RequestError, Terminate
 from fengine.core.state import Batch, Output, User
 from fengine.core.steps import Stages, function_of_batch, whole_of
 from fengine.run import obeying
 from fengine.run.box import RUNNING, RUNS, Box, Leaked, Raised
 from fengine.run.failures import interrupt_of_workers, note
 from fengine.run.place import note_end_of_pass
+from fengine.run.preemption import is_preempted
 from fengine.run.source import Source
 from fengine.run.stepping import Firings, Step, Stepping
 
@@ -167,7 +168,9 @@ class _Script(Generic[Batch, Output, User]):
         found = interrupt_of_workers(
             failure.error if isinstance(failure, Raised | Leaked) else failure
         )
-        if self.error is None and not self.leaving:
+        if self.error is None and not self.leaving and is_preempted(failure, self.box):
+            self.at = phases.PAUSED
+        elif self.error is None and not self.leaving:
             self.unanswered = found
         else:
             self.error = _foremost(self.error, found)
@@ -323,7 +326,7 @@ class _Script(Generic[Batch, Output, User]):
         if at == phases.EPOCH_TERMINATED and box._exhausted:
             self.source.restart(box)
         box.payload = None
-        if box.requests.terminate_epoch is TerminateEpoch.SILENT:
+        if obeying.ends_silently(box):
             box.event = Events.EPOCH_COMPLETED
         else:
             yield from self.announce(Events.EPOCH_COMPLETED)
@@ -339,9 +342,10 @@ class _Script(Generic[Batch, Output, User]):
             yield from self.announce(Events.TERMINATE)
             obeying.refuse_recovery(box)
         if at == phases.PAUSED:
-            box.counts, box.status, box._handled = (
+            box.counts, box.status, box._notes, box._handled = (
                 box.counted(Events.INTERRUPT),
                 Status.INTERRUPTED,
+                box.noting(paused_after=box._handled),
                 () if Events.INTERRUPT.name in self.heard else None,
             )
             if box._handled is not None:
@@ -366,7 +370,14 @@ class _Script(Generic[Batch, Output, User]):
             if box._handled is not None:
                 yield Events.INTERRUPT
                 obeying.refuse_recovery(box)
-            box.requests, box.status = box.asking(interrupt=None), Status.RUNNING
+            among = box._notes.paused_after
+            box.requests, box.status, box._notes, box._handled = (
+                box.asking(interrupt=None),
+                Status.RUNNING,
+                box.noting(paused_after=None),
+                among,
+            )
+            status = status if among is None else Status.RUNNING
         elif at > phases.START:
             box.status = Status.RUNNING
         if failure is not None and box.requests.recovery is not None:

@@ -25,7 +25,7 @@ from fengine.core.table import where_in_run
 from fengine.run.box import Box, Leaked
 from fengine.run.entering import begin_pass, end_of_pass, entered, go_on_at
 from fengine.run.failures import note
-from fengine.run.place import is_under_way, note_restart
+from fengine.run.place import innermost, is_under_way, note_restart
 
 Item = TypeVar("Item")
 Fetched = TypeVar("Fetched", covariant=True)
@@ -210,7 +210,13 @@ class DataSource(Generic[Item]):
             warnings.warn(f"closing the iterator of data raised {error!r}", stacklevel=2)
 
     def _begin(self, done: int, number: int) -> None:
-        """Begin a pass over the data, after the first batches of it."""
+        """Begin a pass over the data, after the first batches of it.
+
+        After all that the data says it has, nothing more is read, in whatever order it came.
+        """
+        if done and done == self.length and not isinstance(self.data, Iterator):
+            self._iterator, self.fetch = _ENDED, _no_more
+            return
         begin_pass(self.data, number)
         self._take_from(entered(self.data, done), done)
 
@@ -337,7 +343,7 @@ def source_of(data: Iterable[Item], on_exhausted: OnExhausted = "raise") -> Data
         )
     length = length_of(data)
     if length == 0:
-        raise ValueError(f"data is empty: this {kind.__name__} has the length 0")
+        raise ValueError(f"data is empty: this {type(innermost(data)).__name__} has the length 0")
     return DataSource(data, length, on_exhausted=on_exhausted)
 
 

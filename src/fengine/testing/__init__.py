@@ -41,6 +41,8 @@ from fengine.testing.strategies import limits as limits
 from fengine.testing.strategies import own_events as own_events
 from fengine.testing.strategies import requests as requests
 from fengine.testing.strategies import states as states
+from fengine.testing.threads import ThreadRanks as ThreadRanks
+from fengine.testing.threads import in_threads as in_threads
 from fengine.testing.traces import Fired as Fired
 from fengine.testing.traces import assert_word as assert_word
 
@@ -59,6 +61,7 @@ __all__ = [
     "Move",
     "Program",
     "Standing",
+    "ThreadRanks",
     "Verdict",
     "acts",
     "assert_pure",
@@ -71,6 +74,7 @@ __all__ = [
     "filtered",
     "filters",
     "handlers",
+    "in_threads",
     "limits",
     "own_events",
     "programs",

@@ -28,7 +28,6 @@ from fengine.loop import Loop, Moment, Moments
 from fengine.testing.faults import with_handlers
 from fengine.testing.program import Ask
 from fengine.testing.purity import called_twice
-from fengine.testing.resuming import as_it_is
 from fengine.testing.strategies import limits, requests
 
 
@@ -133,7 +132,7 @@ class HandlerMachine(RuleBasedStateMachine):
         """Give the run up, and go on from its state as it was written and read."""
         assert self.moment is not None
         if self.moment.state.status is Status.RUNNING:
-            plain = self.moment.state.to_dict(user=as_it_is)
+            plain = self.moment.state.to_dict(user=lambda user: user)
             self._go_on(State.from_dict(plain, events=self.loop.registry, parts=self.loop.parts))
 
     def _go_on(self, state: State[Any, Any, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -19,16 +18,16 @@ Moments: TypeAlias = list[Moment[Any, Any, Any]]
 
 
 def _write(snapshot: Snapshot[Any, Any, Any]) -> object:
-    return pickle.dumps(snapshot.to_dict(user=as_it_is))
+    # Only now, since it imports torch.
+    from fengine.checkpoints.without_folder import written
 
-
-def as_it_is(user: object) -> object:
-    """Write a record of the user's as itself, for who reads it in this process."""
-    return user
+    return written(snapshot)
 
 
 def _read(written: Any, loop: Loop[Any, Any, Any]) -> Snapshot[Any, Any, Any]:
-    return loop.read(pickle.loads(written))
+    from fengine.checkpoints.without_folder import read
+
+    return read(written, loop)
 
 
 def assert_resume_exact(
@@ -50,7 +49,8 @@ def assert_resume_exact(
     Args:
         build: gives the loop, the data, and the further arguments of `Loop.iterate`, each time new.
         boundaries: after which firings to stop, by their numbers from 1, or "all".
-        write: writes a snapshot, by default with pickle.
+        write: writes a snapshot; by default as a checkpoint is written, so that what no checkpoint
+            can hold is refused.
         read: reads what `write` has written, for a loop.
         replay: as for `Loop.resume`.
 

@@ -38,6 +38,26 @@ def count_samples(batch: object) -> int:
     )
 
 
+def count_rows(batch: object) -> int:
+    """Return dimension 0 of the first tensor in a batch; in a window, of the first of each batch.
+
+    Raises:
+        TypeError: there is none.
+
+    >>> import torch
+    >>> count_rows({"name": "a", "x": [torch.ones(3, 2), torch.ones(5)]})
+    3
+    """
+    if isinstance(batch, Window):
+        return sum(map(count_rows, batch))
+    for number in _rows(batch):
+        return number
+    raise TypeError(
+        f"the samples of a {type(batch).__name__} cannot be counted, since there is no tensor in "
+        "it; say how many they are: throughput(samples=function of the batch)"
+    )
+
+
 def _rows(batch: object) -> Iterator[int]:
     """Give the rows of each tensor in a batch."""
     if isinstance(batch, Tensor):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVarTuple, override
 
+from fengine.run.ranks import Alone, Ranks, number_of_ranks
 from fengine.training.shuffling import integer
 
 Tensors = TypeVarTuple("Tensors")
@@ -32,17 +33,22 @@ class TensorBatches(Generic[*Tensors]):
     gives, iterated to its end again and again; without a seed, what it gives without shuffling. No
     other random generator is read or changed.
 
+    Several ranks share each batch: joined in their order, what they give is the batch that one rank
+    gives, and the sizes of their parts differ by one row at most. So which rows make a batch does
+    not depend on the number of ranks. Each of them has all rows in memory.
+
     Args:
         tensors: of equal length along their first dimension; they may be on any device. In order,
             the batches are views of them; shuffled, they are copies on the same device.
-        batch_size: number of rows in a batch.
+        batch_size: number of rows in a batch, over all ranks together.
         seed: shuffle by it, as `torch.manual_seed` takes it; None: keep the order of the rows.
         drop_last: leave out a last batch that is shorter.
+        ranks: the ranks that share the batches.
 
     Raises:
         TypeError: a tensor is none, or an argument is not of its type.
         ValueError: there are no tensors, they have no rows or not equally many, `batch_size` is
-            below 1, or the seed is out of range.
+            below 1, a batch has fewer rows than there are ranks, or the seed is out of range.
 
     >>> batches = TensorBatches(torch.arange(5), batch_size=2)
     >>> len(batches), list(batches)
@@ -62,6 +68,7 @@ class TensorBatches(Generic[*Tensors]):
         batch_size: SupportsIndex,
         seed: SupportsIndex | None = None,
         drop_last: bool = False,
+        ranks: Ranks = Alone(),  # noqa: B008  # a frozen record
     ) -> None:
         self.tensors = tensors
         self.batch_size = integer("batch_size", batch_size)
@@ -69,6 +76,8 @@ class TensorBatches(Generic[*Tensors]):
         self.drop_last = drop_last
         self._rows = _rows_of(tensors)
         _require(self.batch_size, self.seed, drop_last)
+        self._rank, self._ranks = number_of_ranks("TensorBatches", ranks)
+        self._require_rows_for_each()
         self._next_pass = 0
         # The order that was asked for last, with its number.
         self._drawn: tuple[int, Tensor] | None = None
@@ -81,12 +90,28 @@ class TensorBatches(Generic[*Tensors]):
         return (
             f"TensorBatches({shapes}, batch_size={self.batch_size}, seed={self.seed}, "
             f"drop_last={self.drop_last})"
+            + (f" on rank {self._rank} of {self._ranks}" if self._ranks > 1 else "")
         )
+
+    def _require_rows_for_each(self) -> None:
+        rest = 0 if self.drop_last else self._rows % self.batch_size
+        least = min(self.batch_size, rest or self.batch_size)
+        if least < self._ranks:
+            raise ValueError(
+                f"{self._rows} rows in batches of {self.batch_size} make a batch of {least}, which "
+                f"is too few for {self._ranks} ranks; batch_size is the rows of all ranks "
+                "together. Give another one, or drop_last=True"
+            )
 
     def __len__(self) -> int:
         """Give the number of batches in a pass."""
         whole, rest = divmod(self._rows, self.batch_size)
         return whole if self.drop_last or not rest else whole + 1
+
+    @property
+    def epoch(self) -> int:
+        """The pass that the next iteration begins, from 0 on."""
+        return self._next_pass
 
     def set_epoch(self, epoch: SupportsIndex) -> None:
         """Have the next iteration begin this pass, from 0 on; a Loop does so itself.
@@ -113,8 +138,10 @@ class TensorBatches(Generic[*Tensors]):
     def _batches(self, order: Tensor | None, place: int) -> Iterator[tuple[*Tensors]]:
         tensors, size = cast("tuple[Tensor, ...]", self.tensors), self.batch_size
         orders = [] if order is None else [order.to(tensor.device) for tensor in tensors]
-        for start in range(place * size, len(self) * size, size):
-            stop = start + size
+        for first in range(place * size, len(self) * size, size):
+            rows = min(size, self._rows - first)
+            start = first + rows * self._rank // self._ranks
+            stop = first + rows * (self._rank + 1) // self._ranks
             if order is None:
                 batch = tuple([tensor[start:stop] for tensor in tensors])
             else:

@@ -13,6 +13,7 @@ from typing import Any, Final, Self, SupportsIndex, final
 import torch
 from typing_extensions import override
 
+from fengine.training.attaching import AnyEngine, SavedEngine, require_engine
 from fengine.training.shuffling import integer
 
 
@@ -78,6 +79,64 @@ class RandomState:
 
             np.random.set_state(_with_arrays(numpy_state))
         set_cuda_rng_states(state_dict.get("cuda"))
+
+    def attach(self, engine: SavedEngine, name: str = "random") -> None:
+        """Have an Engine write this down in its `state_dict`, and put it back.
+
+        What is written down is the random state at the end of the last epoch that is over. It is
+        put back where a run goes on after that epoch, so that it draws what an uninterrupted run
+        does. So attach it before what saves. For a run that goes on within an epoch see
+        `fengine.engine.deterministic`.
+
+        Args:
+            engine: a `fengine.engine.Engine`.
+            name: what it is called there, and in `engine.state`.
+
+        Raises:
+            TypeError: `engine` is none.
+            ValueError: it saves something of that name already.
+
+        >>> from fengine.engine import Engine
+        >>> engine = Engine(lambda engine, batch: random.random())
+        >>> RandomState().attach(engine)
+        >>> state = engine.run([1, 2])
+        >>> saved = engine.state_dict()
+        >>> second = engine.run([1, 2], max_epochs=2).output
+        >>> engine.load_state_dict(saved)
+        >>> engine.run([1, 2], max_epochs=2).output == second
+        True
+        """
+        require_engine(engine, self)
+        if name in engine.state_dict_user_keys or hasattr(engine.state, name):
+            raise ValueError(
+                f"the state of the engine has {name!r} already; give attach another name="
+            )
+        kept = _Kept(name)
+        kept.keep(engine)
+        engine.state_dict_user_keys.append(name)
+        engine.add_event_handler("STARTED", kept.put_back)
+        engine.add_event_handler("EPOCH_COMPLETED", kept.keep)
+
+
+@final
+class _Kept:
+    """Hold the random state that an engine has, to tell one that it has loaded."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.own = name, dict[str, Any]()
+
+    def keep(self, engine: AnyEngine) -> None:
+        """Have the engine hold the random state as it is now."""
+        self.own = RandomState().state_dict()
+        setattr(engine.state, self.name, self.own)
+
+    def put_back(self, engine: AnyEngine) -> None:
+        """Take up what the engine has loaded, or what it had when its last epoch was over."""
+        found = getattr(engine.state, self.name)
+        if engine.state.epoch or found is not self.own:
+            RandomState().load_state_dict(found)
+        else:
+            self.keep(engine)
 
 
 # Of numpy; the others take more.

@@ -16,7 +16,7 @@ that snapshots do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
@@ -47,9 +47,11 @@ from fengine.training.objectives import (
 )
 from fengine.training.preparing import Device, PrepareBatch, non_blocking_for, prepare_batch
 from fengine.training.random_state import RandomState
+from fengine.training.sharing import Sharing, sharing_of
 from fengine.training.windows import Window
 
-Batch = DefaultTypeVar("Batch", default=tuple[Tensor, Tensor])
+# Bound by Any, so that pyright takes Any for the argument of a lambda, and not object.
+Batch = DefaultTypeVar("Batch", bound=Any, default=tuple[Tensor, Tensor])
 Fed = TypeVar("Fed")
 Own = TypeVar("Own")
 Model = TypeVar("Model", bound=nn.Module)
@@ -112,10 +114,11 @@ class Training:
     objective: Objective
     scaler: torch.amp.GradScaler | None
     weight: Callable[[Any], float]
+    sharing: Sharing | None
 
     def __call__(self, batch: Any) -> Tensor:
         """Do all that the stages do in one call, which costs least."""
-        if self.scaler is not None or type(batch) is Window:
+        if self.scaler is not None or self.sharing is not None or type(batch) is Window:
             loss = self.forward(batch)[3]
             self.backward(loss)
             return self.update(loss).loss
@@ -139,14 +142,26 @@ class Training:
         self.optimizer.zero_grad()
         if self.scaler is not None:
             _forget_unscaled(self.scaler, self.optimizer)
-        return self._window(batch) if type(batch) is Window else self.objective(batch)
+        if type(batch) is Window:
+            return self._window(batch)
+        if self.sharing is None:
+            return self.objective(batch)
+        counting = self.sharing.begin(self.weight(batch))
+        x, y, y_pred, loss = self.objective(batch)
+        return x, y, y_pred, counting(loss)
 
     def _window(self, window: Window[Any]) -> Fields:
         *earlier, (last, part) = self._parts(window)
-        losses = [self._add_gradients(batch, part) for batch, part in earlier]
+        counting: Callable[[Tensor], Tensor] = _as_it_is
+        apart: Context = nullcontext
+        if self.sharing is not None:
+            counting = self.sharing.begin(sum(map(self.weight, window)))
+            apart = self.sharing.apart
+        with apart():
+            losses = [self._add_gradients(batch, part, counting) for batch, part in earlier]
         x, y, y_pred, loss = self.objective(last)
         # Its value is the loss of the window, and its graph that of the last batch.
-        return x, y, y_pred, sum(losses, start=loss * part)
+        return x, y, y_pred, counting(sum(losses, start=loss * part))
 
     def _parts(self, window: Window[Any]) -> list[tuple[Any, float]]:
         """Return the batches that count, each with the part of the window that it is."""
@@ -162,9 +177,11 @@ class Training:
         # The mean over nothing is not a number, and would remain so with the part 0.
         return [(batch, w / total) for batch, w in zip(window, weights, strict=True) if w]
 
-    def _add_gradients(self, batch: Any, part: float) -> Tensor:
+    def _add_gradients(
+        self, batch: Any, part: float, counting: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         """Add the gradients of a batch, and return its part of the loss of the window."""
-        loss = self.objective(batch)[3] * part
+        loss = counting(self.objective(batch)[3] * part)
         go_backward(loss, self.scaler)
         return loss.detach()
 
@@ -184,6 +201,10 @@ class Training:
         self.scaler.update()
         # It makes the scale smaller where, and only where, it has left the update out.
         return Updated(loss.detach(), scale > 0 and self.scaler.get_scale() >= scale)
+
+
+def _as_it_is(loss: Tensor) -> Tensor:
+    return loss
 
 
 def _forget_unscaled(scaler: torch.amp.GradScaler, optimizer: Optimizer) -> None:
@@ -335,6 +356,11 @@ def training_step(
     Snapshots of a loop with this step hold the model, the optimizer, the scaler and the random
     state.
 
+    Several processes may train one model, a DistributedDataParallel or one of `fully_shard`, each
+    with its part of a batch. Then each part counts by its weight, so that the gradients are those
+    of one process on the whole batch, and a window reduces them once. The output is the loss of the
+    part.
+
     Laws: the weights are bitwise those of a loop written by hand. Those of windows are those of
     batches that hold a whole window, to rounding, if the model treats each sample by itself and
     the loss is a mean over what `weight` counts.
@@ -378,7 +404,7 @@ def training_step(
     if device is not None:
         model.to(device)
     objective = made if autocast is None else InPrecision(made, autocast)
-    training = Training(model, optimizer, objective, scaler, weight)
+    training = Training(model, optimizer, objective, scaler, weight, sharing_of(model))
     begun: Stages[Any, Tensor, ForwardPass, Any] = stages(_Forward(training))
     step: Stages[Any, Tensor, Tensor, Any] = (
         begun.emit(Backprop.STARTED)

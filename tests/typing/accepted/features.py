@@ -1,40 +1,64 @@
 """Features as they are meant to be used: all of it checks, and the types are as said."""
 
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from typing import TypedDict, TypeVar, assert_type
 
 import attrs
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 from typing_extensions import override
 
-from fengine import Event, Events, Loop, Part, Snapshot, State, When, outputs, stages, tap
+from fengine import Event, Events, Loop, Part, Snapshot, State, Status, When, outputs, stages, tap
+from fengine.engine import Engine
+from fengine.engine import Events as EngineEvents
 from fengine.features import (
-    Best,
+    BestValue,
+    LearningRates,
     Patience,
+    Profile,
+    Throughput,
     clip_grad_norm,
     clip_grad_value,
     early_stopping,
     ema,
     evaluation,
+    find_learning_rate,
+    frozen,
     keep_best,
     learning_rate,
+    log_to,
     lr_schedule,
+    plots,
+    profiled,
     progress,
     random_state,
     seeded,
     stop_on_nan,
+    throughput,
     time_limit,
 )
-from fengine.metrics import Count, Measured, Ratio, accuracy, mean, mean_loss, measure
+from fengine.metrics import (
+    Count,
+    Measured,
+    Ratio,
+    States,
+    accuracy,
+    mean,
+    mean_loss,
+    measure,
+    torch_metric,
+)
 from fengine.training import (
     Backprop,
     ForwardPass,
     Matched,
     Prediction,
+    RandomState,
     Seeded,
     Shuffled,
     TensorBatches,
@@ -46,6 +70,17 @@ from fengine.training import (
     to_device,
     training_step,
     windows,
+)
+from fengine.writers import (
+    Place,
+    Scalar,
+    Writer,
+    console,
+    csv_file,
+    jsonl,
+    mlflow,
+    tensorboard,
+    wandb,
 )
 
 Pair = tuple[Tensor, Tensor]
@@ -88,6 +123,23 @@ assert_type(final.part(loss.part), Measured[Ratio])
 right = accuracy("right", task="binary", threshold=0.5, over=Events.EPOCH_COMPLETED(every=2))
 assert_type(final.part(right.part).total, Count)
 
+
+# Before a training, and parts that are frozen.
+
+tried = loop.try_out(data, 3)
+assert_type(tried, State[Pair, Tensor, None])
+sweep = find_learning_rate(loop, data, smallest=1e-5, largest=10, iterations=50, loss=Tensor.item)
+assert_type(sweep, LearningRates)
+assert_type(sweep.suggestion, float | None)
+assert_type(sweep.losses, tuple[float, ...])
+sweep.save("rates.png")
+gradual = (
+    loop
+    | frozen(model, until=2, eval_mode=True, name="head")
+    | frozen(model.parameters(), name="all")
+    | frozen([model.weight], until=1)
+)
+assert_type(gradual, Loop[Pair, Tensor, None])
 
 # A user's record, a handler of a training, and an own part.
 
@@ -252,7 +304,7 @@ guarded = (
     | time_limit(60.0, clock=time.perf_counter)
 )
 assert_type(guarded, Loop[Pair, Tensor, None])
-assert_type(guarded.run(data).part(best.part), Best)
+assert_type(guarded.run(data).part(best.part), BestValue)
 assert_type(mine | averaged | stop_on_nan() | time_limit(60), Loop[Pair, Tensor, Notes])
 
 
@@ -297,3 +349,91 @@ predicted = predict(model, [Named(image=torch.ones(1, 2))], prepare_batch=image_
 matched = load_matching(model, model.state_dict())
 assert_type(matched, Matched)
 assert_type(matched.missing, tuple[str, ...])
+
+
+# How fast it is.
+
+fast = throughput(warmup=2, prefix="train_")
+assert_type(fast, Throughput)
+assert_type(mine | fast | profiled(), Loop[Pair, Tensor, Notes])
+
+
+def pairs_in(batch: Pair) -> int:
+    return len(batch[0])
+
+
+fast_loop = guarded | throughput(samples=pairs_in, at=Events.ITERATION_COMPLETED(every=10))
+assert_type(fast_loop, Loop[Pair, Tensor, None])
+profile = profiled(trace="trace.json", active=5, with_stack=True, file=sys.stdout)
+assert_type(fast_loop | profile, Loop[Pair, Tensor, None])
+assert_type(profile.profile, Profile | None)
+
+
+def told(profiler: torch.profiler.profile) -> None: ...
+
+
+assert_type(mine | profiled(trace=told), Loop[Pair, Tensor, Notes])
+engine = Engine(lambda engine, batch: None)
+fast.attach(engine)
+fast.attach(engine, at=EngineEvents.ITERATION_COMPLETED(every=10))
+profile.attach(engine)
+RandomState().attach(engine)
+
+
+# Logs: by ready-made writers and one's own, of a loop of any types.
+
+
+class Quiet:
+    def __init__(self, place: Place) -> None:
+        self.begun = place
+
+    def parameters(self, parameters: Mapping[str, Scalar]) -> None: ...
+
+    def numbers(self, place: Place, numbers: Mapping[str, float]) -> None: ...
+
+    def figure(self, place: Place, name: str, figure: Figure) -> None: ...
+
+    def end(self, status: Status) -> None: ...
+
+
+def quiet(place: Place) -> Writer:
+    return Quiet(place)
+
+
+def draw(state: State[Pair, Tensor, Notes]) -> Figure:
+    return Figure()
+
+
+logged = (
+    mine
+    | mean("loss")
+    | log_to(console(), jsonl("a"), csv_file("b"), at=Events.ITERATION_COMPLETED(every=10))
+    | log_to(tensorboard("c"), mlflow("d"), wandb("e", mode="offline"), on_error="raise")
+    | log_to(Quiet, quiet, parameters={"lr": 0.1, "adam": {"betas": (0.9, 0.99)}})
+    | log_to(quiet, figures={"drawn": draw}, at=Events.EXITED)
+    | plots("curves.png", "loss")
+)
+assert_type(logged, Loop[Pair, Tensor, Notes])
+log_to(console()).attach(Engine(lambda engine, batch: None), at="EPOCH_COMPLETED")
+
+# Metrics of torchmetrics, of predictions and of what a function makes of an output.
+
+
+def number_of(loss: Tensor) -> float:
+    return loss.item()
+
+
+total = torch_metric(object(), "total", value=number_of)
+assert_type((loop | total).run(data).part(total.part), Measured[States])
+Loop(evaluation_step(model)) | torch_metric(object(), "right")
+
+# Lambdas are as good as functions.
+
+lambdas = (
+    Loop(training_step(model, optimizer, loss=lambda own, batch: own(batch[0]).mean()))
+    | mean("size", lambda loss: loss.abs(), weight=lambda batch: len(batch[0]))
+    | torch_metric(object(), "total", value=lambda loss: loss.abs())
+)
+assert_type(lambdas, Loop[Pair, Tensor, None])
+judged = Loop(evaluation_step(model)) | mean("ones", lambda output: output.y.float().mean())
+assert_type(judged.run(data).metrics["ones"], float)

@@ -10,14 +10,20 @@ from fengine.features import (
     early_stopping,
     ema,
     evaluation,
+    find_learning_rate,
+    frozen,
     keep_best,
+    log_to,
     lr_schedule,
+    plots,
+    profiled,
     progress,
     seeded,
     stop_on_nan,
+    throughput,
     time_limit,
 )
-from fengine.metrics import accuracy, mean, mean_loss, measure
+from fengine.metrics import accuracy, mean, mean_loss, measure, torch_metric
 from fengine.training import (
     Seeded,
     Window,
@@ -28,6 +34,7 @@ from fengine.training import (
     training_step,
     windows,
 )
+from fengine.writers import console, jsonl, mlflow, tensorboard, wandb
 
 Pair = tuple[Tensor, Tensor]
 model = nn.Linear(2, 2)
@@ -53,6 +60,10 @@ def keep(state: State[Pair, Tensor]) -> State[Pair, Tensor]:
 
 def of_text(state: State[str, str]) -> State[str, str]:
     return state
+
+
+def length_of(text: str) -> float:
+    return len(text)
 
 
 # Features of other loops.
@@ -125,6 +136,14 @@ Seeded(iter(pairs), seed=0)  # error: arg-type
 training | ema  # error: operator
 training | keep_best  # error: operator
 
+# Freezing.
+
+frozen(optimizer)  # error: arg-type
+frozen(model, 2)  # error: call-arg
+frozen(model, until="2")  # error: arg-type
+frozen(model, eval_mode=1)  # error: arg-type
+training | frozen  # error: operator
+
 # Before and after a training.
 
 to_device(3, "cpu")  # error: arg-type
@@ -135,3 +154,44 @@ predict(optimizer, pairs)  # error: arg-type
 predict(model, pairs, prepare_batch=str)  # error: arg-type
 load_matching(model, model)  # error: arg-type
 load_matching(model.state_dict(), model)  # error: arg-type
+find_learning_rate(training, [1, 2])  # error: misc
+find_learning_rate(model, pairs)  # error: call-overload
+find_learning_rate(training, pairs, loss=str)  # error: arg-type
+find_learning_rate(training, pairs, iterations=0.5)  # error: call-overload
+find_learning_rate(training, pairs).suggestion.real  # error: union-attr
+training.try_out([1, 2])  # error: list-item
+training.try_out(pairs, "2")  # error: call-overload
+training.try_out(pairs).output.worst  # error: attr-defined
+
+# How fast it is.
+
+throughput(warmup="2")  # error: call-overload
+throughput(samples=3)  # error: call-overload
+training | throughput(samples=str.__len__)  # error: arg-type
+throughput().attach(training)  # error: arg-type
+profiled(shapes=True)  # error: call-arg
+profiled(trace=3)  # error: arg-type
+profiled(active="3")  # error: arg-type
+profiled(file=3)  # error: arg-type
+training | profiled  # error: operator
+
+# Logs.
+
+log_to("log.jsonl")  # error: arg-type
+log_to(jsonl)  # error: arg-type
+log_to(console(), on_error="ignore")  # error: arg-type
+log_to(console(), at="EPOCH_COMPLETED")  # error: arg-type
+log_to(console(), figures={"drawn": str})  # error: dict-item
+log_to(console()).attach(training)  # error: arg-type
+jsonl(3)  # error: arg-type
+console("log.txt")  # error: arg-type
+tensorboard()  # error: call-arg
+mlflow()  # error: call-arg
+wandb("first", mode="off")  # error: arg-type
+plots("curves.png", 3)  # error: arg-type
+
+# Metrics of torchmetrics: of outputs that they do not take.
+
+training | torch_metric(model)  # error: operator
+training | torch_metric(model, value=length_of)  # error: arg-type
+torch_metric(model, value=3)  # error: call-overload

@@ -29,7 +29,8 @@ NEEDED = {"matplotlib": "matplotlib", "scikit-learn": "sklearn", "tqdm": "tqdm"}
 EPILOG = """\
 Training ends early when the accuracy on the held-out images has not improved for --patience epochs,
 or with Ctrl-C. --out then holds the weights of the best epoch, best.pt, and the loss and accuracy
-of each epoch, curves.png. Equal seeds give equal weights, with --engine or without.
+of each epoch, curves.png. Equal seeds give equal weights, with --engine or without. A training that
+was stopped or killed goes on where it is started again with the same options (not with --engine).
 
 exit code: 0 when training ended, 1 when a file could not be written, 2 for bad arguments, 130 after
 Ctrl-C
@@ -54,9 +55,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Nobody reads the lines any more, so the last of them cannot be flushed at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        if not isinstance(error, OSError) and not _is_of_checkpoints(error):
+            raise
         print(f"{parser.prog}: error: {error}", file=sys.stderr)
         return 1
+
+
+def _is_of_checkpoints(error: RuntimeError) -> bool:
+    from fengine.checkpoints import CheckpointError  # it imports torch
+
+    return isinstance(error, CheckpointError)
 
 
 def _command_line() -> argparse.ArgumentParser:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import sys
 
 import attrs
 from torch import Tensor
 
-from fengine import Events, Loop, Part, State, last_state, tap
+from fengine import Events, Loop, Part, State, tap
+from fengine.checkpoints import CheckpointError, Checkpoints, Preemption
 from fengine.examples.digits.options import Options
 from fengine.examples.digits.report import Report
 from fengine.examples.digits.task import Epoch, Pair, Reached, Task
@@ -26,24 +29,30 @@ class History:
 HISTORY = Part("history", History())
 
 
-def end_epoch(state: State[Pair, Tensor]) -> State[Pair, Tensor]:
+def end_epoch(state: State[Pair, Tensor, Options]) -> State[Pair, Tensor, Options]:
     """Write the epoch down."""
     epoch = Epoch(state.metrics["loss"], state.metrics["val_accuracy"])
     return state.with_part(HISTORY, History((*state.part(HISTORY).epochs, epoch)))
 
 
 def train(task: Task, options: Options, report: Report) -> Reached:
-    """Train the model of a task, until it no longer improves or Ctrl-C is pressed."""
+    """Train the model of a task, until it no longer improves or Ctrl-C is pressed.
 
-    def report_epoch(state: State[Pair, Tensor]) -> None:
+    A training that was stopped or killed goes on from its last checkpoint.
+
+    Raises:
+        CheckpointError: the folder of the report holds a training with other options.
+    """
+
+    def report_epoch(state: State[Pair, Tensor, Options]) -> None:
         report.epoch(state.part(HISTORY).epochs)
 
-    def keeping_history(loop: Loop[Pair, Tensor]) -> Loop[Pair, Tensor]:
+    def keeping_history(loop: Loop[Pair, Tensor, Options]) -> Loop[Pair, Tensor, Options]:
         at = Events.EPOCH_COMPLETED
         return loop.with_part(HISTORY).on(at, end_epoch).on(at, tap(report_epoch))
 
     loop = (
-        Loop(training_step(task.model, task.optimizer, task.loss_fn))
+        Loop[Pair, Tensor, Options](training_step(task.model, task.optimizer, task.loss_fn))
         | mean("loss")
         | evaluation(Loop(evaluation_step(task.model)) | accuracy(), task.held_out)
         | keeping_history
@@ -51,13 +60,25 @@ def train(task: Task, options: Options, report: Report) -> Reached:
     )
     if sys.stderr.isatty():
         loop = loop | progress()
-    try:
-        final = loop.run(task.batches, max_epochs=options.epochs)
-    except KeyboardInterrupt as stopped:
+    folder = report.folder / "checkpoints"
+    with Preemption(signal.SIGINT) as preemption:
+        checkpoints = Checkpoints(folder, preemption=preemption)
+        if kept := checkpoints.latest():
+            before = checkpoints.load(loop, kept, user=options).state
+            if before.user != options:
+                raise CheckpointError(
+                    folder,
+                    f"holds a training with {before.user}; end that one, or give another --out",
+                )
+            report.go_on(before.part(HISTORY).epochs)
         try:
-            last = last_state(stopped)
-        except LookupError:  # it came before the first event
-            raise stopped from None
-        epochs = last.part(HISTORY).epochs
-        return Reached(epochs, last.epoch, last.iteration, interrupted=True)
-    return Reached(final.part(HISTORY).epochs, final.epoch, final.iteration)
+            final = checkpoints.run(loop, task.batches, user=options, max_epochs=options.epochs)
+        except SystemExit:
+            kept = checkpoints.latest()
+            assert kept is not None, "it was kept before the exit"
+            final = checkpoints.load(loop, kept, user=options).state
+    if not preemption.asked:
+        shutil.rmtree(folder)
+    return Reached(
+        final.part(HISTORY).epochs, final.epoch, final.iteration, interrupted=preemption.asked
+    )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import signal
+
 from torch import Tensor
 from tqdm import tqdm
 
+from fengine.checkpoints import Preemption
 from fengine.engine import (
     Engine,
     Events,
@@ -70,11 +73,16 @@ def train(task: Task, options: Options, report: Report) -> Reached:
         if len(history) - best_epoch(tuple(history)) >= options.patience:
             engine.terminate()
 
-    interrupted = False
-    try:
-        trainer.run(task.batches, max_epochs=options.epochs)
-    except KeyboardInterrupt:
-        interrupted = True
-    finally:
-        close_bar()
-    return Reached(tuple(history), trainer.state.epoch, trainer.state.iteration, interrupted)
+    with Preemption(signal.SIGINT) as preemption:
+
+        @trainer.on(Events.ITERATION_COMPLETED)
+        def pause(engine: Engine) -> None:
+            if preemption.asked:
+                engine.interrupt()
+
+        try:
+            trainer.run(task.batches, max_epochs=options.epochs)
+        finally:
+            close_bar()
+    state = trainer.state
+    return Reached(tuple(history), state.epoch, state.iteration, interrupted=preemption.asked)

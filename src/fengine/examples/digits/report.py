@@ -5,13 +5,9 @@ Everything here is an effect of what it is given; how the training is done it do
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 import attrs
 import torch
@@ -24,9 +20,6 @@ from fengine.features import save_curves
 @attrs.define(eq=False)
 class Report:
     """Print a line for each epoch, and keep the best weights in a file.
-
-    What is printed, what is saved and what is `reported` always agree: an epoch is reported as a
-    whole, and Ctrl-C waits for it.
 
     Args:
         model: whose weights are saved.
@@ -54,16 +47,20 @@ class Report:
         """Report the last epoch, and save the weights where it is the best one."""
         number, last = len(history), history[-1]
         is_best = best_epoch(history) == number
-        with _uninterrupted():
-            if is_best:
-                self._save_weights()
-            self.reported = history
-            print(
-                f"epoch {number:{len(str(self.epochs))}}/{self.epochs}"
-                f"   loss {last.loss:.4f}   held-out accuracy {last.accuracy:7.2%}"
-                + ("   best so far" if is_best else ""),
-                flush=True,
-            )
+        if is_best:
+            self._save_weights()
+        self.reported = history
+        print(
+            f"epoch {number:{len(str(self.epochs))}}/{self.epochs}"
+            f"   loss {last.loss:.4f}   held-out accuracy {last.accuracy:7.2%}"
+            + ("   best so far" if is_best else ""),
+            flush=True,
+        )
+
+    def go_on(self, history: tuple[Epoch, ...]) -> None:
+        """Report that a training goes on after these epochs."""
+        self.reported = history
+        print(f"Going on with a training that was stopped, after epoch {len(history)}.", flush=True)
 
     def end(self, reached: Reached, seconds: float) -> None:
         """Report how far the training came, and save the curves."""
@@ -102,21 +99,3 @@ class Report:
             os.replace(unfinished, self.weights)
         finally:
             unfinished.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Have Ctrl-C wait until the block is done."""
-    pressed = False
-
-    def wait(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
-
-    before = signal.signal(signal.SIGINT, wait)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if pressed:
-        raise KeyboardInterrupt

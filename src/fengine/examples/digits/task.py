@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
 from fengine.examples.digits.options import Options
+from fengine.training import Shuffled
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 
@@ -98,8 +99,7 @@ def make_task(options: Options) -> Task:
     batches = DataLoader(
         TensorDataset(images[training], targets[training]),
         batch_size=options.batch_size,
-        shuffle=True,
-        generator=torch.Generator().manual_seed(options.seed),
+        sampler=Shuffled(len(training), seed=options.seed),
     )
     return Task(
         model,

@@ -30,6 +30,7 @@ from fengine.training.functional.train_state import TrainState
 from fengine.training.objectives import InPrecision, require_dtype, shown_precision
 from fengine.training.preparing import Device, PrepareBatch, prepare_batch
 from fengine.training.random_state import require_seed
+from fengine.training.sharing import sharing_of
 from fengine.training.training_step import (
     Batch,
     Context,
@@ -261,7 +262,8 @@ def functional_step(
         TypeError: as for `training_step`; or `learning_rate` cannot take a state, or `donate` is no
             bool.
         ValueError: the optimizer holds a parameter that is none of the model's; a parameter has no
-            shape yet; or an optimizer that takes a closure is given with a scaler.
+            shape yet; an optimizer that takes a closure is given with a scaler; or several
+            processes train the model together.
 
     >>> from fengine import Loop
     >>> model = nn.Linear(1, 1)
@@ -282,6 +284,12 @@ def functional_step(
         require_callable(learning_rate, "learning_rate", "state")
     if type(donate) is not bool:
         raise TypeError(f"donate={donate!r} of type {type(donate).__name__} is not a bool")
+    if sharing_of(model) is not None:
+        raise ValueError(
+            f"several processes train the {type(model).__name__} together, and a training in the "
+            "state is one of this process alone; give the model that it wraps, or train in place: "
+            "training_step(model, ...)"
+        )
     in_closure = _takes_closure(optimizer)
     if in_closure and scaler is not None:
         raise ValueError(
@@ -292,7 +300,7 @@ def functional_step(
     if device is not None:
         model.to(device)
     objective = made if autocast is None else InPrecision(made, autocast)
-    training = Training(model, optimizer, objective, scaler, weight)
+    training = Training(model, optimizer, objective, scaler, weight, sharing=None)
     lender = Lender(model, optimizer, scaler, donate)
     shown: dict[str, object] = {} if loss is None else {"loss": loss}
     shown |= shown_precision(autocast)

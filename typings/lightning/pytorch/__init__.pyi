@@ -1,5 +1,6 @@
 from collections.abc import Iterable, Mapping
 
+from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -16,7 +17,7 @@ class Trainer:
         max_epochs: int,
         barebones: bool = False,
         inference_mode: bool = True,
-        logger: bool = ...,
+        logger: bool | CSVLogger = ...,
         enable_checkpointing: bool = ...,
         enable_model_summary: bool = ...,
         enable_progress_bar: bool = ...,

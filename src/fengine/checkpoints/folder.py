@@ -1,0 +1,490 @@
+"""Folders: checkpoints written, listed, checked, read and removed, in whatever store.
+
+There is no pointer to the newest one: it is found by listing. What is listed is whole, since a
+store shows a folder in one move. It is checked again as it is read, by sizes and digests, before a
+tensor is loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import re
+import stat
+import time
+import warnings
+from collections.abc import Container, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path, PurePath
+from typing import Any, Final, final
+
+import attrs
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from fengine.checkpoints import stores
+from fengine.checkpoints.errors import CheckpointError, NewerFormat, reason_of
+from fengine.checkpoints.manifest import (
+    MANIFEST,
+    TENSORS,
+    File,
+    Manifest,
+    name_of,
+    numbers_of,
+    read,
+    written,
+)
+from fengine.checkpoints.retention import Best, Kept, retained
+from fengine.checkpoints.stores import LocalStore, Store
+from fengine.checkpoints.tree import NotPlain, join, split
+
+_MANY_BYTES: Final = 1 << 20  # read at once
+_OS_ERROR: Final = re.compile(r"\(os error (\d+)\)|code: (\d+)")
+
+
+@final
+@attrs.frozen(eq=False)
+class Content:
+    """Hold what is to be written; the tensors may be those of the training, and are only read.
+
+    Args:
+        iteration: as for `Kept`, and so are the others up to `run`.
+        classes: of which class each optimizer and the like is.
+        tree: plain values and tensors.
+    """
+
+    iteration: int
+    epoch: int
+    event: str | None
+    status: str
+    metrics: Mapping[str, float]
+    fresh: tuple[str, ...]
+    run: str
+    classes: Mapping[str, str]
+    tree: Mapping[str, object]
+
+
+@final
+class OpenTensors:
+    """Read the tensors of a checkpoint one by one.
+
+    Args:
+        path: the folder of the checkpoint.
+        manifest: what is written of it.
+        file: its open tensors.
+    """
+
+    def __init__(self, path: PurePath, manifest: Manifest, file: Any) -> None:
+        self._path, self._manifest, self._file = path, manifest, file
+
+    def tree(self, *, only_shapes_of: Container[str] = ()) -> dict[str, object]:
+        """Return the whole tree.
+
+        Args:
+            only_shapes_of: the tensors in what these names stand for have a shape and a dtype, but
+                no data.
+
+        Raises:
+            CheckpointError: it cannot be read.
+        """
+        with self._in_words():
+            return {
+                name: join(
+                    part, self._shape_of if name in only_shapes_of else self._file.get_tensor
+                )
+                for name, part in self._part().items()
+            }
+
+    @property
+    def kept(self) -> Kept:
+        """Which checkpoint it is."""
+        return self._manifest.kept(self._path)
+
+    @property
+    def classes(self) -> Mapping[str, str]:
+        """Of which class each optimizer and the like was."""
+        return self._manifest.classes
+
+    def names(self, *path: str) -> tuple[str, ...]:
+        """Return the keys of the map at a path of keys.
+
+        Raises:
+            CheckpointError: there is none.
+        """
+        with self._in_words():
+            return tuple(self._part(*path))
+
+    def filled(self, *path: str) -> Any:
+        """Return the part of the tree at a path of keys.
+
+        Raises:
+            CheckpointError: there is none, or it cannot be read.
+        """
+        with self._in_words():
+            return join(self._part(*path), self._file.get_tensor)
+
+    def each(self, *path: str) -> Iterator[tuple[str, Any]]:
+        """Give the entries of the map at a path of keys, each read when it is asked for.
+
+        Raises:
+            CheckpointError: there is none, or it cannot be read.
+        """
+        with self._in_words():
+            part = self._part(*path)
+            pairs = part.get("$ordered", part.get("$dict"))
+            for key, value in part.items() if pairs is None else pairs:
+                yield key, join(value, self._file.get_tensor)
+
+    def _part(self, *path: str) -> Any:
+        part = self._manifest.tree
+        for key in path:
+            part = part[key]
+        return part
+
+    @contextlib.contextmanager
+    def _in_words(self) -> Iterator[None]:
+        try:
+            yield
+        except (NotPlain, SafetensorError, KeyError, TypeError, AttributeError, OSError) as error:
+            raise CheckpointError(self._path, f"cannot be read: {error!r}") from error
+
+    def _shape_of(self, name: str) -> torch.Tensor:
+        part = self._file.get_slice(name)
+        dtype = _DTYPES.get(part.get_dtype())
+        if dtype is None:
+            dtype = self._file.get_tensor(name).dtype
+        return torch.empty(part.get_shape(), dtype=dtype, device="meta")
+
+
+@final
+class Folder:
+    """Keep the checkpoints of a run.
+
+    Args:
+        store: where.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as path:
+    ...     folder_at(path).kept()
+    ()
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._whole: set[str] = set()  # what we have written, or found whole as we write
+
+    @property
+    def path(self) -> PurePath:
+        """Where it is."""
+        return self._store.path
+
+    def open(self) -> None:
+        """Get ready to write, as the only one.
+
+        Raises:
+            CheckpointError: it cannot be written to, or another one writes.
+        """
+        self._store.open()
+
+    def close(self) -> None:
+        """Let another one write."""
+        self._store.close()
+
+    def kept(self) -> tuple[Kept, ...]:
+        """Return what is kept, the oldest first; what has no whole manifest is not among it."""
+        found = []
+        for name in self._steps():
+            with contextlib.suppress(CheckpointError):
+                found.append(self._manifest(name).kept(self.path / name))
+        return tuple(found)
+
+    def broken(self) -> dict[PurePath, str]:
+        """Return what is wrong with those that have no whole manifest, by their paths."""
+        found = {}
+        for name in self._steps():
+            try:
+                self._manifest(name)
+            except CheckpointError as error:
+                found[self.path / name] = error.reason
+        return found
+
+    def commit(self, content: Content) -> Kept:
+        """Write a checkpoint; it is acknowledged where this returns.
+
+        The one that is there already comes back where the newest of its iteration is the same.
+
+        Raises:
+            CheckpointError: it cannot be written, or the iteration is one of another run. Earlier
+                ones are as they were.
+        """
+        path = self.path / name_of(content.iteration, 0)
+        self._require_newest(content)
+        saves = [
+            one for one in map(numbers_of, self._steps()) if one and one[0] == content.iteration
+        ]
+        before = self._before(saves[-1]) if saves else None
+        save = saves[-1][1] + 1 if saves else 0
+        try:
+            tree, tensors = split(content.tree)
+            with self._store.staged(str(content.iteration)) as staged:
+                manifest = _manifest(content, save, tree, _write_tensors(tensors, staged))
+                if before is not None and before.is_alike(manifest):
+                    return before.kept(self.path / name_of(*saves[-1]))
+                file = staged / MANIFEST
+                file.write_bytes(written(manifest))
+                stores.reached("after the manifest")
+                stores.flush(file)
+                name = name_of(content.iteration, save)
+                self._store.publish(staged, name)
+        except NotPlain as error:
+            raise CheckpointError(path, f"cannot be written: {error}") from error
+        except OSError as error:
+            raise CheckpointError(
+                path, f"cannot be written: {reason_of(error)}; earlier checkpoints are intact"
+            ) from error
+        self._whole.add(name)
+        return manifest.kept(self.path / name)
+
+    def _require_newest(self, content: Content) -> None:
+        """Refuse what would not be the newest, since the next run would not go on from it.
+
+        Raises:
+            CheckpointError: a whole one is of another run, or of a later iteration.
+        """
+        for name in reversed(self._steps()):
+            try:
+                manifest = self._manifest(name)
+            except NewerFormat:
+                raise
+            except CheckpointError:
+                continue
+            if manifest.run != content.run:
+                raise CheckpointError(
+                    self.path / name,
+                    "is of another run; go on with that one by Checkpoints.run, or give this run a "
+                    "folder of its own",
+                )
+            if manifest.iteration <= content.iteration:
+                return
+            if self._is_whole(name):
+                raise CheckpointError(
+                    self.path / name,
+                    f"is newer than iteration {content.iteration}, which is to be kept; a run that "
+                    "goes on from an older checkpoint needs a folder of its own",
+                )
+
+    def _is_whole(self, name: str) -> bool:
+        if name not in self._whole:
+            try:
+                self.verify(name)
+            except CheckpointError:
+                return False
+            self._whole.add(name)
+        return True
+
+    def prune(self, keep: int | None, best: Best | None) -> None:
+        """Remove all but what is retained, and broken ones that are older than the newest.
+
+        The newest is the newest intact one: what is broken takes the place of none.
+        """
+        kept = self.kept()
+        while kept and not self._is_whole(kept[-1].path.name):
+            kept = kept[:-1]
+        stay = {one.path.name for one in retained(kept, keep, best)}
+        newest = (kept[-1].iteration, kept[-1].save) if kept else (0, 0)
+        for name in self._steps():
+            numbers = numbers_of(name)
+            if name not in stay and numbers is not None and numbers < newest:
+                self.remove(name)
+
+    def remove(self, name: str) -> None:
+        """Delete a checkpoint; where that is not possible, a warning says so."""
+        try:
+            self._store.remove(name)
+        except OSError as error:
+            warnings.warn(
+                f"{self.path / name} cannot be deleted: {reason_of(error)}; the next save tries "
+                "again",
+                stacklevel=2,
+            )
+
+    def verify(self, name: str) -> Kept:
+        """Compare the files of a checkpoint with what its manifest says.
+
+        Raises:
+            CheckpointError: one is missing, or of another size or digest.
+        """
+        with self._verified(name) as (manifest, _):
+            return manifest.kept(self.path / name)
+
+    @contextlib.contextmanager
+    def tensors(self, name: str) -> Iterator[OpenTensors]:
+        """Open the tensors of a checkpoint, after all of it is verified.
+
+        Raises:
+            CheckpointError: it is broken.
+        """
+        with self._verified(name) as (manifest, path):
+            try:
+                file = safe_open(path, framework="pt", backend="pread")
+            except (SafetensorError, OSError) as error:
+                raise CheckpointError(path, f"cannot be read: {error}") from error
+            with file:
+                yield OpenTensors(self.path / name, manifest, file)
+
+    def newest_intact(self) -> Kept | None:
+        """Return the newest checkpoint that is intact, as `newest` finds it."""
+        with self.newest() as tensors:
+            return None if tensors is None else tensors.kept
+
+    @contextlib.contextmanager
+    def newest(self) -> Iterator[OpenTensors | None]:
+        """Open the tensors of the newest checkpoint that is intact; None where there is none.
+
+        One that is broken is left out, with a warning that names it.
+
+        Raises:
+            CheckpointError: all of them are broken, or the newest is of a newer format.
+        """
+        broken: list[str] = []
+        with contextlib.ExitStack() as opened:
+            found = None
+            for name in reversed(self._steps()):
+                try:
+                    found = opened.enter_context(self.tensors(name))
+                    break
+                except NewerFormat:
+                    raise
+                except CheckpointError as error:
+                    broken.append(str(error))
+            if broken:
+                self._tell(broken, found)
+            yield found
+
+    def _tell(self, broken: list[str], found: OpenTensors | None) -> None:
+        """Warn of those that are broken, newer than the one that was found.
+
+        Raises:
+            CheckpointError: none was found.
+        """
+        if found is None:
+            raise CheckpointError(
+                self.path,
+                "holds broken checkpoints only, so nothing begins or goes on here: "
+                + "; ".join(broken)
+                + ". To begin a new run, move them away or give another folder",
+            )
+        warnings.warn(
+            f"{found.kept.path} is the newest intact checkpoint; left out, since broken: "
+            + "; ".join(broken),
+            stacklevel=6,  # who called Checkpoints
+        )
+
+    def _steps(self) -> list[str]:
+        """Return the names of the checkpoints, the oldest first."""
+        found = [(numbers, name) for name in self._store.names() if (numbers := numbers_of(name))]
+        return [name for _, name in sorted(found)]
+
+    def _manifest(self, name: str) -> Manifest:
+        path = self.path / name
+        try:
+            content = self._store.manifest(name)
+        except OSError as error:
+            raise CheckpointError(path, f"has no {MANIFEST}: {reason_of(error)}") from error
+        return read(content, path)
+
+    def _before(self, numbers: tuple[int, int]) -> Manifest | None:
+        """Return the newest manifest of an iteration; None where that one is broken."""
+        name = name_of(*numbers)
+        return self._manifest(name) if self._is_whole(name) else None
+
+    @contextlib.contextmanager
+    def _verified(self, name: str) -> Iterator[tuple[Manifest, Path]]:
+        manifest = self._manifest(name)
+        if set(manifest.files) != {TENSORS}:
+            raise CheckpointError(self.path / name, f"its {MANIFEST} names no {TENSORS}")
+        said = manifest.files[TENSORS]
+        where = self.path / name / TENSORS
+        with contextlib.ExitStack() as stack:
+            try:  # but not what happens while it is open
+                path = stack.enter_context(self._store.local(name, TENSORS))
+                size = path.stat().st_size
+                if size != said.bytes:
+                    raise CheckpointError(where, f"has {size} bytes, and {said.bytes} were written")
+                if _digest(path) != said.sha256:
+                    raise CheckpointError(where, "has been changed: its digest is another one")
+            except OSError as error:
+                raise CheckpointError(where, f"cannot be read: {reason_of(error)}") from error
+            yield manifest, path
+
+
+def folder_at(path: str | os.PathLike[str]) -> Folder:
+    """Return the folder at a path, or at an address such as `memory://runs/a`."""
+    text = os.fspath(path)
+    if not text:
+        raise ValueError("folder='' is no path")
+    if "://" in text:
+        from fengine.checkpoints.remote import RemoteStore
+
+        return Folder(RemoteStore(text))
+    return Folder(LocalStore(Path(text).absolute()))  # wherever the process goes
+
+
+def _manifest(content: Content, save: int, tree: Any, file: File) -> Manifest:
+    names = ("iteration", "epoch", "event", "status", "metrics", "fresh", "run", "classes")
+    return Manifest(
+        **{name: getattr(content, name) for name in names},
+        save=save,
+        time=time.time(),
+        versions={
+            "fengine": version("fengine"),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        files={TENSORS: file},
+        tree=tree,
+    )
+
+
+def _write_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> File:
+    path = folder / TENSORS
+    stores.reached("before the tensors")
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)  # as of any file that is made here
+    try:
+        save_file({name: one.cpu() for name, one in tensors.items()}, path)
+        path.chmod(mode)
+    except SafetensorError as error:
+        number = _OS_ERROR.search(str(error))
+        if number is None:
+            raise NotPlain(str(error)) from error
+        raise OSError(int(number[1] or number[2]), str(error)) from error
+    stores.reached("after the tensors")
+    stores.flush(path)
+    stores.reached("flushed")
+    return File(path.stat().st_size, _digest(path))
+
+
+def _digest(path: Path) -> str:
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_MANY_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
+_DTYPES: Final = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}

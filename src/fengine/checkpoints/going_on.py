@@ -1,0 +1,219 @@
+"""Going on: a kept run taken up again, in its things outside the state and under other limits.
+
+What does not fit is listed before a tensor is read. Then the things take up their states one after
+the other, and the tensors of modules one by one, so that no second copy of all is ever made.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import attrs
+import torch
+
+from fengine import Limits, Loop, Snapshot, State, Status
+from fengine.checkpoints.errors import CheckpointError
+from fengine.checkpoints.folder import OpenTensors
+from fengine.checkpoints.retention import Kept
+from fengine.core.events import Events
+from fengine.core.limits import EndArguments, LimitArguments
+from fengine.core.stateful import Stateful
+from fengine.core.table import where_in_run
+from fengine.keep.external import require_names
+from fengine.keep.fitting import is_module, is_trained, loads_as_modules_do, require_fitting
+from fengine.keep.readers import SnapshotError
+from fengine.keep.structure import is_structured
+
+B = TypeVar("B")
+O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
+U = TypeVar("U")
+
+
+def snapshot_of(
+    loop: Loop[B, O, U], kept: Kept, tree: Mapping[str, object], user: U
+) -> Snapshot[B, O, U]:
+    """Read a kept snapshot of a loop, whose user's record is read by the type of another one.
+
+    Raises:
+        CheckpointError: it is of another loop, or its record is of another type.
+    """
+    try:
+        return loop.read(tree, user=reader_of(user))
+    except SnapshotError as error:
+        raise CheckpointError(kept.path, f"is no checkpoint of this loop: {error}") from error
+
+
+def reader_of(user: U) -> Any:
+    """Return what reads a record of the type of another one."""
+    kind = type(user)
+    if user is not None and is_structured(kind):
+        return kind
+
+    def read(value: object) -> object:
+        if type(value) is not kind:
+            raise TypeError(
+                f"the record that was kept is {value!r} of type {type(value).__name__}, and user= "
+                f"is a {kind.__name__}; give user= a record as the run had it"
+            )
+        return value
+
+    return read
+
+
+def require_fit(loop: Loop[B, O, U], kept: Kept, snapshot: Snapshot[B, O, U]) -> None:
+    """Refuse a snapshot whose things do not fit those of a loop; its tensors may hold no data.
+
+    Raises:
+        CheckpointError: it does not fit; the message lists all differences.
+    """
+    try:
+        require_names(loop.external, snapshot.external)
+        require_fitting(loop.external, snapshot.external, snapshot.classes)
+    except ValueError as error:
+        raise CheckpointError(kept.path, str(error)) from None
+
+
+def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
+    """Have things take up the states of a checkpoint, which fit them.
+
+    A thing may refuse its state, unless it is an optimizer of torch, or a module that has just the
+    tensors that it saves. So those that may come first, and all of them are put back where one
+    does.
+
+    Args:
+        external: the things.
+        tensors: the checkpoint.
+
+    Raises:
+        BaseException: whatever a thing raises, with a note that names it.
+    """
+    held = {name: own for name, one in external.items() if (own := _held(one)) is not None}
+    obeys = {
+        n: n in held or (is_trained(one) and not is_module(one)) for n, one in external.items()
+    }
+    before: dict[str, object] = {}
+    try:
+        for name in sorted(external, key=lambda one: (obeys[one], one)):
+            thing = external[name]
+            if not obeys[name]:
+                before[name] = copy.deepcopy(thing.state_dict())
+            try:
+                if name in held:
+                    _copy_into(held[name], tensors.each("external", name))
+                else:
+                    thing.load_state_dict(tensors.filled("external", name))
+            except BaseException as error:
+                error.add_note(f"in restoring external[{name!r}]")
+                raise
+    except BaseException as error:
+        for name, state in before.items():
+            try:
+                external[name].load_state_dict(state)
+            except Exception as another:
+                error.add_note(f"external[{name!r}] is not put back, which raised {another!r}")
+        raise
+
+
+def _held(thing: Any) -> Mapping[str, torch.Tensor] | None:
+    """Return the tensors of a module that are all it saves; None where loading does more."""
+    if not loads_as_modules_do(thing):
+        return None
+    if any(one._load_state_dict_post_hooks for one in thing.modules()):
+        return None
+    own = thing.state_dict()
+    held = {
+        **dict(thing.named_parameters(remove_duplicate=False)),
+        **dict(thing.named_buffers(remove_duplicate=False)),
+    }
+    return own if all(_is_same(one, held.get(name)) for name, one in own.items()) else None
+
+
+def _is_same(saved: Any, held: torch.Tensor | None) -> bool:
+    """Tell whether what a module saves is what it has, and no copy and no state of another kind."""
+    return (
+        held is not None
+        and isinstance(saved, torch.Tensor)
+        and (saved.data_ptr(), saved.shape, saved.stride())
+        == (held.data_ptr(), held.shape, held.stride())
+    )
+
+
+@torch.no_grad()
+def _copy_into(own: Mapping[str, torch.Tensor], saved: Iterable[tuple[str, Any]]) -> None:
+    for key, tensor in saved:
+        own[key].copy_(tensor)
+
+
+def limited(state: State[B, O, U], limits: LimitArguments, *, again: bool) -> State[B, O, U]:
+    """Return a kept state with the limits that are asked for, to go on from; or one that has ended.
+
+    Args:
+        state: what was kept.
+        limits: those that are given replace its own.
+        again: a run that was asked to end is to train on.
+
+    Raises:
+        ValueError: the run is beyond a limit already.
+    """
+    length = limits.get("epoch_length")
+    given: EndArguments = {}
+    if (epochs := limits.get("max_epochs")) is not None:
+        given["max_epochs"] = epochs
+    if (iterations := limits.get("max_iters")) is not None:
+        given["max_iters"] = iterations
+    if length is not None and length != state.limits.epoch_length:
+        state = _with_epoch_length(state, length)
+    asked = Limits(**given, epoch_length=state.limits.epoch_length) if given else state.limits
+    reached = asked.are_reached(state.epoch, state.iteration)
+    if state.status is Status.COMPLETED and (reached or not given or asked == state.limits):
+        return state
+    if state.status is Status.TERMINATED:
+        if reached or not again:
+            if not reached:
+                _say_it_was_asked_to_end(state)
+            return state
+        state = _before_its_end(state)
+    return state if not given or asked == state.limits else state.with_limits(**given)
+
+
+def _with_epoch_length(state: State[B, O, U], length: int) -> State[B, O, U]:
+    if state.batches > length:
+        raise ValueError(
+            f"epoch_length={length} is below the {state.batches} batches that the epoch under way "
+            "has had; give a longer one"
+        )
+    limits = attrs.evolve(state.limits, epoch_length=length)
+    notes = attrs.evolve(state._notes, length_of_data=False)
+    return attrs.evolve(state, limits=limits, notes=notes)
+
+
+def _say_it_was_asked_to_end(state: State[Any, Any, Any]) -> None:
+    warnings.warn(
+        f"the run was asked to end {where_in_run(state)}, so it stays ended; say again=True to "
+        "train on from there",
+        stacklevel=4,
+    )
+
+
+def _before_its_end(state: State[B, O, U]) -> State[B, O, U]:
+    """Return the state of a run as before somebody asked for its end."""
+    if state.batches and state.batches == state.limits.epoch_length:
+        event = Events.EPOCH_COMPLETED
+    elif state.batches:
+        event = Events.ITERATION_COMPLETED
+    else:
+        event = Events.EPOCH_STARTED if state.epoch else Events.STARTED
+    counts = state.counts
+    for name in (Events.TERMINATE.name,):
+        counts = counts.delete(name) if name in counts else counts
+    return attrs.evolve(
+        state,
+        event=event,
+        counts=counts,
+        status=Status.RUNNING,
+        requests=attrs.evolve(state.requests, terminate=None, terminate_epoch=None),
+        handled=None,
+    )

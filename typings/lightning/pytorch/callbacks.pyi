@@ -1,0 +1,16 @@
+from lightning.pytorch import LightningModule
+from torch.optim import Optimizer
+
+class Callback: ...
+
+class EMAWeightAveraging(Callback):
+    def __init__(self, *, decay: float) -> None: ...
+
+class Timer(Callback):
+    def __init__(self, duration: dict[str, int], *, verbose: bool) -> None: ...
+
+class BaseFinetuning(Callback):
+    def freeze_before_training(self, pl_module: LightningModule) -> None: ...
+    def finetune_function(
+        self, pl_module: LightningModule, epoch: int, optimizer: Optimizer
+    ) -> None: ...
