@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final, TypeAlias
 
 import torch
@@ -159,7 +161,7 @@ def measure_functional(effort: Effort) -> Section:
 
 def measure_functional_memory(effort: Effort) -> Section:
     """Compare the peaks of memory."""
-    peaks = {name: _peak(name, width=64 if effort.rounds < 5 else 4096) for name in ROWS}
+    peaks = {name: _peak(name, width=1024 if effort.rounds < 5 else 4096) for name in ROWS}
     over = peaks[FUNCTIONAL] / peaks[IN_PLACE]
     return Section(
         "Memory of trainings in the state",
@@ -191,9 +193,9 @@ def peak(name: str, width: int) -> float:
     torch.set_num_threads(1)
     data = [(torch.randn(1, width), torch.randint(width, (1,)))] * 20
     Loop(training_step(*_wide(8), cross_entropy)).run([(torch.randn(1, 8), torch.zeros(1).long())])
-    before = _resident()
+    before = _highest()
     run_of(name, (lambda: nn.Linear(width, width), _adamw, lambda: data[0][0]))(data)
-    return (_resident() - before) / (4 * width * (width + 1))
+    return (_highest() - before) / (4 * width * (width + 1))
 
 
 def _wide(width: int) -> tuple[nn.Module, Optimizer]:
@@ -201,6 +203,10 @@ def _wide(width: int) -> tuple[nn.Module, Optimizer]:
     return model, _adamw(model)
 
 
-def _resident() -> int:
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * (1 if sys.platform == "darwin" else 1024)
+def _highest() -> int:
+    """Return the peak of this process alone: on Linux `getrusage` has that of its parent, too."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (peak,) = re.findall(r"^VmHWM:\s+(\d+) kB$", status.read_text(), re.M)
+    return 1024 * int(peak)
