@@ -50,6 +50,7 @@ from fengine.core.steps import (
     Stages,
     contexts_of,
     external_of,
+    lends_of,
     parts_of,
     require_not_lent,
     stages_of,
@@ -135,7 +136,8 @@ class Loop(Generic[Batch, Output, User]):
 
     Raises:
         TypeError: `step` cannot take one state, or `ranks` are none.
-        ValueError: `semantics` or `ranks` are given without a step.
+        ValueError: `semantics` or `ranks` are given without a step; or there are several ranks, and
+            the step keeps a training in the state.
 
     >>> from fengine import Events, State, outputs
     >>> def stop_at_large(state: State[int, int]) -> State[int, int]:
@@ -170,6 +172,13 @@ class Loop(Generic[Batch, Output, User]):
         for name in parts_of(self.step):
             if name in self.named.parts:
                 raise NameTaken("part", name, describe(self.step))
+        if self.ranks.size > 1 and lends_of(self.step) is not None:
+            raise ValueError(
+                f"{describe(self.step)} keeps the training in the state of one process, and each "
+                f"of {self.ranks.size} ranks would train one of its own, since nothing averages "
+                "their gradients. Train in place: training_step(model, ...); or run a loop without "
+                "ranks= in each process, for trainings that have nothing to do with each other"
+            )
 
     def __setstate__(self, kept: Any) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
@@ -563,6 +572,7 @@ class Loop(Generic[Batch, Output, User]):
         (6, 2, 6, 'completed')
         """
         box, source = _begun(data, user, require_limits(limits), on_exhausted, preemption)
+        del user  # the caller alone decides how long it lives
         return self._finish(box, source, Map())
 
     @overload

@@ -1,4 +1,4 @@
-"""What users of functional steps see: features, refusals, and what models may do."""
+"""What users of functional steps see: values, refusals, and what models may do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import pickle
 import re
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -19,17 +18,6 @@ from typing_extensions import override
 
 from fengine import Event, Events, Loop, Part, Recorder, State, blame, diff, last_state, tap
 from fengine.core.equality import same
-from fengine.features import (
-    OUTER,
-    ema,
-    evaluation,
-    keep_best,
-    learning_rate,
-    lr_schedule,
-    random_state,
-    seeded,
-)
-from fengine.metrics import accuracy, mean, mean_loss
 from fengine.testing import assert_pure, assert_resume_exact
 from fengine.training import (
     Backprop,
@@ -39,7 +27,6 @@ from fengine.training import (
     Update,
     Updated,
     Window,
-    evaluation_step,
     functional_evaluation_step,
     functional_step,
     restore,
@@ -54,6 +41,10 @@ AnyState = State[Any, Any, Any]
 
 def step_of(task: Task, **options: Any) -> Any:
     return functional_step(task.model, task.optimizer, loss_fn, **options)
+
+
+def first_of(task: Task) -> nn.Module:
+    return next(task.model.children())
 
 
 @pytest.fixture
@@ -224,144 +215,6 @@ def test_a_value_with_the_settings_of_the_optimizer_ignores_nothing(task: Task) 
     start = step.init().with_learning_rate(0.25)
     task.optimizer.param_groups[0]["lr"] = 0.25
     Loop(step).run(task.batches, user=start)
-
-
-# Features.
-
-REFUSED: list[tuple[str, Callable[[Task], Any], str]] = [
-    (
-        "lr_schedule",
-        lambda task: lr_schedule(optim.lr_scheduler.ExponentialLR(task.optimizer, 0.5)),
-        "learning_rate=lambda state",
-    ),
-    ("learning_rate", lambda task: learning_rate(task.optimizer), "state.user.learning_rates"),
-    ("ema", lambda task: ema(task.model, 0.9), "ema(0.9)"),
-    (
-        "keep_best",
-        lambda task: keep_best("loss", mode="min", model=task.model),
-        "state.with_part(best, state.user)",
-    ),
-    (
-        "keep_best of the optimizer",
-        lambda task: keep_best("loss", mode="min", kept=task.optimizer),
-        "state.with_part(best, state.user)",
-    ),
-    (
-        "with_external",
-        lambda task: lambda loop: loop.with_external(mine=task.model),
-        "snapshots hold it",
-    ),
-    (
-        "with_external of a part of it",
-        lambda task: lambda loop: loop.with_external(mine=next(task.model.children())),
-        "snapshots hold it",
-    ),
-    (
-        "joined",
-        lambda task: Loop[Any, Any, Any]().with_external(mine=task.optimizer),
-        "snapshots hold it",
-    ),
-    ("seeded", lambda task: seeded(3), "step.init(seed=3)"),
-    (
-        "evaluation in place",
-        lambda task: evaluation(Loop(evaluation_step(task.model)) | accuracy(), task.batches),
-        "functional_evaluation_step(model)), data, user=OUTER",
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "make", "way"), REFUSED, ids=[one[0] for one in REFUSED])
-def test_what_would_keep_or_change_what_is_lent_is_refused_with_the_way(
-    task: Task, name: str, make: Callable[[Task], Any], way: str
-) -> None:
-    loop = Loop(step_of(task)) | mean("loss")
-    with pytest.raises(ValueError, match=re.escape(way)):
-        loop | make(task)
-    in_place = Loop(training_step(task.model, task.optimizer, loss_fn)) | mean("loss")
-    if name != "joined":
-        in_place | make(task)  # where the model is trained, it is all right
-
-
-def test_other_things_may_be_named(task: Task) -> None:
-    other = nn.Linear(1, 1)
-    loop = Loop(step_of(task)).with_external(other=other) | random_state()
-    assert sorted(loop.external) == ["other", "random"]
-
-
-@pytest.mark.parametrize("decay", [0.5, 0.99])
-def test_averages_are_those_of_torch(task: Task, decay: float) -> None:
-    in_place = task.copied()
-    step, averaged = step_of(task), ema(decay)
-    loop = Loop(step) | averaged
-    final = loop.run(task.batches, user=step.init(), max_epochs=3)
-    peer = ema(in_place.model, decay)
-    training = Loop(training_step(in_place.model, in_place.optimizer, loss_fn)) | peer
-    training.run(task.batches, max_epochs=3)
-    kept = averaged.of(final.user, final)
-    assert same({**kept.parameters, **kept.buffers}, dict(peer.model.state_dict()))
-    assert final.part(averaged.part).updates == int(peer.averaged.n_averaged)
-    assert kept.optimizer == final.user.optimizer
-    assert averaged.of(final.user, State()) is final.user
-
-    def build() -> Any:
-        return loop, task.batches, {"user": step.init()}
-
-    assert_resume_exact(build)
-    assert ema(decay=decay) == averaged
-    with pytest.raises(ValueError, match=re.escape("ema(model, ")):
-        Loop(training_step(task.model, task.optimizer, loss_fn)) | averaged
-
-
-def test_averages_outlive_what_is_donated(task: Task) -> None:
-    averaged = ema(0.5)
-    finals = []
-    for donate in (True, False):
-        step = step_of(task, donate=donate)
-        final = (Loop(step) | averaged).run(task.batches, user=step.init(seed=1), max_epochs=2)
-        finals.append(averaged.of(final.user, final))
-    assert finals[0] == finals[1]
-
-
-@pytest.mark.parametrize("name", ["convolutions", "network", "tied", "remembering"])
-def test_an_evaluation_reads_the_outer_training(name: str) -> None:
-    task = Task.of(name, "AdamW")
-    other = task.copied()
-    step, averaged = step_of(task), ema(0.5)
-    held_out = Loop(functional_evaluation_step(task.model)) | accuracy() | mean_loss(loss_fn)
-    start = step.init(seed=1)
-    alone = Loop(step).run(task.batches, user=start, max_epochs=2)
-    loop = Loop(step) | averaged | evaluation(held_out, task.batches, user=OUTER)
-    of_averages = OUTER.part(averaged.part)
-    loop = loop | evaluation(held_out, task.batches, user=of_averages, prefix="ema_")
-    final = loop.run(task.batches, user=start, max_epochs=2)
-    assert final.user == alone.user  # it draws nothing and changes no buffer
-    for prefix, training in (("val_", final.user), ("ema_", averaged.of(final.user, final))):
-        restore(other.model, other.optimizer, training)
-        in_place = Loop(evaluation_step(other.model)) | accuracy() | mean_loss(loss_fn)
-        expected = in_place.run(task.batches).metrics
-        assert final.metrics[prefix + "loss"] == expected["loss"]
-        assert final.metrics[prefix + "accuracy"] == expected["accuracy"]
-    assert all(module.training for module in task.model.modules())
-
-
-def test_an_evaluation_of_a_training_in_a_part(task: Task) -> None:
-    step = step_of(task)
-    key = Part("training", step.init())
-    held_out = Loop(functional_evaluation_step(task.model)) | mean_loss(loss_fn)
-    loop = Loop(step.at(key)) | evaluation(held_out, task.batches, user=OUTER.part(key))
-    assert loop.run(task.batches).metrics["val_loss"] > 0
-    kept = evaluation(held_out, task.batches, user=OUTER)
-    assert pickle.loads(pickle.dumps(OUTER)) is OUTER
-    assert repr(kept) == "evaluation(Loop of loss, user=OUTER)"
-    with pytest.raises(TypeError, match="begins with what an outer run has"):
-        getattr(kept, "metrics")()  # noqa: B009  # the type of it does not offer this
-
-
-def test_a_step_without_its_training_says_how_to_begin(task: Task) -> None:
-    with pytest.raises(TypeError, match=re.escape("user=step.init()")):
-        Loop[Any, Any, Any](step_of(task)).run(task.batches)
-    with pytest.raises(TypeError, match=re.escape("user=step.init()")):
-        Loop[Any, Any, Any](functional_evaluation_step(task.model)).run(task.batches)
 
 
 # In use.

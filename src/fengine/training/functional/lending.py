@@ -59,10 +59,12 @@ class Lending:
         own = getattr(thing, "optimizer", None)  # of a scheduler
         if own is self.lender.optimizer:
             return "optimizer"
-        if not isinstance(thing, nn.Module):
-            return None
         return None if _tensors(thing).isdisjoint(_tensors(self.lender.model)) else "model"
 
 
-def _tensors(module: nn.Module) -> set[int]:
-    return {id(one) for one in itertools.chain(module.parameters(), module.buffers())}
+def _tensors(thing: object) -> set[int]:
+    """Return which tensors a module has, or something else that holds parameters."""
+    if isinstance(thing, nn.Module):
+        return {id(one) for one in itertools.chain(thing.parameters(), thing.buffers())}
+    held = getattr(thing, "parameters", ())
+    return {id(one) for one in held} if isinstance(held, tuple) else set()
