@@ -13,6 +13,7 @@ from fengine.checkpoints import Best, Checkpoints, weights
 from fengine.core.equality import same
 from fengine.features import OUTER, ema, evaluation
 from fengine.metrics import mean_loss
+from fengine.testing import assert_resume_exact
 from fengine.training import functional_evaluation_step, functional_step
 from tests.training.functional.tasks import OPTIMIZERS, Task, loss_fn
 
@@ -70,6 +71,16 @@ def loop_of(task: Task, *, donate: bool = False) -> tuple[Loop[Any, Any, Any], A
 def finished(task: Task, *, donate: bool) -> AnyState:
     loop, start = loop_of(task, donate=donate)
     return loop.run(task.batches, user=start, max_epochs=4)
+
+
+@pytest.mark.parametrize("model", ["convolutions", "remembering"])
+def test_a_training_with_evaluations_and_averages_goes_on_from_every_event(model: str) -> None:
+    def build() -> tuple[Loop[Any, Any, Any], Any, dict[str, Any]]:
+        task = Task.of(model, "AdamW")
+        loop, start = loop_of(task)
+        return loop, task.batches, {"user": start, "max_epochs": 2}
+
+    assert_resume_exact(build)
 
 
 @pytest.mark.parametrize("optimizer", sorted(OPTIMIZERS))
