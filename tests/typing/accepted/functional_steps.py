@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fengine import Loop, Part, Stages, State, stages
+from fengine.checkpoints import Checkpoints, weights
 from fengine.features import OUTER, clip_grad_norm, ema, evaluation, stop_on_nan
 from fengine.metrics import accuracy, mean
 from fengine.training import (
@@ -52,6 +53,11 @@ restore(model, optimizer, trained.user)
 restore(model, optimizer, averaged_in_state.of(trained.user, trained))
 slower = trained.evolve(user=trained.user.with_learning_rate(1e-3))
 assert_type(training_in_state.resume(slower, pairs).user.updates, int)
+
+
+checkpoints = Checkpoints("runs/a")
+assert_type(checkpoints.run(training_in_state, pairs, user=start), State[Pair, Tensor, TrainState])
+assert_type(weights("runs/a", "user.parameters"), dict[str, Tensor])
 
 
 def decaying(state: State[Pair, Tensor, TrainState]) -> float:

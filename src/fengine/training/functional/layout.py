@@ -5,7 +5,7 @@ A layout is made once. It tells whether a value fits a model before anything of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeAlias, cast, final
 
 import attrs
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
+from fengine.training.functional.copying import copies_of
 from fengine.training.functional.train_state import TrainState
 from fengine.training.functional.values import Names, Values
 
@@ -122,6 +123,24 @@ class Layout:
                 "parameters or buffers than when the step was made of them, or is on another "
                 "device; make the step last"
             )
+
+    def buffers_at_home(self) -> list[list[Tensor | None]]:
+        """Return what is in the place of each buffer now."""
+        return [[held[key] for held, key in slots] for slots in self.slots]
+
+    def lend_buffers(self, buffers: Values[Tensor]) -> None:
+        """Put copies of buffers into their places; places of others are empty then."""
+        if not self.slots:
+            return
+        copies = dict(zip(buffers.known.names, copies_of(buffers.whole()), strict=True))
+        lent = map(copies.get, self.buffer_names.names)
+        self.put_buffers([one] * len(slots) for one, slots in zip(lent, self.slots, strict=True))
+
+    def put_buffers(self, buffers: Iterable[list[Tensor | None]]) -> None:
+        """Put something into the place of each buffer."""
+        for slots, ones in zip(self.slots, buffers, strict=True):
+            for (held, key), one in zip(slots, ones, strict=True):
+                held[key] = one
 
     def fits(self, value: TrainState) -> bool:
         """Tell whether a value is known to fit, as one is that was taken with this layout."""

@@ -130,7 +130,7 @@ class Loan:
         settings = lender.known.require(optimizer, value.optimizer.param_groups)
         self._home, self._value = self._at_home(settings), value
         self._lend_parameters(value.parameters.in_order(layout.names), self._home)
-        self._lend_buffers(value.buffers)
+        layout.lend_buffers(value.buffers)
         self._lend_states(value.optimizer.state.in_order(layout.held))
         self.set_groups(value.optimizer.param_groups)
         self._lend_random(value.random)
@@ -142,7 +142,7 @@ class Loan:
         return _Home(
             lender.at_home(),
             [one.grad for one in layout.parameters],
-            [[held[key] for held, key in slots] for slots in layout.slots],
+            layout.buffers_at_home(),
             dict(lender.optimizer.state),
             settings,
             [one.get_state() for one in lender.generators],
@@ -166,15 +166,6 @@ class Loan:
         if len(changing) < len(parameters):
             rest = set(range(len(parameters))).difference(changing)
             self._shared = [(place, parameters[place]._version) for place in sorted(rest)]
-
-    def _lend_buffers(self, buffers: Values[Tensor]) -> None:
-        layout = self._lender.layout
-        if not layout.slots:
-            return
-        copies = dict(zip(buffers.known.names, copies_of(buffers.whole()), strict=True))
-        for name, slots in zip(layout.buffer_names.names, layout.slots, strict=True):
-            for held, key in slots:
-                held[key] = copies.get(name)
 
     def _lend_states(self, states: tuple[Values[Any], ...]) -> None:
         lender, layout = self._lender, self._lender.layout
@@ -275,9 +266,7 @@ class Loan:
         ):
             parameter.data = data
             parameter.grad = gradient
-        for slots, buffers in zip(layout.slots, home.buffers, strict=True):
-            for (held, key), buffer in zip(slots, buffers, strict=True):
-                held[key] = buffer
+        layout.put_buffers(home.buffers)
         state = lender.optimizer.state
         state.clear()
         state.update(home.states)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from fengine.training.functional.copying import copies_of
 from fengine.training.functional.generators import generators_of
 from fengine.training.functional.in_use import Use
 from fengine.training.functional.layout import Layout
@@ -49,6 +48,16 @@ class Viewer:
 
 
 @final
+@attrs.frozen(eq=False)
+class _Home:
+    """Hold what a model had before it was lent a value, and the random state of the program."""
+
+    data: list[Tensor]
+    buffers: list[list[Tensor | None]]
+    random: list[Tensor]
+
+
+@final
 class View:
     """Lend a value to a model that predicts; a context, in which the model is nobody else's.
 
@@ -70,14 +79,12 @@ class View:
     False
     """
 
-    __slots__ = ("_buffers", "_data", "_random", "_use", "_value", "_versions", "_viewer")
+    __slots__ = ("_home", "_use", "_value", "_versions", "_viewer")
 
     def __init__(self, viewer: Viewer, value: TrainState) -> None:
         self._viewer, self._value = viewer, value
         self._use = Use(viewer.ids, viewer.model)
-        self._data: list[Tensor] = []
-        self._buffers: list[list[Tensor | None]] = []
-        self._random: list[Tensor] = []
+        self._home: _Home | None = None
         self._versions: list[int] = []
 
     def __enter__(self) -> None:
@@ -120,34 +127,26 @@ class View:
 
     def _lend(self) -> None:
         viewer, layout, value = self._viewer, self._viewer.layout, self._value
-        self._random = [one.get_state() for one in viewer.generators.values()]
-        self._buffers = [[held[key] for held, key in slots] for slots in layout.slots]
-        self._data = [one.data for one in layout.parameters]
+        self._home = _Home(
+            [one.data for one in layout.parameters],
+            layout.buffers_at_home(),
+            [one.get_state() for one in viewer.generators.values()],
+        )
         tensors = value.parameters.in_order(layout.names)
         for parameter, tensor in zip(layout.parameters, tensors, strict=True):
             parameter.data = tensor
-        if layout.slots:
-            held_by_name = value.buffers
-            copies = dict(
-                zip(held_by_name.known.names, copies_of(held_by_name.whole()), strict=True)
-            )
-            for name, slots in zip(layout.buffer_names.names, layout.slots, strict=True):
-                for held, key in slots:
-                    held[key] = copies.get(name)
+        layout.lend_buffers(value.buffers)
         for device, generator in viewer.generators.items():
             if device in value.random:
                 generator.set_state(value.random[device])
         self._versions = [one._version for one in layout.parameters]
 
     def _give_back(self) -> None:
-        viewer, layout = self._viewer, self._viewer.layout
-        for parameter, tensor in zip(layout.parameters, self._data, strict=bool(self._data)):
-            parameter.data = tensor
-        for slots, buffers in zip(layout.slots, self._buffers, strict=bool(self._buffers)):
-            for (held, key), buffer in zip(slots, buffers, strict=True):
-                held[key] = buffer
-        for generator, state in zip(
-            viewer.generators.values(), self._random, strict=bool(self._random)
-        ):
-            generator.set_state(state)
+        viewer, layout, home = self._viewer, self._viewer.layout, self._home
+        if home is not None:
+            for parameter, tensor in zip(layout.parameters, home.data, strict=True):
+                parameter.data = tensor
+            layout.put_buffers(home.buffers)
+            for generator, state in zip(viewer.generators.values(), home.random, strict=True):
+                generator.set_state(state)
         self._use.end()
