@@ -24,7 +24,7 @@ from fengine.core.stateful import Stateful
 from fengine.core.table import where_in_run
 from fengine.keep.external import require_names
 from fengine.keep.fitting import is_module, is_trained, loads_as_modules_do, require_fitting
-from fengine.keep.readers import SnapshotError
+from fengine.keep.readers import SnapshotError, excerpt
 from fengine.keep.structure import is_structured
 
 B = TypeVar("B")
@@ -55,8 +55,9 @@ def reader_of(user: U) -> Any:
     def read(value: object) -> object:
         if type(value) is not kind:
             raise TypeError(
-                f"the record that was kept is {value!r} of type {type(value).__name__}, and user= "
-                f"is a {kind.__name__}; give user= a record as the run had it"
+                f"the record that was kept is {excerpt(value)} of type "
+                f"{type(value).__name__}, and user= is a {kind.__name__}; give user= a record as "
+                "the run had it"
             )
         return value
 

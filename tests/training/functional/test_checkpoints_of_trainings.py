@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,12 @@ import attrs
 import pytest
 
 from fengine import Events, Loop, Part, State
-from fengine.checkpoints import Best, Checkpoints, weights
+from fengine.checkpoints import Best, CheckpointError, Checkpoints, weights
 from fengine.core.equality import same
 from fengine.features import OUTER, ema, evaluation
 from fengine.metrics import mean_loss
 from fengine.testing import assert_resume_exact
-from fengine.training import functional_evaluation_step, functional_step
+from fengine.training import functional_evaluation_step, functional_step, training_step
 from tests.training.functional.tasks import OPTIMIZERS, Task, loss_fn
 
 AnyState = State[Any, Any, Any]
@@ -108,3 +109,17 @@ def test_a_training_in_a_part_is_kept_and_the_best_is_read(tmp_path: Path) -> No
     kept = snapshot.state.part(key)
     assert same(weights(best.path, "parts.training.parameters"), dict(kept.parameters))
     assert loop.resume(snapshot, task.batches).part(key) == final.part(key)
+
+
+def test_a_checkpoint_of_something_else_is_refused_in_few_words(tmp_path: Path) -> None:
+    task, other = Task.of("network", "AdamW"), Task.of("convolutions", "AdamW")
+    step, of_other = step_of(task), step_of(other)
+    Checkpoints(tmp_path).run(Loop(step), task.batches, user=step.init())
+    in_place: Loop[Any, Any, Any] = Loop(training_step(task.model, task.optimizer, loss_fn))
+    with pytest.raises(CheckpointError, match="user= is a NoneType") as caught:
+        Checkpoints(tmp_path).run(in_place, task.batches, max_epochs=2)
+    assert len(str(caught.value)) < 500
+    before = copy.deepcopy(other.bits())
+    with pytest.raises(ValueError, match="of a model with other parameters: it lacks"):
+        Checkpoints(tmp_path).run(Loop(of_other), other.batches, user=of_other.init(), max_epochs=2)
+    assert same(other.bits(), before)
