@@ -115,7 +115,7 @@ def test_the_guide_shows_what_mypy_says(tmp_path: Path) -> None:
 
 def test_pyright_agrees(tmp_path: Path) -> None:
     right, wrong = shown()
-    names = ("functional", "features")
+    names = ("functional", "functional_steps", "features")
     for kind in ("accepted", "rejected"):
         for name in names:
             program = PROGRAMS.joinpath(kind, f"{name}.py").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, suppress
 from functools import partial
-from typing import Any, Generic, TypeAlias, TypeVar, cast, final, overload
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
 from immutables import Map
@@ -51,7 +51,16 @@ from fengine.core.semantics import DOCUMENTED, Semantics
 from fengine.core.state import Batch, Output, State, User, after_handlers
 from fengine.core.stateful import Stateful
 from fengine.core.stateful import named as stateful
-from fengine.core.steps import Outputs, Stages, contexts_of, external_of
+from fengine.core.steps import (
+    Outputs,
+    Stages,
+    contexts_of,
+    external_of,
+    lends_of,
+    parts_of,
+    require_not_lent,
+    stages_of,
+)
 from fengine.core.table import Compiled, Table, where_in_run
 from fengine.core.taking import RunsLoop, name_of_handler
 from fengine.keep.external import require_names, restoring
@@ -102,7 +111,8 @@ Moments: TypeAlias = Generator[Moment[Batch, Output, User], None, None]
 
 
 def _known_events(loop: Loop[Batch, Output, User]) -> EventRegistry:
-    return EventRegistry(tuple(loop.step.events) if isinstance(loop.step, Stages) else ())
+    step = stages_of(loop.step)
+    return EventRegistry(tuple(step.events) if isinstance(step, Stages) else ())
 
 
 def _with_built_in_events(registry: EventRegistry) -> EventRegistry:
@@ -132,7 +142,8 @@ class Loop(Generic[Batch, Output, User]):
 
     Raises:
         TypeError: `step` cannot take one state, or `ranks` are none.
-        ValueError: `semantics` or `ranks` are given without a step.
+        ValueError: `semantics` or `ranks` are given without a step; or there are several ranks, and
+            the step keeps a training in the state.
 
     >>> from fengine import Events, State, outputs
     >>> def stop_at_large(state: State[int, int]) -> State[int, int]:
@@ -157,10 +168,23 @@ class Loop(Generic[Batch, Output, User]):
 
     def __attrs_post_init__(self) -> None:
         """Refuse a name that stands for one thing in the step, and for another in a feature."""
+        object.__setattr__(self, "step", stages_of(self.step))
         external = self.named.external
         for name, thing in external_of(self.step).items():
             if external.get(name, thing) is not thing:
                 raise NameTaken("external", name, describe(self.step))
+        for name, thing in external.items():
+            require_not_lent(self.step, thing, _KEPT_BY_THE_STEP, f"external {name!r}")
+        for name in parts_of(self.step):
+            if name in self.named.parts:
+                raise NameTaken("part", name, describe(self.step))
+        if self.ranks.size > 1 and lends_of(self.step) is not None:
+            raise ValueError(
+                f"{describe(self.step)} keeps the training in the state of one process, and each "
+                f"of {self.ranks.size} ranks would train one of its own, since nothing averages "
+                "their gradients. Train in place: training_step(model, ...); or run a loop without "
+                "ranks= in each process, for trainings that have nothing to do with each other"
+            )
 
     def __setstate__(self, kept: Any) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
@@ -174,8 +198,8 @@ class Loop(Generic[Batch, Output, User]):
 
     @property
     def parts(self) -> Parts:
-        """The parts of the state that handlers use, by name."""
-        return self.named.parts
+        """The parts of the state that the step and the handlers use, by name."""
+        return parts_of(self.step).update(self.named.parts)
 
     @property
     def metrics(self) -> Map[str, When]:
@@ -425,7 +449,7 @@ class Loop(Generic[Batch, Output, User]):
 
     def _featured(self, feature: Feature[Batch, Output, User]) -> Loop[Batch, Output, User]:
         known: object = feature
-        if isinstance(known, Stages | Outputs):
+        if isinstance(stages_of(known), Stages | Outputs):
             raise TypeError(
                 f"{known!r} is a step, with which a loop begins: Loop({known!r}) | feature"
             )
@@ -553,6 +577,7 @@ class Loop(Generic[Batch, Output, User]):
         (6, 2, 6, 'completed')
         """
         box, source = _begun(data, user, require_limits(limits), on_exhausted, preemption)
+        del user  # the caller alone decides how long it lives
         return self._finish(box, source, Map())
 
     @overload
@@ -1094,6 +1119,8 @@ class Loop(Generic[Batch, Output, User]):
                         said[f"{name}.{path}"] = tuple(one.shape), str(one.dtype)
         return {name: one for name, one in said.items() if one != []}
 
+
+_KEPT_BY_THE_STEP: Final = "so leave it out, snapshots hold it as it is"
 
 Feature: TypeAlias = Callable[[Loop[Batch, Output, User]], Loop[Batch, Output, User]]
 

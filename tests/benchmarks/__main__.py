@@ -63,7 +63,7 @@ def _measure(
     if "torch" in have:
         import torch
 
-        from tests.benchmarks import distributed, features, supervised
+        from tests.benchmarks import distributed, features, functional, supervised
 
         torch.set_num_threads(1)
         yield supervised.measure_training(effort, have)
@@ -71,6 +71,8 @@ def _measure(
         if not check:
             yield features.measure_features(effort, have)
             yield from distributed.measure_distributed(effort, have)
+        yield functional.measure_functional(effort)
+        yield functional.measure_functional_memory(effort)
     yield footprint.measure_imports(effort, have)
     yield footprint.measure_memory(effort, have)
     if not check:

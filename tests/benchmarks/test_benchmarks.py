@@ -140,8 +140,9 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
     assert faults["has fewer batches"].endswith("RanksDiverged names it")
     assert faults["raises"].endswith("PeerFailed names it")
     assert {"In short", "Supervised evaluation", "Imports", "Memory", "Other Pythons"} <= {*titles}
+    assert {"Trainings in the state", "Memory of trainings in the state"} <= {*titles}
     verdicts = [row[-1] for row in rows if len(row) == 4 and row[1].startswith("<=")]
-    assert len(verdicts) == 19
+    assert len(verdicts) == 30
     assert set(verdicts) <= {"reached", "MISSED"}
 
 

@@ -323,6 +323,6 @@ def test_wrong_arguments_are_refused() -> None:
             ema(model, other)  # type: ignore[arg-type]
     for no_model in (optimizer, nn.Linear, None):
         with pytest.raises(TypeError, match="give an instance of"):
-            ema(no_model, 0.9)  # type: ignore[type-var]
+            ema(no_model, 0.9)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="this loop"):
         Loop(outputs(abs)).on(Events.STARTED, State.terminate) | ema(model, 0.9)

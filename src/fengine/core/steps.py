@@ -5,14 +5,14 @@ of which takes the value of the one before, with events between them. Both compa
 where their functions do.
 
 The functions at the end are for who makes steps that trainings use, and no part of the public API:
-contexts of a run, and a function that does in one call what stages do.
+contexts of a run and of each iteration, and a function that does in one call what stages do.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from typing import Any, Final, Generic, TypeAlias, TypeVar, cast, final, overload
+from typing import Any, Final, Generic, Protocol, TypeAlias, TypeVar, cast, final, overload
 
 import attrs
 from immutables import Map
@@ -20,6 +20,7 @@ from typing_extensions import override
 
 from fengine.core.describe import describe, require_callable
 from fengine.core.events import AnyEvent, Event, PayloadEvent
+from fengine.core.parts import Part
 from fengine.core.phases import PHASES
 from fengine.core.registry import not_an_event
 from fengine.core.state import Batch, Output, State, User, with_output
@@ -35,6 +36,26 @@ Kept = TypeVar("Kept")
 Context: TypeAlias = Callable[[], AbstractContextManager[object]]
 
 
+class Lends(Protocol):
+    """Say what a step lends to each iteration and takes back, and where a state keeps it."""
+
+    @property
+    def things(self) -> Mapping[str, Any]:
+        """What is lent, by name."""
+
+    def context(self) -> AbstractContextManager[object]:
+        """Make the context of an iteration, after which all that is lent is as it was before."""
+
+    def read(self, state: State[Any, Any, Any]) -> Any:
+        """Return what a state keeps of the things."""
+
+    def write(self, state: State[Any, Any, Any], kept: Any) -> State[Any, Any, Any]:
+        """Return a state that keeps something else of them."""
+
+    def lent_with(self, thing: object) -> str | None:
+        """Return the name of what is lent that a thing is, or shares something with; None: none."""
+
+
 @final
 @attrs.frozen
 class Facts:
@@ -44,11 +65,26 @@ class Facts:
         weight: how much a batch counts, such as its number of samples; None where nobody knows.
         makes: of which type the outputs are; None where nobody knows.
         words: the call that made the step; None for one that is shown stage by stage.
+        lends: what it lends to each iteration; None where it lends nothing.
+        parts: the parts of the state that it keeps something in.
+        reads: what it reads outside the state, such as a model that predicts.
     """
 
     weight: Callable[[Any], float] | None = None
     makes: type | None = None
     words: str | None = None
+    lends: Lends | None = None
+    parts: tuple[Part[Any], ...] = ()
+    reads: tuple[object, ...] = ()
+
+
+@final
+@attrs.frozen
+class Into:
+    """Write a value into the state, and read what goes on from there; made by `Stages.into`."""
+
+    write: Callable[[State[Any, Any, Any], Any], State[Any, Any, Any]]
+    read: Callable[[State[Any, Any, Any]], Any]
 
 
 @final
@@ -93,7 +129,7 @@ def _set_fields(step: object, kept: Any) -> None:
     fields: dict[str, object] = kept[1] if isinstance(kept, tuple) else kept
     fields = {"_facts": Facts(), **fields}
     if isinstance(step, Stages):
-        fields = {"external": Map(), **fields}
+        fields = {"external": Map(), "_whole": None, **fields}
     for name, value in fields.items():
         object.__setattr__(step, _FIELDS_OF_0_1.get(name, name), value)
 
@@ -142,18 +178,20 @@ class Stages(Generic[Batch, Output, Value, User]):
 
     The first stage takes the state, each later one the value of the stage before it; the last value
     is the output. A handler of an event between stages may read and change the state; a payload
-    event hands it the last value too. Called as a plain step, it fires nothing.
+    event hands it the last value too. `into` writes a value into the state. Called as a plain step,
+    it fires nothing.
 
     >>> halved = Event("halved")
     >>> list(stages(lambda state: state.batch / 2).emit(halved).then(round).events)
     [Event('halved')]
     """
 
-    parts: tuple[Callable[..., object] | AnyEvent, ...]
+    parts: tuple[Callable[..., object] | AnyEvent | Into, ...]
     external: Map[str, Stateful] = attrs.field(default=Map(), eq=identities)
     _contexts: tuple[Context, ...] = ()
     _fused: Callable[[Batch], Output] | None = None
     _facts: Facts = Facts()
+    _whole: Callable[[State[Batch, Output, User]], State[Batch, Output, User]] | None = None
 
     def __setstate__(self, kept: Any) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
@@ -163,12 +201,7 @@ class Stages(Generic[Batch, Output, Value, User]):
     def __repr__(self) -> str:
         if self._facts.words is not None:
             return self._facts.words
-        shown = [
-            f"emit({part!r})"
-            if isinstance(part, Event | PayloadEvent)
-            else f"then({describe(part)})"
-            for part in self.parts[1:]
-        ]
+        shown = map(_in_words, self.parts[1:])
         return ".".join([f"stages({describe(self.parts[0])})", *shown])
 
     @property
@@ -200,11 +233,39 @@ class Stages(Generic[Batch, Output, Value, User]):
             raise ValueError(f"{event!r} is emitted by these stages already; use another event")
         return self._followed_by(event)
 
+    def into(
+        self,
+        write: Callable[[State[Batch, Output, User], Value], State[Batch, Output, User]],
+        read: Callable[[State[Batch, Output, User]], Next],
+    ) -> Stages[Batch, Output, Next, User]:
+        """Write the last value into the state, as the handlers of the events before have left it.
+
+        What goes on is read from the state: after the writing, and after each event that follows,
+        since its handlers may change it. What is before is done then: a run that goes on at such
+        an event does none of it again.
+
+        Args:
+            write: returns the state with the value.
+            read: returns the next value from the state.
+
+        Raises:
+            TypeError: `write` cannot take a state and a value, or `read` no state.
+
+        >>> def write(state, value):
+        ...     return state.evolve(user=state.user + value)
+        >>> step = stages(lambda state: state.batch).into(write, lambda state: state.user)
+        >>> step(State(batch=3, user=4)).user, step(State(batch=3, user=4)).output
+        (7, 7)
+        """
+        require_callable(write, "write of into", "state", "value")
+        require_callable(read, "read of into", "state")
+        return cast("Stages[Batch, Output, Next, User]", self._followed_by(Into(write, read)))
+
     def _followed_by(
-        self, part: Callable[..., object] | AnyEvent
+        self, part: Callable[..., object] | AnyEvent | Into
     ) -> Stages[Batch, Output, Value, User]:
         facts = attrs.evolve(self._facts, words=None)
-        return attrs.evolve(self, parts=(*self.parts, part), fused=None, facts=facts)
+        return attrs.evolve(self, parts=(*self.parts, part), fused=None, whole=None, facts=facts)
 
     def changing(self, **external: Stateful) -> Stages[Batch, Output, Value, User]:
         """Name what these stages change outside the state, such as a model and its optimizer.
@@ -281,11 +342,24 @@ class Stages(Generic[Batch, Output, Value, User]):
         with ExitStack() as entered:
             for context in self._contexts:
                 entered.enter_context(context())
+            if self._facts.lends is not None:
+                entered.enter_context(self._facts.lends.context())
             for part in self.parts:
-                if not isinstance(part, Event | PayloadEvent):
+                if isinstance(part, Into):
+                    state = part.write(state, value)
+                    value = part.read(state)
+                elif not isinstance(part, Event | PayloadEvent):
                     given, value = value, part(value)
                     require_value(part, value, given)
         return with_output(state, value)
+
+
+def _in_words(part: object) -> str:
+    if isinstance(part, Into):
+        return f"into({describe(part.write)}, {describe(part.read)})"
+    if isinstance(part, Event | PayloadEvent):
+        return f"emit({part!r})"
+    return f"then({describe(part)})"
 
 
 def stages(
@@ -342,6 +416,37 @@ def facts_of(step: object) -> Facts:
     return step._facts if isinstance(step, Stages | Outputs) else Facts()
 
 
+def stages_of(step: Any) -> Any:
+    """Return the stages that a step is made of; the step itself where it is another one."""
+    found = None if isinstance(step, type) else getattr(step, "stages", None)
+    return found if isinstance(found, Stages) else step
+
+
+def parts_of(step: object) -> Map[str, Part[Any]]:
+    """Return the parts of the state that a step keeps something in, by name."""
+    return Map({key.name: key for key in facts_of(step).parts})
+
+
+def lends_of(step: object) -> Lends | None:
+    """Return what a step lends to each iteration."""
+    return facts_of(step).lends
+
+
+def require_not_lent(step: object, thing: object, way: str, who: str) -> None:
+    """Refuse what a step lends to each iteration, as something that others keep or change.
+
+    Raises:
+        ValueError: it is refused; the text says the way.
+    """
+    lends = lends_of(step)
+    name = None if lends is None else lends.lent_with(thing)
+    if name is not None:
+        raise ValueError(
+            f"{who}: the {name} is only lent by {describe(step)}, which keeps all of it in the "
+            f"state, and has it back after each iteration; {way}"
+        )
+
+
 def external_of(step: object) -> Mapping[str, Stateful]:
     """Return what a step says that it changes outside the state."""
     return step.external if isinstance(step, Stages) else Map()
@@ -371,6 +476,32 @@ def fused(
     return attrs.evolve(step, fused=function)
 
 
+def with_whole(
+    step: Stages[Batch, Output, Output, User],
+    function: Callable[[State[Batch, Output, User]], State[Batch, Output, User]],
+) -> Stages[Batch, Output, Output, User]:
+    """Name one function of the state that does in one call what all these stages do.
+
+    It is called where `fused` says, and lends by itself what the step lends.
+    """
+    return attrs.evolve(step, whole=function)
+
+
+def whole_of(
+    step: object, heard: Container[str], event: AnyEvent | None
+) -> Callable[[State[Any, Any, Any]], State[Any, Any, Any]] | None:
+    """Return the function of the state that a step is, where it is made of stages.
+
+    Args:
+        step: the step.
+        heard: the names of the events that somebody listens to.
+        event: where the run stands: within the stages, it goes on there.
+    """
+    if not isinstance(step, Stages) or step._whole is None:
+        return None
+    return None if _has_due(step, heard, event) else step._whole
+
+
 def function_of_batch(
     step: Callable[[State[Batch, Output, User]], object],
     heard: Container[str],
@@ -387,10 +518,15 @@ def function_of_batch(
         return step.function
     if not isinstance(step, Stages):
         return None
+    return None if _has_due(step, heard, event) else step._fused
+
+
+def _has_due(
+    step: Stages[Any, Any, Any, Any], heard: Container[str], event: AnyEvent | None
+) -> bool:
+    """Tell whether an event between the stages is to be fired, or the run stands at one."""
     emitted = tuple(step.events)
-    if event in emitted or any(_is_due(one, heard) for one in emitted):
-        return None
-    return step._fused
+    return event in emitted or any(_is_due(one, heard) for one in emitted)
 
 
 def _is_due(event: AnyEvent, heard: Container[str]) -> bool:

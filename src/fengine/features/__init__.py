@@ -6,6 +6,7 @@ imports no package of an extra.
 
 from fengine.features.averages import Averaged as Averaged
 from fengine.features.averages import ema as ema
+from fengine.features.averages_in_state import AveragedInState as AveragedInState
 from fengine.features.curves import save_curves as save_curves
 from fengine.features.devices import CudaDevices as CudaDevices
 from fengine.features.devices import Devices as Devices
@@ -13,6 +14,7 @@ from fengine.features.early_stopping import EarlyStopping as EarlyStopping
 from fengine.features.early_stopping import Patience as Patience
 from fengine.features.early_stopping import early_stopping as early_stopping
 from fengine.features.evaluation import Evaluation as Evaluation
+from fengine.features.evaluation import OuterEvaluation as OuterEvaluation
 from fengine.features.evaluation import evaluation as evaluation
 from fengine.features.freezing import Flags as Flags
 from fengine.features.freezing import Frozen as Frozen
@@ -37,6 +39,9 @@ from fengine.features.optimizers import LearningRate as LearningRate
 from fengine.features.optimizers import LRSchedule as LRSchedule
 from fengine.features.optimizers import learning_rate as learning_rate
 from fengine.features.optimizers import lr_schedule as lr_schedule
+from fengine.features.outer import OUTER as OUTER
+from fengine.features.outer import Outer as Outer
+from fengine.features.outer import OuterPart as OuterPart
 from fengine.features.plots import Curves as Curves
 from fengine.features.plots import Plots as Plots
 from fengine.features.plots import plots as plots
@@ -56,7 +61,9 @@ from fengine.features.time_limits import time_limit as time_limit
 from fengine.features.tracing import ProfilerOptions as ProfilerOptions
 
 __all__ = [
+    "OUTER",
     "Averaged",
+    "AveragedInState",
     "BestStates",
     "BestValue",
     "ClipGradNorm",
@@ -74,6 +81,9 @@ __all__ = [
     "LearningRate",
     "LearningRates",
     "LogTo",
+    "Outer",
+    "OuterEvaluation",
+    "OuterPart",
     "Patience",
     "Plots",
     "Profile",

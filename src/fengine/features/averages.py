@@ -5,19 +5,22 @@ torch's AveragedModel does all of it. Here it is only joined to the loop.
 
 from __future__ import annotations
 
-import functools
-from typing import Final, Generic, TypeVar, cast, final
+from typing import Generic, TypeVar, cast, final, overload
 
 import attrs
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from typing_extensions import override
 
 from fengine import Loop, State
 from fengine.core.describe import call_in_words
+from fengine.core.missing import MISSING, Missing
 from fengine.core.stateful import uncompiled
+from fengine.core.steps import require_not_lent
+from fengine.features.averages_in_state import AveragedInState
 from fengine.features.gradients import require_positive
 from fengine.features.outside import is_named, modules_of
+from fengine.features.taking_averages import TakeAverage
 from fengine.training import Update, Updated
 from fengine.training.training_step import require_module
 
@@ -58,9 +61,12 @@ class Averaged(Generic[Model]):
         """Return the loop with what averages.
 
         Raises:
-            ValueError: the step of the loop does not tell of its updates, or trains another model;
-                or the feature is in the loop already.
+            ValueError: the step of the loop does not tell of its updates, or trains another model,
+                or keeps the training in the state; or the feature is in the loop already.
         """
+        require_not_lent(
+            loop.step, self.source, f"average it there: ema({self.decay!r})", repr(self)
+        )
         if Update.COMPLETED not in loop.registry:
             raise ValueError(
                 f"{self!r} acts at Update.COMPLETED, which the step of this loop does not fire; "
@@ -98,26 +104,21 @@ class _Averaging(Generic[Model]):
         return state
 
 
-_made_by_torch: Final = functools.cache(get_ema_multi_avg_fn)
+@overload
+def ema(decay: float, /, *, name: str = "ema") -> AveragedInState: ...
 
 
-@final
-@attrs.frozen
-class _TakeAverage:
-    """Take the average as torch's own function does, which itself could not be pickled."""
-
-    decay: float
-
-    def __call__(
-        self,
-        averaged: tuple[Tensor, ...] | list[Tensor],
-        current: tuple[Tensor, ...] | list[Tensor],
-        number: Tensor | int,
-    ) -> None:
-        _made_by_torch(self.decay)(averaged, current, number)
+@overload
+def ema(*, decay: float, name: str = "ema") -> AveragedInState: ...
 
 
-def ema(model: Model, decay: float, *, name: str = "ema") -> Averaged[Model]:
+@overload
+def ema(model: Model, decay: float, *, name: str = "ema") -> Averaged[Model]: ...
+
+
+def ema(
+    model: Model | float | Missing = MISSING, decay: float | None = None, *, name: str = "ema"
+) -> Averaged[Model] | AveragedInState:
     """Make a feature that keeps an exponential moving average of a model's weights.
 
     The first update is copied, and each later one moves the average by `1 - decay` of the way to
@@ -129,8 +130,12 @@ def ema(model: Model, decay: float, *, name: str = "ema") -> Averaged[Model]:
     Law: the average is bitwise that of a loop by hand, which calls `update_parameters` of a
     `torch.optim.swa_utils.AveragedModel` after each update.
 
+    Of a training that is in the state, `ema(decay)` keeps the averages in a part. What is evaluated
+    is the part: `evaluation(Loop(functional_evaluation_step(model)), data,
+    user=OUTER.part(averaged.part))`. `averaged.of(final.user, final)` is the training with them.
+
     Args:
-        model: the model that is trained.
+        model: the model that is trained; left out for a training that is in the state.
         decay: how much of the average stays at an update, between 0 and 1, such as 0.999.
         name: what the average is called in snapshots; a second one needs another name.
 
@@ -151,12 +156,21 @@ def ema(model: Model, decay: float, *, name: str = "ema") -> Averaged[Model]:
     >>> sorted(loop.run(data).metrics), int(averaged.averaged.n_averaged)
     (['ema_loss'], 3)
     """
+    if model is MISSING or (decay is None and not isinstance(model, nn.Module)):
+        alone = decay if model is MISSING else model
+        _require_decay(alone)
+        return AveragedInState(cast("float", alone), name)
     require_module(model)
+    _require_decay(decay)
+    source, kept = cast("Model", model), cast("float", decay)
+    averaged = AveragedModel(uncompiled(source), multi_avg_fn=TakeAverage(kept), use_buffers=True)
+    return Averaged(source, kept, name, averaged)
+
+
+def _require_decay(decay: object) -> None:
     require_positive("decay", decay)
-    if not decay < 1:
+    if not cast("float", decay) < 1:
         raise ValueError(
             f"decay={decay!r} is not below 1, so the average would never move; it is how much of "
             "the average stays at an update, such as 0.999"
         )
-    averaged = AveragedModel(uncompiled(model), multi_avg_fn=_TakeAverage(decay), use_buffers=True)
-    return Averaged(model, decay, name, averaged)

@@ -6,7 +6,7 @@ The other loop is a value, so each evaluation begins again and nothing has to be
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Generic, Self, TypeVar, cast, final, overload
+from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast, final, overload
 
 import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
@@ -15,7 +15,9 @@ from typing_extensions import override
 from fengine import Events, Loop, State, Status, When
 from fengine.core.describe import call_in_words, typed
 from fengine.core.equality import Content
+from fengine.core.steps import facts_of, require_not_lent
 from fengine.core.taking import RunsLoop
+from fengine.features.outer import Outer, OuterPart, read_of
 from fengine.run.first_batches import FirstBatches
 from fengine.run.ports import Preempting
 from fengine.run.preemption import Preempted, preemption_of
@@ -27,6 +29,7 @@ U = TypeVar("U")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Own = DefaultTypeVar("Own", default=None)
+Kept = TypeVar("Kept")
 
 
 @final
@@ -65,9 +68,12 @@ class Evaluation(Generic[Item, Result, Own]):
         """Return the loop with the evaluation.
 
         Raises:
-            ValueError: a metric is set by another feature already, or something outside the state
-                has a name that stands for something else.
+            ValueError: a metric is set by another feature already; or something outside the state
+                has a name that stands for something else; or the other loop predicts with a model
+                that the step of this one only lends.
         """
+        for thing in facts_of(self.loop.step).reads:
+            require_not_lent(loop.step, thing, _WAY, repr(self))
         names = [self.prefix + name for name in self.loop.metrics]
         return (
             loop.with_external(**self.loop.external)
@@ -83,10 +89,18 @@ class Evaluation(Generic[Item, Result, Own]):
 
         Raises:
             Preempted: the process is asked to end, so that the evaluation has paused.
+            TypeError: the evaluation begins with what an outer run has, and is in none.
             RuntimeError: the evaluation was interrupted, so that there are metrics of a part.
         """
+        if isinstance(self.user, Outer | OuterPart):
+            raise TypeError(
+                f"{self!r} begins with what an outer run has; put it into a loop: loop | evaluation"
+            )
+        return self._metrics(self.user, preemption)
+
+    def _metrics(self, user: Any, preemption: Preempting | None) -> dict[str, float]:
         data = self.data if self.max_batches is None else FirstBatches(self.data, self.max_batches)
-        final = self.loop.run(data, user=self.user, preemption=preemption)
+        final = self.loop.run(data, user=user, preemption=preemption)
         if final.status is Status.INTERRUPTED and preemption is not None and preemption.asked:
             raise Preempted
         if final.status is Status.INTERRUPTED:
@@ -106,7 +120,8 @@ class Evaluation(Generic[Item, Result, Own]):
         Raises:
             ValueError: a metric that the other loop does not name is one of another feature's.
         """
-        found, kept = self.metrics(preemption_of(state)), state.metrics
+        found = self._metrics(read_of(self.user, state), preemption_of(state))
+        kept = state.metrics
         for name in sorted(taken.intersection(found)):
             raise ValueError(
                 f"{self!r} sets the metric {name!r}, which another feature of this loop sets; give "
@@ -115,6 +130,28 @@ class Evaluation(Generic[Item, Result, Own]):
         for name in self.loop.metrics:
             kept = kept.delete(self.prefix + name) if self.prefix + name in kept else kept
         return state.evolve(metrics=kept.update(found))
+
+
+_WAY: Final = (
+    "so this would evaluate what the model was before; predict with what the state has: "
+    "evaluation(Loop(functional_evaluation_step(model)), data, user=OUTER)"
+)
+
+
+class OuterEvaluation(Protocol[Kept]):
+    """Be an evaluation that begins with the record of the outer run; made with `user=OUTER`.
+
+    It fits a loop with the same record as that of the other one.
+
+    >>> from fengine import outputs
+    >>> from fengine.features import OUTER
+    >>> other: Loop[int, int, str] = Loop(outputs(abs))
+    >>> evaluation(other, [1], user=OUTER)
+    evaluation(Loop, user=OUTER)
+    """
+
+    def __call__(self, loop: Loop[B, O, Kept], /) -> Loop[B, O, Kept]:
+        """Return the loop with the evaluation."""
 
 
 @final
@@ -169,6 +206,30 @@ def evaluation(
 
 
 @overload
+def evaluation(  # type: ignore[overload-overlap]  # no record of a user's is an Outer
+    loop: Loop[Item, Result, Own],
+    data: Iterable[Item],
+    *,
+    prefix: str = "val_",
+    at: When = Events.EPOCH_COMPLETED,
+    user: Outer,
+    max_batches: int | None = None,
+) -> OuterEvaluation[Own]: ...
+
+
+@overload
+def evaluation(
+    loop: Loop[Item, Result, Own],
+    data: Iterable[Item],
+    *,
+    prefix: str = "val_",
+    at: When = Events.EPOCH_COMPLETED,
+    user: OuterPart[Own],
+    max_batches: int | None = None,
+) -> Evaluation[Item, Result, Own]: ...
+
+
+@overload
 def evaluation(
     loop: Loop[Item, Result, Own],
     data: Iterable[Item],
@@ -188,7 +249,7 @@ def evaluation(
     at: When = Events.EPOCH_COMPLETED,
     user: object = None,
     max_batches: int | None = None,
-) -> Evaluation[Item, Result, Own]:
+) -> Evaluation[Item, Result, Own] | OuterEvaluation[Own]:
     """Make a feature that runs another loop for one epoch, and keeps its metrics.
 
     The parts of the other loop live for one evaluation. One that is ended by `terminate()` within a
@@ -200,7 +261,8 @@ def evaluation(
         data: the data of the evaluation; it is read again each time.
         prefix: put before the name of each metric.
         at: when to evaluate: an event, filtered or not, or several joined by `|`.
-        user: the record that each evaluation begins with.
+        user: the record that each evaluation begins with; OUTER for that of the outer run, and
+            `OUTER.part(key)` for a part of it.
         max_batches: evaluate with so many batches at most; None: with all.
 
     Raises:

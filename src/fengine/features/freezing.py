@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from fengine import Events, Loop, State
 from fengine.core.describe import call_in_words, typed
+from fengine.core.steps import require_not_lent
 from fengine.features.outside import modules_of
 from fengine.training.shuffling import integer
 
@@ -105,9 +106,11 @@ class Frozen:
 
         Raises:
             ValueError: the name stands for something else already; the loop does not train the
-                part, or its optimizer does not hold what is trained later; or another feature has
-                modules of the part in evaluation mode too.
+                part, or its optimizer does not hold what is trained later; another feature has
+                modules of the part in evaluation mode too; or the step keeps the training in the
+                state.
         """
+        require_not_lent(loop.step, self.flags, self._way, repr(self))
         self._require_trained(loop)
         self._require_own_modes(loop)
         others: Any = tuple(
@@ -126,6 +129,15 @@ class Frozen:
         [True, True, False]
         """
         return self.until is None or epoch <= self.until
+
+    @property
+    def _way(self) -> str:
+        if self.until is None:
+            return "freeze the part before the run begins: part.requires_grad_(False)"
+        return (
+            f"train in two runs: part.requires_grad_(False) before the first, of {self.until} "
+            "epochs, and part.requires_grad_(True) before the second, with user=first.user"
+        )
 
     def _require_trained(self, loop: Loop[Any, Any, Any]) -> None:
         held = set(map(id, _held(loop)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import Any, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 import attrs
 from immutables import Map
@@ -18,6 +18,7 @@ from typing_extensions import override
 from fengine import Events, Loop, Part, State, Stateful, When
 from fengine.core.describe import call_in_words
 from fengine.core.stateful import identities, named
+from fengine.core.steps import require_not_lent
 from fengine.features.early_stopping import Mode, improves, require_metric, require_mode
 from fengine.features.outside import is_named
 from fengine.features.reading import value_of, where_set
@@ -26,6 +27,11 @@ from fengine.keep.external import restoring
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
 U = TypeVar("U")
+
+_WAY: Final = (
+    "keep the value itself, which never changes: where the metric is best, have a handler return "
+    "state.with_part(best, state.user), with best = Part('best', step.init())"
+)
 
 
 @final
@@ -127,8 +133,11 @@ class KeepBest:
         """Return the loop with what keeps the best, and puts it back.
 
         Raises:
-            ValueError: no feature before this one sets the metric, or a name is taken.
+            ValueError: no feature before this one sets the metric; or a name is taken; or the step
+                keeps a thing in the state.
         """
+        for thing in self.things.values():
+            require_not_lent(loop.step, thing, _WAY, repr(self))
         at = where_set(loop, self.metric, self.at, self)
         unknown = {name: one for name, one in self.things.items() if not is_named(loop, one)}
         return (

@@ -21,11 +21,13 @@ from fengine import Events, Loop, State
 from fengine.core.describe import describe, require_callable, typed
 from fengine.core.metrics import metric
 from fengine.core.phases import ITERATION_STARTED, rank_of
+from fengine.core.steps import require_not_lent
 from fengine.core.table import Table
 from fengine.core.taking import RunsLoop
 from fengine.features.gradients import require_positive
 from fengine.features.nan_guard import is_guarding
 from fengine.features.optimizers import is_scheduling
+from fengine.features.outside import things_of
 from fengine.keep.putting_back import putting_back
 from fengine.run.source import source_of
 from fengine.training.shuffling import integer
@@ -41,6 +43,11 @@ _DIVERGED: Final = 4.0
 _SMOOTHING: Final = 0.9
 # They fire beside the order of a run.
 _BESIDE: Final = (Events.INTERRUPT, Events.EXCEPTION_RAISED, Events.EXITED)
+_WAY: Final = (
+    "have the rate grow by the state, and read the losses of the moments: "
+    "Loop(functional_step(..., learning_rate=lambda state: 1e-6 * 1.15**state.iteration))"
+    ".iterate(data, user=start)"
+)
 
 
 @final
@@ -196,8 +203,9 @@ def find_learning_rate(
     Raises:
         TypeError: an argument is of the wrong kind, `data` is an iterator, or, in the run, a loss
             is not one number.
-        ValueError: the rates do not grow, the loop does not name one optimizer, `data` is empty, or
-            the rate of the first group is 0 and that of another one is not.
+        ValueError: the rates do not grow, the loop does not name one optimizer, or keeps it in the
+            state; `data` is empty; or the rate of the first group is 0 and that of another one is
+            not.
         BaseException: as `Loop.run` does.
 
     >>> import torch
@@ -222,6 +230,7 @@ def find_learning_rate(
     if data is not None:
         source_of(data)  # which refuses what is no data
     growing = _only_optimizer(loop) if optimizer is None else _require_optimizer(optimizer)
+    require_not_lent(loop.step, growing, _WAY, "find_learning_rate")
     factor = (largest / smallest) ** (1 / (number - 1))
     sweep = _Sweep(growing, smallest, factor, loss, _ratios(growing))
     external = loop.external
@@ -315,7 +324,7 @@ def _number(loss: Any) -> float:
 
 
 def _only_optimizer(loop: Loop[Any, Any, Any]) -> Optimizer:
-    found = {name: one for name, one in loop.external.items() if isinstance(one, Optimizer)}
+    found = {name: one for name, one in things_of(loop).items() if isinstance(one, Optimizer)}
     if len(found) != 1:
         named = ", ".join(found) or "none"
         raise ValueError(

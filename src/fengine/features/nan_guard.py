@@ -20,7 +20,7 @@ from fengine.core.describe import call_in_words, typed
 from fengine.core.stateful import identities
 from fengine.core.table import where_in_run
 from fengine.features.gradients import require_backprop
-from fengine.features.outside import modules_of
+from fengine.features.outside import modules_of, things_of
 from fengine.training import Backprop, ForwardPass
 
 B = TypeVar("B")
@@ -152,7 +152,8 @@ def _stopped(what: str, state: State[B, O, U]) -> FloatingPointError:
 def _has_scaler(loop: Loop[B, O, U]) -> bool:
     """Tell whether a scaler leaves out updates whose gradients are not finite."""
     return any(
-        isinstance(one, torch.amp.GradScaler) and one.is_enabled() for one in loop.external.values()
+        isinstance(one, torch.amp.GradScaler) and one.is_enabled()
+        for one in things_of(loop).values()
     )
 
 

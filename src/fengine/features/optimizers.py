@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 import attrs
 from torch.optim import Optimizer
@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from fengine import Events, Loop, State, Stateful, When
 from fengine.core.describe import call_in_words, typed
+from fengine.core.steps import require_not_lent
 from fengine.features.early_stopping import require_metric
 from fengine.features.reading import value_of, where_set
 from fengine.training import Update, Updated
@@ -19,6 +20,14 @@ from fengine.training import Update, Updated
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
 U = TypeVar("U")
+
+_AS_A_FUNCTION: Final = (
+    "give the learning rate as a function of the state: functional_step(..., "
+    "learning_rate=lambda state: 0.1 * 0.5**state.epoch)"
+)
+_AS_A_METRIC: Final = (
+    "have a handler set the metric: return state.with_metric('lr', state.user.learning_rates[0])"
+)
 
 
 @final
@@ -52,9 +61,11 @@ class LRSchedule:
         """Return the loop with what steps the scheduler.
 
         Raises:
-            ValueError: the scheduler is in the loop already, or is that of another optimizer; the
-                event is not one of the loop; or no feature before sets the metric.
+            ValueError: the step keeps the learning rate in the state; the scheduler is in the loop
+                already, or is that of another optimizer; the event is not one of the loop; or no
+                feature before sets the metric.
         """
+        require_not_lent(loop.step, self.scheduler, _AS_A_FUNCTION, repr(self))
         self._require_place(loop)
         if self.metric is not None:
             at = where_set(loop, self.metric, self.at, self)
@@ -193,8 +204,9 @@ class LearningRate:
         """Return the loop with what sets the metric.
 
         Raises:
-            ValueError: the name is taken.
+            ValueError: the name is taken, or the step keeps the learning rate in the state.
         """
+        require_not_lent(loop.step, self.optimizer, _AS_A_METRIC, repr(self))
         return loop.with_metrics(*self.names, at=self.at).on(self.at, _TellingRate(self))
 
 

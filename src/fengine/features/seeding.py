@@ -9,7 +9,8 @@ import attrs
 from typing_extensions import override
 
 from fengine import Events, Loop, State
-from fengine.core.describe import call_in_words
+from fengine.core.describe import call_in_words, describe
+from fengine.core.steps import lends_of
 from fengine.training import RandomState
 from fengine.training.random_state import require_seed, seed_all
 
@@ -37,8 +38,15 @@ class SeedRun:
         """Return the loop with what seeds it, and with the random state named `random`.
 
         Raises:
-            ValueError: the name stands for something else.
+            ValueError: the name stands for something else, or the step keeps a random state of its
+                own in the state.
         """
+        if lends_of(loop.step) is not None:
+            raise ValueError(
+                f"{self!r}: {describe(loop.step)} draws by the random state that is in the state; "
+                f"begin with another one: user=step.init(seed={self.seed}). For the order of the "
+                "data see fengine.training.Shuffled"
+            )
         return loop.with_external(random=RandomState()).on(
             Events.STARTED, _Seeding(self, seed_of_rank(self.seed, loop.ranks.rank))
         )

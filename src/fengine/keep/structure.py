@@ -3,7 +3,8 @@
 Rules of this file: it is exact. A number is of the type that the record says, where cattrs would
 call `int("7")`; a float may be written as an int. An enum is written by the name of its member. A
 union whose members are not told apart by what they are written as is written with the name of the
-member. What no rule knows, such as a tensor, is left as it is.
+member. A mapping of a class of its own is written as a dict, of which that class makes it again.
+What no rule knows, such as a tensor, is left as it is.
 
 cattrs is imported when the first record is written or read, since few programs need it.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from enum import Enum, Flag
@@ -190,6 +192,12 @@ def _converter() -> Converter:
     )
     made.register_structure_hook_factory(_is_map, lambda kind: _reading_map(made, kind))
     made.register_unstructure_hook_factory(_is_map, lambda kind: _writing_map(made, kind))
+    made.register_structure_hook_factory(
+        _is_own_mapping, lambda kind: _reading_own_mapping(made, kind)
+    )
+    made.register_unstructure_hook_factory(
+        _is_own_mapping, lambda kind: _writing_own_mapping(made, kind)
+    )
     made.register_structure_hook_factory(_is_union, lambda kind: _reading_union(made, kind))
     made.register_unstructure_hook_factory(_is_union, lambda kind: _writing_union(made, kind))
     return made
@@ -295,6 +303,42 @@ def _writing_map(made: Converter, kind: Any) -> Callable[[Any], object]:
         if item is object:
             return {name: _anything(made, part) for name, part in value.items()}
         return made.unstructure(dict(value), dict[key, item])  # type: ignore[valid-type]
+
+    return write
+
+
+def _is_own_mapping(kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    return (
+        isinstance(origin, type)
+        and issubclass(origin, Mapping)
+        and not issubclass(origin, dict | Map)
+        and not inspect.isabstract(origin)
+    )
+
+
+def _item(kind: Any) -> Any:
+    return (get_args(kind) or (object,))[-1]
+
+
+def _reading_own_mapping(made: Converter, kind: Any) -> Callable[[Any, Any], object]:
+    item, origin = _item(kind), get_origin(kind) or kind
+
+    def read(value: Any, _: object) -> object:
+        if not isinstance(value, Mapping):
+            raise TypeError(_mismatch(value, dict))
+        return origin(made.structure(dict(value), dict[str, item]))  # type: ignore[valid-type]
+
+    return read
+
+
+def _writing_own_mapping(made: Converter, kind: Any) -> Callable[[Any], object]:
+    item = _item(kind)
+
+    def write(value: Any) -> object:
+        if item in (object, Any):
+            return {name: _anything(made, part) for name, part in value.items()}
+        return {name: made.unstructure(part, item) for name, part in value.items()}
 
     return write
 

@@ -21,7 +21,7 @@ around it. The moves of each iteration are in the script.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Generic, final
 
 import attrs
@@ -55,6 +55,7 @@ class Box(Generic[Batch, Output, User]):
         payload: what the event that is being fired hands to its handlers.
         number: runs are numbered as they begin; the register `_notes` has it in every picture.
         answered: how many failures of the run have been answered.
+        again: calls the first handlers of an event again, or all of them, and drops their states.
         is_shared: whether other ranks run it too, so that requests have to be agreed on.
         agreed: the event at which all ranks have agreed last; None where others came after it.
 
@@ -68,6 +69,7 @@ class Box(Generic[Batch, Output, User]):
     __slots__ = (
         "__dict__",
         "__weakref__",
+        "again",
         "agreed",
         "answered",
         "called",
@@ -113,6 +115,7 @@ class Box(Generic[Batch, Output, User]):
         self.payload: object = None
         self.number = next(RUNS)
         self.answered = 0
+        self.again: Callable[[AnyEvent, int | None], None] = call_none
         self.preemption = preemption
         self.is_shared = False
         self.agreed: AnyEvent | None = None
@@ -202,6 +205,10 @@ class Box(Generic[Batch, Output, User]):
         for is reached: the data is started again. So it is for an epoch that has no batch yet.
         """
         return self.batches > 0 and (self.limits.epoch_length is None or self._notes.length_of_data)
+
+
+def call_none(event: AnyEvent, most: int | None) -> None:
+    """Call nobody: there are no handlers before the driver begins."""
 
 
 # Tells a run that began within another one from one that came after it, and nothing else.

@@ -15,9 +15,9 @@ from typing import Final, Protocol, TypeAlias, TypeVar, cast
 from fengine.core.events import AnyEvent, Events
 from fengine.core.state import Batch, Output, User
 from fengine.core.table import Compiled, where_in_run
-from fengine.run.box import Box, Raised
+from fengine.run.box import Box, Raised, call_none
 from fengine.run.failures import note, say_where
-from fengine.run.firing import dispatching
+from fengine.run.firing import Dispatcher, dispatching
 from fengine.run.preemption import watching
 from fengine.run.together import Together
 
@@ -59,6 +59,7 @@ def drive(
         BaseException: what ended the run, with notes on where.
     """
     fire = dispatching(box, table)
+    box.again = Dispatcher(box, table).again
     if together is not None:
         fire = together.agreeing_after(fire)
     if box.preemption is not None:
@@ -114,6 +115,7 @@ def drive(
     finally:
         course.close()
         source.close()
+        box.again = call_none  # which the dispatcher would hold, and the box it
 
 
 def pull(

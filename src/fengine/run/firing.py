@@ -39,6 +39,7 @@ from fengine.core.table import (
     count_in_epoch,
     where_in_run,
 )
+from fengine.core.taking import StandIn
 from fengine.run.box import RUNNING, Box
 from fengine.run.failures import note_failure
 
@@ -156,6 +157,32 @@ class Dispatcher(Generic[Batch, Output, User]):
             said = f"in {role} {describe(called)} of {event!r} {where_in_run(box)}"
             note_failure(error, said, box)
             raise
+
+    def again(self, event: AnyEvent, most: int | None) -> None:
+        """Call the first handlers of an event again, for what they do to what the step lends.
+
+        The states that they return are dropped. Handlers that only look on are left out.
+
+        Args:
+            event: the event.
+            most: how many of its handlers had run, those left out by their filters among them;
+                None: all.
+        """
+        listening = self._table.get(event.name)
+        if listening is None:
+            return
+        carries, _, _, groups = listening
+        box = self._box
+        state = box.look()
+        state.__dict__["event"] = event
+        number, in_epoch = count(event, state), count_in_epoch(event, state)
+        for filter, _, handlers, upto in groups:
+            if filter is not None and not filter.holds(number, in_epoch, state):
+                continue
+            had_run = None if most is None else max(0, most - (len(upto) - len(handlers)))
+            for handler in handlers[:had_run]:
+                if not isinstance(handler, StandIn) or handler.stands_for() is not None:
+                    _ = handler(state, box.payload) if carries else handler(state)
 
     def _end_report(self, state: State[Batch, Output, User] | None) -> None:
         """End an event that reports, of which the handlers have made another state, or none."""

@@ -38,7 +38,7 @@ from fengine.core.missing import MISSING, Missing
 from fengine.core.outcome import Failure, Outcome, Status
 from fengine.core.requests import NO_REQUESTS, RequestError, Terminate
 from fengine.core.state import Batch, Output, User
-from fengine.core.steps import Stages, function_of_batch
+from fengine.core.steps import Stages, function_of_batch, whole_of
 from fengine.run import obeying
 from fengine.run.box import RUNNING, RUNS, Box, Leaked, Raised
 from fengine.run.failures import interrupt_of_workers, note
@@ -200,7 +200,9 @@ class _Script(Generic[Batch, Output, User]):
             source.open(box)
         step = self.stepping.step
         of_batch = function_of_batch(step, heard, box.event)
-        stages = step if isinstance(step, Stages) else None
+        whole = whole_of(step, heard, box.event)
+        stages = step if isinstance(step, Stages) and whole is None else None
+        stepping = self.stepping if whole is None else attrs.evolve(self.stepping, step=whole)
         while at < _EPOCH_OVER:
             if at < _GET_BATCH_STARTED:
                 box._batch = MISSING
@@ -254,11 +256,11 @@ class _Script(Generic[Batch, Output, User]):
                     )
                     del output
                 elif stages is not None:
-                    yield from self.stepping.stages(stages)
+                    yield from stepping.stages(stages)
                 else:
-                    firings = self.stepping.plain_step()
+                    firings = stepping.plain_step()
                     if firings is not None:
-                        yield from self.stepping.generator(firings)
+                        yield from stepping.generator(firings)
                 if box._handled is not None:
                     yield _DONE
                 if box.requests is not NO_REQUESTS:

@@ -5,7 +5,12 @@ them; a function of the state; and a generator, which fires events of the user's
 wants. Each leaves the run at ITERATION_COMPLETED, with the output in the box.
 
 A run that goes on within a step runs it again from its start, in silence up to the event that the
-run stands at. Requests of the handlers wait until the step is done.
+run stands at. What a stage has written into the state is done, so it begins there. Requests of the
+handlers wait until the step is done.
+
+What a step lends, handlers of the events between may change, as one that clips gradients does. So
+where such a step is run again, those that had run are called again, for that alone: the states
+that they return are dropped.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from fengine.core.events import AnyEvent, Event, Events, PayloadEvent
 from fengine.core.phases import PHASES
 from fengine.core.returned import accepted
 from fengine.core.state import Batch, Output, State, User, new_object, set_fields
-from fengine.core.steps import Stages, require_value
+from fengine.core.steps import Into, Lends, Stages, lends_of, require_value
 from fengine.run.box import Box, Leaked
 from fengine.run.failures import note
 
@@ -60,21 +65,41 @@ class Stepping(Generic[Batch, Output, User]):
 
     def stages(self, step: Stages[Batch, Output, Output, User]) -> Firings:
         """Run the stages of a step; a run that resumes between them is silent up to there."""
-        box, heard = self.box, self.heard
+        lends = lends_of(step)
+        return self._stages(step, lends=False) if lends is None else self._lending(step, lends)
+
+    def _lending(self, step: Stages[Batch, Output, Output, User], lends: Lends) -> Firings:
+        with lends.context():
+            yield from self._stages(step, lends=True)
+
+    def _stages(self, step: Stages[Batch, Output, Output, User], *, lends: bool) -> Firings:
+        box, heard, parts = self.box, self.heard, step.parts
         stands_at = box.event
         silent = stands_at is not Events.ITERATION_STARTED and stands_at in tuple(step.events)
         value: object = box.state
-        for part in step.parts:
+        read: Callable[[State[Batch, Output, User]], object] | None = None
+        if silent and (written := _last_written(parts, stands_at)) is not None:
+            parts, read = parts[written[0] :], written[1]
+            value = _called(read, value)
+        for part in parts:
             if not isinstance(part, _EVENTS):
+                if isinstance(part, Into):
+                    self._write(part, value)
+                    read = part.read
+                    value = _called(read, box.state)
+                    continue
                 given, value = value, _called(part, value)
                 if type(value) is State:
                     require_value(part, value, given)
+                read = None
                 del given
                 continue
             is_heard = part.name in heard
             handled = () if is_heard else None
             if silent:
                 silent = part != stands_at
+                if lends:
+                    self._call_again(part, value, None if silent else box._handled)
                 if silent or box._handled is None:
                     continue
                 is_heard = True
@@ -85,6 +110,8 @@ class Stepping(Generic[Batch, Output, User]):
             if is_heard:
                 box.payload = value
                 yield part
+                if read is not None:
+                    value = _called(read, box.state)
         box.payload = None
         output = cast("Output", value)
         box.event, box._handled, box._output = (
@@ -92,6 +119,26 @@ class Stepping(Generic[Batch, Output, User]):
             () if _DONE.name in heard else None,
             output,
         )
+
+    def _write(self, part: Into, value: object) -> None:
+        """Have a stage write a value into the state, which stands where it did."""
+        box, before = self.box, self.box.state
+        try:
+            made = part.write(before, value)
+        except (StopIteration, GeneratorExit) as error:
+            raise Leaked(error) from None
+        if type(made) is not State:
+            raise TypeError(
+                f"stage {describe(part.write)} returned {type(made).__name__}; what writes a value "
+                "into the state returns a State"
+            )
+        made = accepted(before, made, f"stage {describe(part.write)}")
+        box.__dict__ = made.__dict__ | {"_handled": box._handled}
+
+    def _call_again(self, event: AnyEvent, value: object, handled: tuple[str, ...] | None) -> None:
+        """Call the handlers of an event that had run again; None: all of them."""
+        self.box.payload = value
+        self.box.again(event, None if handled is None else len(handled))
 
     def plain_step(self) -> FiringStep[Batch, Output, User] | None:
         """Call a step that takes the state; stand at ITERATION_COMPLETED with what it returns.
@@ -228,6 +275,19 @@ class Stepping(Generic[Batch, Output, User]):
             f"{self.box.event!r} before. A run goes on within a step only if the step does the "
             "same again; go on from an event before the step or after it"
         )
+
+
+def _last_written(
+    parts: tuple[object, ...], event: AnyEvent | None
+) -> tuple[int, Callable[[State[Batch, Output, User]], object]] | None:
+    """Return where the stages go on that come after the last writing before an event, and how."""
+    before = parts[: parts.index(event)]
+    places = [place for place, part in enumerate(before) if isinstance(part, Into)]
+    if not places:
+        return None
+    last = before[places[-1]]
+    assert isinstance(last, Into)
+    return places[-1] + 1, last.read
 
 
 def _called(function: Callable[..., object], value: object) -> object:

@@ -7,6 +7,16 @@ from fengine.training.events import Backprop as Backprop
 from fengine.training.events import ForwardPass as ForwardPass
 from fengine.training.events import Update as Update
 from fengine.training.events import Updated as Updated
+from fengine.training.functional.functional_evaluation_step import (
+    functional_evaluation_step as functional_evaluation_step,
+)
+from fengine.training.functional.functional_step import FunctionalStep as FunctionalStep
+from fengine.training.functional.functional_step import functional_step as functional_step
+from fengine.training.functional.restoring import restore as restore
+from fengine.training.functional.train_state import OptimizerState as OptimizerState
+from fengine.training.functional.train_state import TrainState as TrainState
+from fengine.training.functional.values import Donated as Donated
+from fengine.training.functional.values import Values as Values
 from fengine.training.in_memory import TensorBatches as TensorBatches
 from fengine.training.loading_weights import Matched as Matched
 from fengine.training.loading_weights import load_matching as load_matching
@@ -24,23 +34,31 @@ from fengine.training.windows import windows as windows
 
 __all__ = [
     "Backprop",
+    "Donated",
     "ForwardPass",
+    "FunctionalStep",
     "Matched",
+    "OptimizerState",
     "Prediction",
     "RandomState",
     "Seeded",
     "Shuffled",
     "TensorBatches",
+    "TrainState",
     "TrainingStep",
     "Update",
     "Updated",
+    "Values",
     "Window",
     "count_samples",
     "evaluation_step",
+    "functional_evaluation_step",
+    "functional_step",
     "load_matching",
     "moved",
     "predict",
     "prepare_batch",
+    "restore",
     "to_device",
     "training_step",
     "windows",

@@ -47,7 +47,14 @@ class Prediction(NamedTuple, Generic[Predicted, Targets]):  # a tuple is made fa
 
 @final
 @attrs.frozen
-class _Predict(Generic[Batch, Predicted, Targets]):
+class Predict(Generic[Batch, Predicted, Targets]):
+    """Make predictions in evaluation mode, without gradients.
+
+    >>> predict = Predict(nn.Identity(), prepare_batch, None, None, None)
+    >>> predict((torch.ones(1), torch.zeros(1))).y_pred
+    tensor([1.])
+    """
+
     model: nn.Module
     prepare_batch: Callable[..., tuple[object, Targets]]
     device: Device | None
@@ -55,6 +62,7 @@ class _Predict(Generic[Batch, Predicted, Targets]):
     autocast: torch.dtype | None
 
     def __call__(self, batch: Batch) -> Prediction[Predicted, Targets]:
+        """Predict with a batch."""
         x, y = self.prepare_batch(batch, self.device, self.non_blocking)
         enabled = torch.is_grad_enabled()
         try:
@@ -142,9 +150,9 @@ def evaluation_step(
     require_dtype(autocast)
     if device is not None:
         model.to(device)
-    predict: _Predict[Batch, Predicted, Targets] = _Predict(
+    predict: Predict[Batch, Predicted, Targets] = Predict(
         model, prepare_batch, device, non_blocking_for(prepare_batch, non_blocking), autocast
     )
     step = with_context(Outputs(predict), EvaluationMode(model))
     words = call_in_words("evaluation_step", type(model), **shown_precision(autocast))
-    return telling(step, Facts(weight, Prediction, words))
+    return telling(step, Facts(weight, Prediction, words, reads=(model,)))

@@ -216,12 +216,17 @@ def _forget_unscaled(scaler: torch.amp.GradScaler, optimizer: Optimizer) -> None
 
 @final
 @attrs.frozen
-class _Weighing:
-    """Return how much a batch, or a window of them, counts in a mean."""
+class Weighing:
+    """Return how much a batch, or a window of them, counts in a mean.
+
+    >>> Weighing(len)([1, 2, 3]), Weighing(len)(Window(([1], [1, 2])))
+    (3, 3)
+    """
 
     weight: Callable[[Any], float]
 
     def __call__(self, batch: Any) -> float:
+        """Return how much a batch counts."""
         return sum(map(self.weight, batch)) if type(batch) is Window else self.weight(batch)
 
 
@@ -395,7 +400,7 @@ def training_step(
     require_trainable(model, optimizer, prepare_batch)
     require_callable(weight, "weight", "batch")
     require_dtype(autocast)
-    made = _objective(model, loss_fn, loss, prepare_batch, device, non_blocking)
+    made = objective_of(model, loss_fn, loss, prepare_batch, device, non_blocking)
     if device is not None:
         model.to(device)
     objective = made if autocast is None else InPrecision(made, autocast)
@@ -420,11 +425,11 @@ def training_step(
         shown["scaler"] = type(scaler)
     named = [type(model), type(optimizer), *([] if loss_fn is None else [loss_fn])]
     words = call_in_words("training_step", *named, **shown)
-    made_of = telling(step, Facts(_Weighing(weight), Tensor, words))
+    made_of = telling(step, Facts(Weighing(weight), Tensor, words))
     return cast("TrainingStep[Any]", fused(made_of, training))
 
 
-def _objective(
+def objective_of(
     model: nn.Module,
     loss_fn: Callable[..., Tensor] | None,
     loss: Callable[[Any, Any], Tensor] | None,
@@ -432,6 +437,11 @@ def _objective(
     device: Device | None,
     non_blocking: bool | None,
 ) -> LossOfPredictions | OwnLoss:
+    """Make what makes the loss of a batch, from the arguments of a training step.
+
+    Raises:
+        TypeError: both or none of `loss_fn` and `loss` are given, or one is of the wrong kind.
+    """
     if (loss_fn is None) == (loss is None):
         given = "none" if loss is None else "both"
         raise TypeError(
@@ -454,17 +464,32 @@ def _objective(
 def require_trainable(model: object, optimizer: Optimizer, prepare_batch: object) -> None:
     """Refuse parts of a training step that are of the wrong kind."""
     require_module(model)
-    known: object = optimizer
-    if not callable(getattr(known, "zero_grad", None)) or isinstance(known, nn.Module | type):
-        raise TypeError(
-            f"optimizer is {typed(known)}, which has no zero_grad() and step(); the order is "
-            "training_step(model, optimizer, loss_fn)"
-        )
+    require_optimizer(optimizer, "training_step")
     require_callable(prepare_batch, "prepare_batch", "batch", "device", "non_blocking")
-    # A scheduler puts a function over it that says of itself to take the optimizer, too.
+    require_callable(step_of(optimizer), "the step of the optimizer")
+
+
+def require_optimizer(optimizer: object, maker: str) -> None:
+    """Refuse what is no optimizer, for the function that makes a step of it."""
+    if not callable(getattr(optimizer, "zero_grad", None)) or isinstance(
+        optimizer, nn.Module | type
+    ):
+        raise TypeError(
+            f"optimizer is {typed(optimizer)}, which has no zero_grad() and step(); the order is "
+            f"{maker}(model, optimizer, loss_fn)"
+        )
+
+
+def step_of(optimizer: Optimizer) -> Callable[..., object]:
+    """Return the step of an optimizer with the arguments that its class says of it.
+
+    A scheduler puts a function over it that says of itself to take the optimizer, too.
+    """
     own_step = getattr(type(optimizer), "step", None)
-    step = optimizer.step if own_step is None else own_step.__get__(optimizer)
-    require_callable(step, "the step of the optimizer")
+    step: Callable[..., object] = (
+        optimizer.step if own_step is None else own_step.__get__(optimizer)
+    )
+    return step
 
 
 def require_module(model: object) -> None:

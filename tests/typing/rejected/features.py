@@ -121,9 +121,9 @@ training.on(Events.EPOCH_COMPLETED, of_text)  # error: arg-type
 
 # Averages and guards.
 
-ema(optimizer, 0.9)  # error: type-var
-ema(model)  # error: call-arg
-ema(model, "0.9")  # error: arg-type
+ema(optimizer, 0.9)  # error: call-overload
+ema(model)  # error: call-overload
+ema(model, "0.9")  # error: call-overload
 keep_best("loss", model=model)  # error: call-arg
 keep_best("loss", mode="least", model=model)  # error: arg-type
 keep_best("loss", mode="min", model=3)  # error: arg-type
