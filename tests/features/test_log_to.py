@@ -351,6 +351,25 @@ print(state.epoch, file=sys.stderr)
     assert "\n2000\n" in done.stderr
 
 
+def test_a_closed_standard_error_stream_does_not_end_the_training(tmp_path: Path) -> None:
+    program = f"""
+import os, sys
+from pathlib import Path
+from fengine import Loop, outputs
+from fengine.features import log_to, plots, profiled
+from fengine.metrics import mean
+from fengine.writers import console
+sys.stdin.close()
+sys.stderr.close()
+folder = Path({str(tmp_path)!r})
+loop = Loop(outputs(float)) | mean("loss") | log_to(console(sys.stdin)) | plots(folder, "loss")
+loop = loop | profiled()
+print(loop.run([1.0, 2.0], max_epochs=3).epoch)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"3\n"
+
+
 def test_the_console_is_the_stream_of_the_time_or_a_given_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

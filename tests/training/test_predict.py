@@ -230,8 +230,8 @@ def test_outputs_that_are_written_over_each_other_are_refused() -> None:
 def test_outputs_that_are_the_inputs_are_not_refused() -> None:
     x = torch.arange(6.0).reshape(6, 1)
     assert torch.equal(predict(nn.Identity(), [x, x, x[:0]]), torch.cat([x, x]))
-    assert torch.equal(predict(nn.ReLU(inplace=True), list(x.chunk(3))), x)
+    assert torch.equal(predict(nn.ReLU(inplace=True), [x[:2], x[2:4], x[4:]]), x)
     with torch.inference_mode():
-        assert torch.equal(predict(nn.Identity(), x.chunk(3)), x)
+        assert torch.equal(predict(nn.Identity(), [x[:2], x[2:]]), x)
     sparse = torch.eye(2).to_sparse()
     assert torch.equal(predict(nn.Identity(), [sparse]).to_dense(), torch.eye(2))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, Never, TypeAlias, cast, final
 
@@ -20,6 +19,7 @@ from fengine.core.describe import describe
 from fengine.core.metrics import metric
 from fengine.writers import OpensWriter, Place, Scalar, Writer
 from fengine.writers.places import NAMES
+from fengine.writers.writing import tell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -136,11 +136,9 @@ class OpenLogs:
                 error = raised = failure
             elif id(culprit) not in self.warned:
                 self.warned.add(id(culprit))
-                warnings.warn(
+                tell(
                     f"{who} could not write {where}: {_in_words(failure)}. The run goes on, with "
-                    "what it can write, and this is said once; on_error='raise' ends the run",
-                    RuntimeWarning,
-                    stacklevel=2,
+                    "what it can write, and this is said once; on_error='raise' ends the run"
                 )
         if raised is not None:
             raise raised

@@ -19,6 +19,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
 from fengine.core.describe import typed
+from fengine.writers.writing import tell
 
 _ONE: Final = threading.Lock()
 # What does with a trace what is to be done with it, or the file that it goes to.
@@ -186,11 +187,7 @@ class Tracing:
             _require_whole(unfinished)
             unfinished.replace(path)
         except (OSError, RuntimeError) as error:
-            warnings.warn(
-                f"the trace could not be written to {path}: {error}. The run goes on",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            tell(f"the trace could not be written to {path}: {error}. The run goes on")
         else:
             self.traces = (*self.traces, path)
         finally:

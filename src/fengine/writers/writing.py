@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from numbers import Integral, Real
@@ -127,6 +128,12 @@ def require_package(name: str, user: str, extra: str) -> ModuleType:
             f"{user} needs {name.partition('.')[0]}; install it with: "
             f"pip install 'fengine[{extra}]'"
         ) from missing
+
+
+def tell(words: str) -> None:
+    """Warn of what ends no run; nobody is told where the standard error stream is closed."""
+    with contextlib.suppress(ValueError):  # as such a stream raises
+        warnings.warn(words, RuntimeWarning, stacklevel=3)
 
 
 def closing(owner: object, close: Callable[..., object], *arguments: object) -> Closing:
