@@ -89,6 +89,7 @@ PURE = {
     "itertools",
     "math",
     "operator",
+    "re",
     "types",
     "typing",
     "typing_extensions",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
+from typing import Any
 
 
 def describe(function: object) -> str:
@@ -53,7 +54,27 @@ def call_in_words(name: str, /, *positional: object, **named: object) -> str:
 
 
 def _in_words(value: object) -> str:
-    return name_of(value) if hasattr(value, "__qualname__") else repr(value)
+    if hasattr(value, "__qualname__"):
+        return name_of(value)
+    return model_in_words(value) or repr(value)
+
+
+def model_in_words(value: Any) -> str | None:
+    """Name a model or an optimizer by its class and number of parameters; None for all else."""
+    if isinstance(value, type):
+        return None
+    if hasattr(value, "named_parameters") and hasattr(value, "state_dict"):
+        parameters = [one for _, one in value.named_parameters()]
+    elif hasattr(value, "param_groups") and hasattr(value, "state_dict"):
+        parameters = [one for group in value.param_groups for one in group["params"]]
+    else:
+        return None
+    name = type(value).__qualname__
+    try:
+        number = sum(one.numel() for one in parameters)
+    except Exception:
+        return name  # lazy ones have no number yet
+    return f"{name} of {number:,} {'parameter' if number == 1 else 'parameters'}"
 
 
 def require_callable(
