@@ -89,7 +89,7 @@ PURE = {
     "itertools",
     "math",
     "operator",
-    "reprlib",
+    "re",
     "types",
     "typing",
     "typing_extensions",

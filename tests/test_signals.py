@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, TypedDict
 
 import attrs
@@ -42,6 +42,26 @@ class Limits(TypedDict, total=False):
 
 Kept = tuple[int, ...]
 Run = State[int, int, Kept]
+
+
+class CtrlC(KeyboardInterrupt):
+    """Ctrl-C, with where it came.
+
+    Args:
+        frame: the frame in which it came.
+
+    Attributes:
+        function: the name of the function of that frame.
+        was_exiting: whether the handlers of EXITED ran meanwhile.
+    """
+
+    def __init__(self, frame: FrameType | None) -> None:
+        super().__init__()
+        assert frame is not None
+        self.function = frame.f_code.co_name
+        self.was_exiting = any(
+            one.f_locals.get("event") == Events.EXITED for one, _ in traceback.walk_stack(frame)
+        )
 
 
 class Journal:
@@ -144,7 +164,7 @@ def at_each_line(
                 met += 1
                 if met == target:  # noqa: B023 - the run is over before it changes
                     line = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-                    raise KeyboardInterrupt
+                    raise CtrlC(frame)
             return trace
 
         run, error = begin(), None
@@ -162,22 +182,9 @@ def at_each_line(
         yield error, line
 
 
-def is_among_handlers_of_the_end(error: BaseException) -> bool:
-    """Tell whether an exception came while the handlers of EXITED ran."""
-    left: TracebackType | None = error.__traceback__
-    while left is not None:
-        if left.tb_frame.f_locals.get("event") == Events.EXITED:
-            return True
-        left = left.tb_next
-    return False
-
-
-def came_as_it_returned(error: BaseException) -> bool:
-    """Tell whether an exception came when a run was over, on the way of its state to the caller."""
-    names = [frame.name for frame in traceback.extract_tb(error.__traceback__)]
-    if names[-1] == "interrupt":  # the handler of the signal
-        names.pop()
-    return names[-1] in ("run", "with_signal_after")
+def came_as_it_returned(error: CtrlC) -> bool:
+    """Tell whether it came when a run was over, on the way of its state to the caller."""
+    return error.function in ("run", "with_signal_after")
 
 
 def undisturbed(state: State[Any, Any, Any]) -> State[Any, Any, Any]:
@@ -204,9 +211,9 @@ def goes_on(
     loop: Loop[int, int, Kept], journal: Journal, whole: Run, error: BaseException | None, line: str
 ) -> None:
     """Check what Ctrl-C has left of a run, then forget what the journal says."""
-    assert isinstance(error, KeyboardInterrupt), line
+    assert isinstance(error, CtrlC), line
     assert journal.exited <= 1, line
-    if journal.started and not is_among_handlers_of_the_end(error):
+    if journal.started and not error.was_exiting:
         assert journal.exited == 1, line
     try:
         left: Any = last_state(error)
@@ -318,7 +325,7 @@ def test_a_run_goes_on_after_real_signals(kind: str) -> None:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise CtrlC(frame)
 
 
 def measured(loop: Loop[int, int, Kept]) -> float:

@@ -72,7 +72,7 @@ from fengine.look.loop_in_words import loop_in_words
 from fengine.look.plan import Plan
 from fengine.run.box import Box
 from fengine.run.driver import drive
-from fengine.run.failures import keep_state
+from fengine.run.failures import keep_state, leave_out_ours
 from fengine.run.firing import caught_up
 from fengine.run.first_batches import FirstBatches
 from fengine.run.place import require_place, resumable
@@ -122,7 +122,7 @@ def _with_built_in_events(registry: EventRegistry) -> EventRegistry:
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Loop(Generic[Batch, Output, User]):
     """Run a step over data, and handlers at the events of the run.
 
@@ -472,6 +472,11 @@ class Loop(Generic[Batch, Output, User]):
         if found.named is self.named:
             return found
         return attrs.evolve(found, named=found.named.by(describe(feature), self.named))
+
+    @override
+    def __repr__(self) -> str:
+        step = "no step" if self.step is None else describe(self.step)
+        return f"<Loop of {step} with {self.table.in_words()}>"
 
     @override
     def __str__(self) -> str:
@@ -1015,6 +1020,7 @@ class Loop(Generic[Batch, Output, User]):
         except BaseException as error:
             entered.close()  # whatever a signal has kept from being left
             keep_state(error, box)
+            leave_out_ours(error)
             raise
 
     def _moments(
@@ -1039,6 +1045,7 @@ class Loop(Generic[Batch, Output, User]):
         except BaseException as error:
             entered.close()  # whatever a signal has kept from being left
             keep_state(error, box)
+            leave_out_ours(error)
             raise
 
     def _enter_contexts(

@@ -1,15 +1,25 @@
-"""Name a user's callable and its place in the source, for errors that teach.
+"""Words for objects: a callable by its name and place, any value in a line.
 
-Lives here: turning objects into words. Nothing here decides anything.
+What is large is shown as what it is: a tensor by its shape, a model by its class and number of
+parameters. Nothing shows an address. Values are known by what they have; nothing here imports
+torch or numpy, and nothing here decides anything.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import reprlib
-from collections.abc import Callable
-from typing import Final
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
+from typing import Any, Final
+
+from fengine.core.equality import is_array, is_table
+
+_MOST_SHOWN: Final = 100
+_MOST_ITEMS: Final = 4
+_ADDRESS: Final = re.compile(r"(?: object)? at 0x[0-9a-fA-F]+")
 
 
 def describe(function: object) -> str:
@@ -55,7 +65,27 @@ def call_in_words(name: str, /, *positional: object, **named: object) -> str:
 
 
 def _in_words(value: object) -> str:
-    return name_of(value) if hasattr(value, "__qualname__") else repr(value)
+    if hasattr(value, "__qualname__"):
+        return name_of(value)
+    return model_in_words(value) or repr(value)
+
+
+def model_in_words(value: Any) -> str | None:
+    """Name a model or an optimizer by its class and number of parameters; None for all else."""
+    if isinstance(value, type):
+        return None
+    if hasattr(value, "named_parameters") and hasattr(value, "state_dict"):
+        parameters = [one for _, one in value.named_parameters()]
+    elif hasattr(value, "param_groups") and hasattr(value, "state_dict"):
+        parameters = [one for group in value.param_groups for one in group["params"]]
+    else:
+        return None
+    name = type(value).__qualname__
+    try:
+        number = sum(one.numel() for one in parameters)
+    except Exception:
+        return name  # lazy ones have no number yet
+    return f"{name} of {number:,} {'parameter' if number == 1 else 'parameters'}"
 
 
 def require_callable(
@@ -156,13 +186,58 @@ def typed(value: object) -> str:
     """Write a value with its type, cut short where it is long, such as a list of batches.
 
     >>> typed(3), typed(list(range(100)))
-    ('3 of type int', '[0, 1, ...] of type list')
+    ('3 of type int', '[0, 1, 2, 3, ... 100 in all] of type list')
     """
-    words = " ".join(_BRIEF.repr(value).split())
-    return f"{words} of type {type(value).__name__}"
+    return f"{brief(value)} of type {type(value).__name__}"
 
 
-_BRIEF: Final = reprlib.Repr()
-_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 2
-_BRIEF.maxlevel = 1
-_BRIEF.maxstring = _BRIEF.maxother = 60
+def brief(value: Any) -> str:
+    """Say a value in a line, in full where it is small.
+
+    >>> brief({"rates": (0.1, 0.2)}), brief([*range(1000)])
+    ("{'rates': (0.1, 0.2)}", '[0, 1, 2, 3, ... 1000 in all]')
+    """
+    if isinstance(value, Enum):
+        return f"{type(value).__qualname__}.{value.name}"
+    if is_array(value) or is_table(value):
+        return array_in_words(value, small=True)
+    if hasattr(value, "__qualname__"):
+        return describe(value)
+    if isinstance(value, Mapping):
+        return _joined("{", (f"{brief(k)}: {brief(v)}" for k, v in value.items()), len(value), "}")
+    if type(value) is tuple and len(value) == 1:
+        return f"({brief(value[0])},)"
+    if type(value) in (tuple, list):
+        begin, end = "()" if type(value) is tuple else "[]"
+        return _joined(begin, map(brief, value), len(value), end)
+    return model_in_words(value) or _cut(repr(value))
+
+
+def _joined(begin: str, items: Iterator[str], number: int, end: str) -> str:
+    if number <= _MOST_ITEMS:
+        return f"{begin}{', '.join(items)}{end}"
+    some = [next(items) for _ in range(_MOST_ITEMS)]
+    return f"{begin}{', '.join(some)}, ... {number} in all{end}"
+
+
+def _cut(text: str) -> str:
+    line = _ADDRESS.sub("", " ".join(text.split()) if "\n" in text else text)
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
+
+
+def array_in_words(array: Any, *, small: bool = False) -> str:
+    """Name a tensor, an array or a frame by its type, elements and shape.
+
+    Args:
+        array: the array.
+        small: write one of a single element as it prints.
+    """
+    if is_table(array):
+        return f"{type(array).__name__} of shape {getattr(array, 'shape', '?')}"
+    kind = str(array.dtype).removeprefix("torch.")
+    if getattr(array, "is_nested", False):
+        return f"nested {type(array).__name__} {kind} of {array.size(0)} tensors"
+    shape = tuple(array.shape)
+    if small and math.prod(shape) == 1:
+        return _cut(repr(array))
+    return f"{type(array).__name__} {kind} of shape {shape}"

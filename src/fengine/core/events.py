@@ -59,6 +59,12 @@ def _require_own(name: object, attr: object) -> None:
         )
 
 
+def _set_place(event: AnyEvent, owner: type, name: str) -> None:
+    if event._place is None and name.isupper():
+        place = f"{owner.__qualname__.rpartition('<locals>.')[2]}.{name}"
+        object.__setattr__(event, "_place", place)
+
+
 @final
 @attrs.frozen(repr=False, init=False)
 class Event:
@@ -82,10 +88,16 @@ class Event:
 
     name: str
     attr: str | None
+    # The class and the constant that it is, by which it prints.
+    _place: str | None = attrs.field(default=None, init=False, eq=False)
 
     def __init__(self, name: str, attr: str | None = None) -> None:
         _require_own(name, attr)
         self.__attrs_init__(name, attr)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Print as the constant of a class, where it is one."""
+        _set_place(self, owner, name)
 
     def __call__(
         self,
@@ -154,10 +166,16 @@ class PayloadEvent(Generic[P]):
 
     name: str
     attr: str | None
+    # The class and the constant that it is, by which it prints.
+    _place: str | None = attrs.field(default=None, init=False, eq=False)
 
     def __init__(self, name: str, attr: str | None = None) -> None:
         _require_own(name, attr)
         self.__attrs_init__(name, attr)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Print as the constant of a class, where it is one."""
+        _set_place(self, owner, name)
 
     def __call__(
         self,
@@ -363,11 +381,17 @@ def _with_the_one(value: Any) -> Any:
     return the_one(value) if isinstance(value, Event | PayloadEvent) else value
 
 
-def _reduced(event: AnyEvent) -> tuple[Callable[..., AnyEvent], tuple[str | None, ...]]:
+def _reduced(event: AnyEvent) -> tuple[Callable[..., AnyEvent], tuple[object, ...]]:
     """Return what `copy` and `pickle` make an event of."""
     if BUILT_IN.get(event.name) == event:
         return _built_in_named, (event.name,)
-    return type(event), (event.name, event.attr)
+    return _placed, (type(event), event.name, event.attr, event._place)
+
+
+def _placed(kind: type[AnyEvent], name: str, attr: str | None, place: str | None) -> AnyEvent:
+    event = kind(name, attr)
+    object.__setattr__(event, "_place", place)
+    return event
 
 
 def _built_in_named(name: str) -> AnyEvent:
@@ -442,5 +466,7 @@ def _countable(event: AnyEvent, met: Filter) -> Filter:
 def _show(event: AnyEvent) -> str:
     if BUILT_IN.get(event.name) == event:
         return f"Events.{event.name.upper()}"
+    if event._place is not None:
+        return event._place
     attr = "" if event.attr is None else f", attr={event.attr!r}"
     return f"{type(event).__name__}({event.name!r}{attr})"

@@ -6,6 +6,9 @@ import operator
 from typing import TypedDict, final
 
 import attrs
+from typing_extensions import override
+
+from fengine.core.describe import call_in_words
 
 
 class EndArguments(TypedDict, total=False):
@@ -40,7 +43,7 @@ def _number(name: str, value: int | None) -> int | None:
 
 
 @final
-@attrs.frozen(init=False)
+@attrs.frozen(init=False, repr=False)
 class Limits:
     """Say how long a run is.
 
@@ -54,7 +57,7 @@ class Limits:
         ValueError: a limit is below 1.
 
     >>> Limits(max_epochs=3, epoch_length=10)
-    Limits(max_epochs=3, max_iters=None, epoch_length=10)
+    Limits(max_epochs=3, epoch_length=10)
     """
 
     max_epochs: int | None
@@ -72,6 +75,11 @@ class Limits:
             _number("max_iters", max_iters),
             _number("epoch_length", epoch_length),
         )
+
+    @override
+    def __repr__(self) -> str:
+        given = {name: value for name, value in attrs.asdict(self).items() if value is not None}
+        return call_in_words("Limits", **given)
 
     def replacing(self, name: str, value: int | None) -> Limits:
         """Return these limits with one of them replaced, unchecked.
@@ -109,7 +117,7 @@ def require_limits(given: LimitArguments) -> Limits:
         ValueError: a limit is below 1, or both `max_epochs` and `max_iters` are given.
 
     >>> require_limits({"epoch_length": 5})
-    Limits(max_epochs=1, max_iters=None, epoch_length=5)
+    Limits(max_epochs=1, epoch_length=5)
     """
     require_names(given)
     epochs, iterations = given.get("max_epochs"), given.get("max_iters")

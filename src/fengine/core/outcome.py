@@ -5,14 +5,16 @@ Does not live here: deciding any of them; only the script does that.
 
 from __future__ import annotations
 
-from enum import Enum
 from typing import final
 
 import attrs
+from typing_extensions import override
+
+from fengine.core.showing import Constant
 
 
 @final
-class Status(Enum):
+class Status(Constant):
     """Say where a run stands in its life.
 
     A state that no run has touched is READY. It is RUNNING between STARTED and the end, and then
@@ -38,7 +40,7 @@ class Status(Enum):
 
 
 @final
-class Failure(Enum):
+class Failure(Constant):
     """Say what failed in the state that an exception left.
 
     >>> from fengine import State
@@ -59,10 +61,18 @@ class Outcome:
     Args:
         status: one of COMPLETED, TERMINATED, INTERRUPTED and FAILED.
         error: the exception that leaves the run, or None. A recovered exception is not one.
+        reason: why it ended, in a sentence for people. This is no part of `==`.
 
-    >>> Outcome(Status.COMPLETED).error is None
-    True
+    >>> from fengine import Events, Loop, outputs, tap
+    >>> loop = Loop(outputs(abs)).on(Events.EXITED, tap(lambda state, outcome: print(outcome)))
+    >>> final = loop.run([-1, -2], max_epochs=3)
+    completed: max_epochs=3 was reached at epoch 3, iteration 6
     """
 
     status: Status
     error: BaseException | None = None
+    reason: str = attrs.field(default="", eq=False)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.status.value}: {self.reason}" if self.reason else self.status.value

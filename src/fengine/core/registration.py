@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeAlias, final
 
 import attrs
+from typing_extensions import override
 
 from fengine.core.events import (
     AnyEvent,
@@ -18,6 +19,7 @@ from fengine.core.events import (
 from fengine.core.filters import Filter
 from fengine.core.handlers import AnyHandler
 from fengine.core.registry import EventRegistry, not_an_event
+from fengine.core.showing import shown
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.taking import require_handler
 
@@ -26,7 +28,7 @@ Others: TypeAlias = AnyHandler[Batch, Output, User] | tuple[AnyHandler[Batch, Ou
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Registration(Generic[Batch, Output, User]):
     """Hold one handler with the event that it listens to.
 
@@ -51,6 +53,10 @@ class Registration(Generic[Batch, Output, User]):
     def __setstate__(self, kept: Any) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
         take_up(self, kept)
+
+    @override
+    def __repr__(self) -> str:
+        return shown(self)
 
     def is_alike(self, other: Registration[Any, Any, Any]) -> bool:
         """Tell whether another one calls the same handler at the same firings."""

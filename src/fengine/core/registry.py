@@ -10,12 +10,13 @@ from typing import Any, Final, final
 
 import attrs
 from immutables import Map
+from typing_extensions import override
 
 from fengine.core.events import AnyEvent, Event, Events, PayloadEvent, take_up
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class EventRegistry:
     """Hold the events that handlers of one loop may be registered for.
 
@@ -34,6 +35,14 @@ class EventRegistry:
     def __setstate__(self, kept: Any) -> None:
         """Take up what `copy` and `pickle` kept, of version 0.1 too."""
         take_up(self, kept)
+
+    @override
+    def __repr__(self) -> str:
+        added = [event for event in self.events if event not in Events.all()]
+        if len(added) + len(Events.all()) != len(self.events):
+            return f"EventRegistry({self.events!r})"
+        more = f".register({', '.join(map(repr, added))})" if added else ""
+        return f"BUILT_IN_EVENTS{more}"
 
     def __contains__(self, event: object) -> bool:
         """Tell whether the very event is registered."""

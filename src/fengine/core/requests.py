@@ -7,15 +7,16 @@ A recovery answers an exception. Which of several is obeyed first is decided whe
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Final, final
 
 import attrs
 from typing_extensions import override
 
+from fengine.core.showing import Constant, shown
+
 
 @final
-class Terminate(Enum):
+class Terminate(Constant):
     """Ask for the end of the run; SILENT leaves COMPLETED out.
 
     LIMIT is what the loop itself asks for where `max_iters` is reached.
@@ -31,7 +32,7 @@ class Terminate(Enum):
 
 
 @final
-class TerminateEpoch(Enum):
+class TerminateEpoch(Constant):
     """Ask for the end of the epoch; SILENT leaves EPOCH_COMPLETED out.
 
     >>> from fengine import State
@@ -44,7 +45,7 @@ class TerminateEpoch(Enum):
 
 
 @final
-class Interrupt(Enum):
+class Interrupt(Constant):
     """Ask for a pause, from which the run can go on.
 
     >>> from fengine import State
@@ -56,7 +57,7 @@ class Interrupt(Enum):
 
 
 @final
-class Recovery(Enum):
+class Recovery(Constant):
     """Answer an exception: how the run goes on after it.
 
     SKIP_BATCH leaves the rest of the iteration and goes on with the next batch. END_EPOCH ends the
@@ -90,7 +91,7 @@ END_RUN: Final = Recovery.END_RUN
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Requests:
     """Hold what has been asked for and not been obeyed yet.
 
@@ -102,6 +103,10 @@ class Requests:
     terminate_epoch: TerminateEpoch | None = None
     interrupt: Interrupt | None = None
     recovery: Recovery | None = None
+
+    @override
+    def __repr__(self) -> str:
+        return shown(self)
 
     @override
     def __reduce__(self) -> tuple[Callable[..., Requests], tuple[object, ...]]:

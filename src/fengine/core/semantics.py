@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Final, final
 
 import attrs
+from typing_extensions import override
 
 
 @final
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Semantics:
     """Choose when a requested stop acts.
 
@@ -26,6 +27,10 @@ class Semantics:
     """
 
     finish_iteration: bool
+
+    @override
+    def __repr__(self) -> str:
+        return "DOCUMENTED" if self.finish_iteration else "IGNITE_0_5_5"
 
 
 DOCUMENTED: Final = Semantics(finish_iteration=True)

@@ -36,6 +36,7 @@ from fengine.core.requests import (
     TerminateEpoch,
     shared,
 )
+from fengine.core.showing import shown
 
 Batch = TypeVar("Batch")
 Output = TypeVar("Output")
@@ -45,6 +46,14 @@ ReadBatch = TypeVar("ReadBatch")
 ReadOutput = TypeVar("ReadOutput")
 ReadUser = TypeVar("ReadUser")
 
+_OWN_NOTES: Final = (
+    "_counts_before",
+    "_offset",
+    "_drawn_before",
+    "_exhausted",
+    "_handled",
+    "_notes",
+)
 _NO_LIMITS: Final = Limits()
 _NO_METRICS: Final[Map[str, float]] = Map()
 _NO_NUMBERS: Final[Map[str, int]] = Map()
@@ -67,7 +76,7 @@ def _frozen_counts(counts: Mapping[str, int]) -> Map[str, int]:
 
 
 @final
-@attrs.frozen(eq=False, slots=False, kw_only=True)
+@attrs.frozen(eq=False, repr=False, slots=False, kw_only=True)
 class State(Generic[Batch, Output, User]):
     """Hold everything a run knows between two events.
 
@@ -100,7 +109,7 @@ class State(Generic[Batch, Output, User]):
     >>> before = State(epoch=2, iteration=7, output=0.25)
     >>> after = before.evolve(output=0.5).terminate()
     >>> before.output, after.output, after.requests.terminate
-    (0.25, 0.5, <Terminate.ANNOUNCED: 'announced'>)
+    (0.25, 0.5, Terminate.ANNOUNCED)
     >>> before == State(epoch=2, iteration=7, output=0.25)
     True
     """
@@ -136,6 +145,10 @@ class State(Generic[Batch, Output, User]):
     def __attrs_post_init__(self) -> None:
         # A dict that shares no keys with other states is copied five times as fast.
         set_fields(self, dict(vars(self).items()))
+
+    @override
+    def __repr__(self) -> str:
+        return shown(self, without=_OWN_NOTES)
 
     @property
     def batch(self) -> Batch:
@@ -290,7 +303,7 @@ class State(Generic[Batch, Output, User]):
             skip_completed: leave COMPLETED out.
 
         >>> State().terminate(skip_completed=True).requests.terminate
-        <Terminate.SILENT: 'silent'>
+        Terminate.SILENT
         """
         kind = Terminate.SILENT if skip_completed else Terminate.ANNOUNCED
         return with_requests(self, attrs.evolve(self.requests, terminate=kind))
@@ -302,7 +315,7 @@ class State(Generic[Batch, Output, User]):
             skip_epoch_completed: leave EPOCH_COMPLETED out.
 
         >>> State().terminate_epoch().requests.terminate_epoch
-        <TerminateEpoch.ANNOUNCED: 'announced'>
+        TerminateEpoch.ANNOUNCED
         """
         kind = TerminateEpoch.SILENT if skip_epoch_completed else TerminateEpoch.ANNOUNCED
         return with_requests(self, attrs.evolve(self.requests, terminate_epoch=kind))
@@ -311,7 +324,7 @@ class State(Generic[Batch, Output, User]):
         """Ask for a pause at the next event, from which `Loop.resume` goes on.
 
         >>> State().interrupt().requests.interrupt
-        <Interrupt.ANNOUNCED: 'announced'>
+        Interrupt.ANNOUNCED
         """
         return with_requests(self, attrs.evolve(self.requests, interrupt=Interrupt.ANNOUNCED))
 
@@ -325,7 +338,7 @@ class State(Generic[Batch, Output, User]):
             TypeError: `recovery` is something else.
 
         >>> State().recover(Recovery.SKIP_BATCH).requests.recovery
-        <Recovery.SKIP_BATCH: 'skip_batch'>
+        Recovery.SKIP_BATCH
         """
         if not isinstance(recovery, Recovery):
             raise TypeError(f"recover({recovery!r}): give one of SKIP_BATCH, END_EPOCH and END_RUN")

@@ -13,6 +13,7 @@ from typing import Any, Final, Generic, Protocol, TypeAlias, final
 
 import attrs
 from immutables import Map
+from typing_extensions import override
 
 from fengine.core.describe import describe
 from fengine.core.events import AnyEvent, PayloadEvent
@@ -34,7 +35,7 @@ from fengine.core.taking import acting, name_of_handler
 
 
 @final
-@attrs.frozen
+@attrs.frozen(repr=False)
 class Table(Generic[Batch, Output, User]):
     """Hold registrations in their order.
 
@@ -48,6 +49,15 @@ class Table(Generic[Batch, Output, User]):
     """
 
     registrations: tuple[Registration[Batch, Output, User], ...] = ()
+
+    @override
+    def __repr__(self) -> str:
+        return f"<Table of {self.in_words()}>"
+
+    def in_words(self) -> str:
+        """Say how many handlers there are."""
+        number = len(self.registrations)
+        return f"{number} {'handler' if number == 1 else 'handlers'}"
 
     def adding(
         self, *registrations: Registration[Batch, Output, User]

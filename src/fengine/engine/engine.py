@@ -39,7 +39,7 @@ from fengine.engine.state_dicts import check_user_keys, read_progress
 from fengine.engine.telling import tell
 from fengine.engine.versions import version_of
 from fengine.engine.wishes import Flag
-from fengine.run.failures import keep_state
+from fengine.run.failures import keep_state, leave_out_ours
 from fengine.run.place import note_restart
 from fengine.run.ranks import EVERY_ITERATION, Ranks, require_ranks
 
@@ -619,6 +619,7 @@ class Engine:
                 self._dataloader_iter = None
             keep_state(failure, box)
             inside.leave(failure)
+            leave_out_ours(failure)
             raise
         inside.leave(None)
         took = inside.clock() - inside.began

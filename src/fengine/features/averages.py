@@ -55,7 +55,7 @@ class Averaged(Generic[Model]):
     @override
     def __repr__(self) -> str:
         shown = {} if self.name == "ema" else {"name": self.name}
-        return call_in_words("ema", type(self.source), self.decay, **shown)
+        return call_in_words("ema", self.source, self.decay, **shown)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what averages.

@@ -36,7 +36,7 @@ class ClipGradNorm:
     @override
     def __repr__(self) -> str:
         shown = {} if self.metric is None else {"metric": self.metric}
-        return call_in_words("clip_grad_norm", type(self.model), self.max_norm, **shown)
+        return call_in_words("clip_grad_norm", self.model, self.max_norm, **shown)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what clips.
@@ -90,8 +90,10 @@ def clip_grad_norm(model: nn.Module, max_norm: float, *, metric: str | None = No
     >>> from fengine.training import training_step
     >>> model = nn.Linear(1, 1)
     >>> step = training_step(model, optim.SGD(model.parameters(), 0.1), nn.MSELoss())
-    >>> Loop(step) | clip_grad_norm(model, 1.0)
-    Loop(...clip_grad_norm(Linear, 1.0)...)
+    >>> print(Loop(step) | clip_grad_norm(model, 1.0))
+    Loop of training_step(Linear of 2 parameters, SGD of 2 parameters, MSELoss())
+      Backprop.COMPLETED
+        1. clip_grad_norm(Linear of 2 parameters, 1.0)
     """
     require_module(model)
     require_positive("max_norm", max_norm)
@@ -114,7 +116,7 @@ class ClipGradValue:
 
     @override
     def __repr__(self) -> str:
-        return call_in_words("clip_grad_value", type(self.model), self.max_value)
+        return call_in_words("clip_grad_value", self.model, self.max_value)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what clips.
@@ -152,7 +154,7 @@ def clip_grad_value(model: nn.Module, max_value: float) -> ClipGradValue:
         ValueError: `max_value` is not above 0.
 
     >>> clip_grad_value(nn.Linear(1, 1), 0.5)
-    clip_grad_value(Linear, 0.5)
+    clip_grad_value(Linear of 2 parameters, 0.5)
     """
     require_module(model)
     require_positive("max_value", max_value)

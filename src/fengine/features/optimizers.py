@@ -198,7 +198,7 @@ class LearningRate:
         shown: dict[str, object] = {} if self.name == "lr" else {"name": self.name}
         if self.at is not Events.EPOCH_COMPLETED:
             shown["at"] = self.at
-        return call_in_words("learning_rate", type(self.optimizer), **shown)
+        return call_in_words("learning_rate", self.optimizer, **shown)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what sets the metric.

@@ -38,7 +38,7 @@ def _frozen_classes(classes: Mapping[str, str]) -> Map[str, str]:
 
 
 @final
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Snapshot(Generic[Batch, Output, User]):
     """Hold a run at one event; taken by `Loop.snapshot`.
 
@@ -66,6 +66,11 @@ class Snapshot(Generic[Batch, Output, User]):
         fields: dict[str, Any] = kept[1] if isinstance(kept, tuple) else kept
         for name, value in {"classes": Map(), **fields}.items():
             object.__setattr__(self, name, value)
+
+    @override
+    def __repr__(self) -> str:
+        named = f" with {', '.join(self.external)}" if self.external else ""
+        return f"<Snapshot of {self.state!r}{named}>"
 
     def to_dict(
         self,

@@ -15,6 +15,7 @@ from typing import Any, Final, final
 import attrs
 from typing_extensions import override
 
+from fengine.core.describe import array_in_words
 from fengine.core.equality import is_array, is_table, same, unequal_elements
 from fengine.core.events import Event, PayloadEvent
 from fengine.core.missing import MISSING
@@ -233,15 +234,8 @@ def _parts(value: object) -> Mapping[str, object] | None:
 def _shown(value: Any) -> str:
     if value is ABSENT or value is MISSING:
         return str(value.value)
-    if is_table(value) and hasattr(value, "shape"):
-        return f"{type(value).__name__} of shape {value.shape}"
-    if not is_array(value):
-        return excerpt(value)
-    array: Any = value
-    kind = str(array.dtype).removeprefix("torch.")
-    if getattr(array, "is_nested", False):
-        return f"nested {type(array).__name__} {kind} of {array.size(0)} tensors"
-    return f"{type(array).__name__} {kind} of shape {tuple(array.shape)}"
+    is_frame = is_table(value) and hasattr(value, "shape")
+    return array_in_words(value) if is_frame or is_array(value) else excerpt(value)
 
 
 def _place(moment: Any) -> str:

@@ -54,6 +54,7 @@ class Box(Generic[Batch, Output, User]):
         named: the names of all handlers of the event up to the last of those, or none.
         payload: what the event that is being fired hands to its handlers.
         number: runs are numbered as they begin; the register `_notes` has it in every picture.
+        asked: who has asked for something last, and where; None where nobody has, or another rank.
         answered: how many failures of the run have been answered.
         again: calls the first handlers of an event again, or all of them, and drops their states.
         is_shared: whether other ranks run it too, so that requests have to be agreed on.
@@ -72,6 +73,7 @@ class Box(Generic[Batch, Output, User]):
         "again",
         "agreed",
         "answered",
+        "asked",
         "called",
         "exiting",
         "is_shared",
@@ -116,6 +118,7 @@ class Box(Generic[Batch, Output, User]):
         self.number = next(RUNS)
         self.answered = 0
         self.again: Callable[[AnyEvent, int | None], None] = call_none
+        self.asked: tuple[str, str] | None = None
         self.preemption = preemption
         self.is_shared = False
         self.agreed: AnyEvent | None = None

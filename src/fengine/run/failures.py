@@ -2,12 +2,14 @@
 
 The exception is the user's. What is kept with it is a courtesy: an exception that takes no notes
 goes without, a copy or a pickle of it holds no state, and one that is raised again holds what the
-newest run has said.
+newest run has said. Its traceback goes from the call of the run to the code that failed, and
+leaves out what lies here between them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Any, Final, final
 
 from typing_extensions import override
@@ -20,6 +22,8 @@ from fengine.core.table import where_in_run
 from fengine.run.box import Box
 
 _KEPT: Final = "_fengine"
+_HERE: Final = __file__.removesuffix(os.path.join("run", os.path.basename(__file__)))
+_EXAMPLES: Final = os.path.join(_HERE, "examples", "")
 
 
 @final
@@ -93,6 +97,12 @@ def note_failure(error: BaseException, text: str, box: Box[Any, Any, Any]) -> No
     note(error, text)
 
 
+def said_of(error: BaseException) -> str:
+    """Return the last note that a run has kept with an exception: what raised it, and where."""
+    notes = _kept(error).notes
+    return notes[-1] if notes else ""
+
+
 def say_where(error: BaseException, box: Box[Any, Any, Any]) -> None:
     """Note on an exception that came from no handler what raised it."""
     event = box.event
@@ -108,6 +118,22 @@ def say_where(error: BaseException, box: Box[Any, Any, Any]) -> None:
 def keep_state(error: BaseException, box: Box[Any, Any, Any]) -> None:
     """Keep the last complete state with an exception that leaves a run, for `last_state`."""
     _kept(error).state = box.state
+
+
+def leave_out_ours(error: BaseException) -> None:
+    """Leave out of a traceback what lies here between the run and what the user has written.
+
+    An exception that comes from no code but ours keeps all of it.
+    """
+    frames = error.__traceback__
+    while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
+        frames = frames.tb_next
+    if frames is not None:
+        error.__traceback__ = frames
+
+
+def _is_ours(file: str) -> bool:
+    return file.startswith(_HERE) and not file.startswith(_EXAMPLES)
 
 
 def last_state(error: BaseException) -> State[object, object, object]:

@@ -41,6 +41,7 @@ from fengine.core.table import (
 )
 from fengine.core.taking import StandIn
 from fengine.run.box import RUNNING, Box
+from fengine.run.ending import asking
 from fengine.run.failures import note_failure
 
 # Where a run stands, for whoever asks whether a state stands there.
@@ -65,7 +66,7 @@ class Dispatcher(Generic[Batch, Output, User]):
     >>> table = Table().adding(Registration(Events.STARTED, None, State.terminate)).compiled()
     >>> Dispatcher(box, table).fire(Events.STARTED)
     >>> box.state.requests.terminate
-    <Terminate.ANNOUNCED: 'announced'>
+    Terminate.ANNOUNCED
     """
 
     __slots__ = ("_box", "_table")
@@ -132,6 +133,8 @@ class Dispatcher(Generic[Batch, Output, User]):
                             or result._notes is not state._notes
                         ):
                             result = _accepted(handler, result, state, event)
+                        if result.requests is not state.requests:
+                            box.asked = asking(describe(handler), event, box)
                         if handler is last or reports:
                             state = result
                         else:

@@ -23,6 +23,7 @@ from fengine.core.phases import PHASES, STOPPED, has_step_to_come
 from fengine.core.requests import Interrupt
 from fengine.core.state import State
 from fengine.run.box import RUNNING, Box, Raised
+from fengine.run.ending import asking
 from fengine.run.failures import is_of_lost_workers
 from fengine.run.ports import Preempting
 
@@ -67,6 +68,7 @@ def watching(
         fire(event)
         if preemption.asked and event.name in PAUSES:
             box.ask(interrupt=Interrupt.ANNOUNCED)
+            box.asked = asking("whoever ends the process", event, box)
 
     return fire_and_look
 

@@ -41,6 +41,7 @@ from fengine.core.state import Batch, Output, User
 from fengine.core.steps import Stages, function_of_batch, whole_of
 from fengine.run import obeying
 from fengine.run.box import RUNNING, RUNS, Box, Leaked, Raised
+from fengine.run.ending import reason
 from fengine.run.failures import interrupt_of_workers, note
 from fengine.run.place import note_end_of_pass
 from fengine.run.preemption import is_preempted
@@ -446,7 +447,7 @@ class _Script(Generic[Batch, Output, User]):
             box.status = Status.COMPLETED
         self.leaving, box.exiting, box.called = True, Events.EXITED.name in self.heard, False
         if box.exiting:
-            box.payload = Outcome(box.status, error)
+            box.payload = Outcome(box.status, error, reason(box, error))
             try:
                 yield Events.EXITED
             except Raised as raised:

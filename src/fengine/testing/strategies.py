@@ -51,7 +51,7 @@ def limits(largest: int = 3) -> SearchStrategy[Limits]:
 
     >>> from hypothesis import find
     >>> find(limits(), lambda limits: limits.max_epochs == 2)
-    Limits(max_epochs=2, max_iters=None, epoch_length=None)
+    Limits(max_epochs=2)
     """
     number = st.integers(1, largest)
     length = st.none() | number

@@ -154,5 +154,5 @@ def evaluation_step(
         model, prepare_batch, device, non_blocking_for(prepare_batch, non_blocking), autocast
     )
     step = with_context(Outputs(predict), EvaluationMode(model))
-    words = call_in_words("evaluation_step", type(model), **shown_precision(autocast))
+    words = call_in_words("evaluation_step", model, **shown_precision(autocast))
     return telling(step, Facts(weight, Prediction, words, reads=(model,)))

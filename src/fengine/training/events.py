@@ -58,7 +58,7 @@ class Backprop:
     by then. Filters number both by the iteration.
 
     >>> Backprop.COMPLETED(every=100)
-    PayloadEvent('backprop_completed', attr='iteration')(every(100))
+    Backprop.COMPLETED(every(100))
     """
 
     STARTED: Final[PayloadEvent[ForwardPass]] = PayloadEvent("backprop_started", attr="iteration")
@@ -75,7 +75,7 @@ class Update:
     average, before any handler of ITERATION_COMPLETED. Filters number it by the iteration.
 
     >>> Update.COMPLETED
-    PayloadEvent('update_completed', attr='iteration')
+    Update.COMPLETED
     """
 
     COMPLETED: Final[PayloadEvent[Updated]] = PayloadEvent("update_completed", attr="iteration")

@@ -423,7 +423,7 @@ def training_step(
     shown |= shown_precision(autocast)
     if scaler is not None:
         shown["scaler"] = type(scaler)
-    named = [type(model), type(optimizer), *([] if loss_fn is None else [loss_fn])]
+    named = [model, optimizer, *([] if loss_fn is None else [loss_fn])]
     words = call_in_words("training_step", *named, **shown)
     made_of = telling(step, Facts(Weighing(weight), Tensor, words))
     return cast("TrainingStep[Any]", fused(made_of, training))

@@ -131,5 +131,5 @@ def functional_evaluation_step(
         model, prepare_batch, device, chosen, autocast
     )
     step = stages(_PredictWith(predict, Viewer(model))).within(EvaluationMode(model))
-    words = call_in_words("functional_evaluation_step", type(model), **shown_precision(autocast))
+    words = call_in_words("functional_evaluation_step", model, **shown_precision(autocast))
     return telling(step, Facts(weight, Prediction, words))

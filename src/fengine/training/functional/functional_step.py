@@ -310,7 +310,7 @@ def functional_step(
         shown["learning_rate"] = learning_rate
     if donate:
         shown["donate"] = True
-    named = [type(model), type(optimizer), *([] if loss_fn is None else [loss_fn])]
+    named = [model, optimizer, *([] if loss_fn is None else [loss_fn])]
     words = call_in_words("functional_step", *named, **shown)
     recipe = Recipe(training, lender, learning_rate, weight, in_closure, words)
     return _Step(recipe.stages(InUser()), recipe)
