@@ -89,6 +89,7 @@ PURE = {
     "itertools",
     "math",
     "operator",
+    "reprlib",
     "types",
     "typing",
     "typing_extensions",

@@ -9,11 +9,23 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from fengine import Events, Loop, State, outputs, tap
+from fengine.features import (
+    evaluation,
+    find_learning_rate,
+    log_to,
+    stop_on_nan,
+    throughput,
+    time_limit,
+)
+from fengine.metrics import accuracy, mean
+from fengine.training import load_matching, predict, to_device
 
 LOOP: Any = Loop(outputs(abs))
 ANY_EVENTS: Any = Events
+ANY_MODEL: Any = torch.nn.Linear(32, 1)
 
 
 def set_user() -> None:
@@ -79,6 +91,35 @@ def test_a_mistake_learns_how_it_is_done(name: str) -> None:
     mistake, kind, said = MISTAKES[name]
     with pytest.raises(kind, match=said):
         mistake()
+
+
+@pytest.mark.parametrize("make", [time_limit, stop_on_nan, throughput, log_to, mean, accuracy])
+def test_a_feature_that_was_not_called_says_so(make: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        LOOP | make
+    said = "".join((str(caught.value), *getattr(caught.value, "__notes__", ())))
+    assert f"call it first: loop | {make.__name__}(...)" in said
+
+
+BATCHES: Any = [(torch.randn(64, 32), torch.randn(64, 1))] * 100
+SWAPPED: dict[str, tuple[Callable[[], object], str]] = {
+    "predict": (lambda: predict(BATCHES, ANY_MODEL), "give an instance of torch.nn.Module"),
+    "evaluation": (lambda: evaluation(BATCHES, LOOP), "evaluation takes a Loop first"),
+    "find_learning_rate": (lambda: find_learning_rate(BATCHES, LOOP), "takes a Loop first"),
+    "to_device": (lambda: to_device("cpu", BATCHES), "give a torch.device"),
+    "load_matching": (lambda: load_matching(ANY_MODEL.state_dict(), ANY_MODEL), "give an instance"),
+    "time_limit": (lambda: time_limit(LOOP), "is not a number"),
+    "log_to": (lambda: log_to(LOOP), "a log takes"),
+}
+
+
+@pytest.mark.parametrize("name", SWAPPED)
+def test_arguments_that_are_swapped_are_named_in_a_few_words(name: str) -> None:
+    mistake, said = SWAPPED[name]
+    with pytest.raises(TypeError, match=said) as caught:
+        mistake()
+    assert len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from immutables import Map
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
+from typing_extensions import override
 
 from fengine import Events, Loop, Recorder, State, diff, last_state, outputs, tap
 from fengine.checkpoints import Checkpoints
@@ -24,6 +25,7 @@ from fengine.features import (
     early_stopping,
     ema,
     evaluation,
+    find_learning_rate,
     keep_best,
     log_to,
     lr_schedule,
@@ -151,6 +153,35 @@ def test_the_exception_goes_on_and_all_is_as_before(tmp_path: Path, error: Any) 
     with pytest.raises(error):
         loop.try_out(DATA)
     assert not diff(before, whole.kept())
+
+
+class Counting(nn.Module):
+    """Count in buffers that no state dict has: in place, and by others in their place."""
+
+    changed: Tensor
+    replaced: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        for name in ("changed", "replaced"):
+            self.register_buffer(name, torch.zeros(()), persistent=False)
+
+    @override
+    def forward(self, x: Tensor) -> Any:
+        self.changed += 1
+        self.replaced = self.replaced + 1
+        return self.linear(x)
+
+
+@pytest.mark.parametrize("look", [Loop.try_out, find_learning_rate])
+def test_buffers_that_are_not_saved_are_as_before(look: Callable[..., object]) -> None:
+    model = Counting()
+    step = training_step(model, torch.optim.SGD(model.parameters(), 0.1), cross_entropy)
+    buffers = dict(model.named_buffers())
+    look(Loop(step), DATA)
+    assert {name: int(one) for name, one in model.named_buffers()} == {"changed": 0, "replaced": 0}
+    assert all(one is buffers[name] for name, one in model.named_buffers())
 
 
 def test_it_is_the_beginning_of_the_run() -> None:

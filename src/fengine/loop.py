@@ -17,7 +17,13 @@ import attrs
 from immutables import Map
 from typing_extensions import Unpack, override
 
-from fengine.core.describe import describe, is_generator_function, require_callable
+from fengine.core.describe import (
+    describe,
+    is_generator_function,
+    name_of,
+    require_callable,
+    typed,
+)
 from fengine.core.events import (
     AnyEvent,
     Event,
@@ -453,15 +459,14 @@ class Loop(Generic[Batch, Output, User]):
             raise taken.of(describe(feature)) from None
         except Exception as error:
             error.add_note(
-                f"in feature {describe(feature)}, a function from a loop to a loop. A handler is "
-                "added by loop.on(event, handler)"
+                f"in feature {describe(feature)}, a function from a loop to a loop. "
+                f"{_as_meant(feature)}"
             )
             raise
         if not isinstance(made, Loop):
             raise TypeError(
-                f"feature {describe(feature)} returned {made!r} of type {type(made).__name__}; a "
-                "feature takes a loop and returns a loop. A handler is added by "
-                "loop.on(event, handler)"
+                f"feature {describe(feature)} returned {typed(made)}; a feature takes a loop and "
+                f"returns a loop. {_as_meant(feature)}"
             )
         found: Loop[Batch, Output, User] = made
         if found.named is self.named:
@@ -1121,6 +1126,16 @@ Feature: TypeAlias = Callable[[Loop[Batch, Output, User]], Loop[Batch, Output, U
 
 # The driver writes notes on a failure, whether somebody listens or not.
 _FAILURE = Events.EXCEPTION_RAISED.name
+
+
+def _as_meant(feature: object) -> str:
+    """Say how what was taken for a feature is to be used."""
+    if hasattr(feature, "__qualname__") and feature.__module__.startswith(
+        ("fengine.features.", "fengine.metrics.")
+    ):
+        name = name_of(feature)
+        return f"{name} makes a feature, so call it first: loop | {name}(...)"
+    return "A handler is added by loop.on(event, handler)"
 
 
 def _begun(

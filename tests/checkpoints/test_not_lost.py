@@ -96,7 +96,7 @@ def test_what_the_next_run_would_not_go_on_from_is_refused(
     folder = folder_at(tmp_path)
     folder.open()
     kept = folder.commit(content(9, "a"))
-    why = "is newer than iteration 5" if run == "a" else "is of another run"
+    why = "is of a later iteration than 5" if run == "a" else "is of another run"
     with pytest.raises(CheckpointError, match=why):
         folder.commit(content(iteration, run))
     assert folder.kept() == (kept,)

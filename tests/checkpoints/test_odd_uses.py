@@ -303,13 +303,13 @@ def test_an_engine_that_has_ended_as_the_signal_came_ends_the_process(tmp_path: 
     ],
 )
 def test_an_engine_is_not_saved_where_a_batch_is_due(tmp_path: Path, at: Any) -> None:
-    with pytest.raises(ValueError, match="a batch is due"):
+    with pytest.raises(ValueError, match="before the step is done with its batch"):
         Checkpoints(tmp_path).attach(engine(), {}, at=at)
 
 
 def test_the_things_of_an_engine_have_names(tmp_path: Path) -> None:
     wrong: Any = [nn.Linear(1, 1)]
-    with pytest.raises(TypeError, match="names no things"):
+    with pytest.raises(TypeError, match="does not name the things"):
         Checkpoints(tmp_path).attach(engine(), wrong)
 
 

@@ -186,13 +186,13 @@ def test_a_tree_that_is_too_deep_is_refused() -> None:
     deep: Any = []
     for _ in range(5000):
         deep = [deep]
-    with pytest.raises(NotPlain, match="deeper than"):
+    with pytest.raises(NotPlain, match="100 levels"):
         split(deep)
-    with pytest.raises(NotPlain, match="deeper than"):
+    with pytest.raises(NotPlain, match="100 levels"):
         join(deep, NO_TENSORS)
     around: Any = []
     around.append(around)
-    with pytest.raises(NotPlain, match="deeper than"):
+    with pytest.raises(NotPlain, match="100 levels"):
         split(around)
 
 

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,9 +120,7 @@ def test_three_ways_to_train_end_with_bitwise_the_same_weights(
 
 
 def test_the_main_job(tmp_path: Path) -> None:
-    start = time.monotonic()
     done = run(cwd=tmp_path)
-    assert time.monotonic() - start < 60
     assert (done.returncode, done.stderr) == (0, "")
 
     best = BEST.search(done.stdout)

@@ -328,6 +328,20 @@ def test_an_output_that_is_no_loss_says_what_to_give() -> None:
     assert found.suggestion is None
 
 
+def test_a_loss_function_of_two_learns_what_loss_is() -> None:
+    _, _, loop = build()
+    with pytest.raises(TypeError) as raised:
+        find_learning_rate(loop, DATA, loss=nn.CrossEntropyLoss())
+    assert "which makes the loss of an output of the step" in " ".join(raised.value.__notes__)
+
+
+def test_what_is_no_optimizer_is_refused() -> None:
+    model, _, loop = build()
+    wrong: Any = model
+    with pytest.raises(TypeError, match=r"optimizer=Sequential\(.*is not an optimizer of torch"):
+        find_learning_rate(loop, DATA, optimizer=wrong)
+
+
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_where_the_step_raises_all_is_as_before(error: Any) -> None:
     model, optimizer, loop = build()

@@ -10,6 +10,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from argparse import Namespace
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,14 @@ def test_a_writer_that_fails_ends_the_run_if_it_is_told_to(what: str) -> None:
         loop.run([1, 2], max_epochs=3)
     assert any("in Kept" in note for note in raised.value.__notes__)
     assert isinstance(good.lines[-1], Status)
+
+
+def test_of_several_that_fail_the_first_is_raised_and_names_the_others() -> None:
+    first, second = Kept("numbers", OSError), Kept("numbers", RuntimeError)
+    loop = measuring() | log_to(first, Kept(), second, on_error="raise")
+    with pytest.raises(OSError, match="no numbers") as raised:
+        loop.run([1, 2])
+    assert any("RuntimeError: no numbers" in note for note in raised.value.__notes__)
 
 
 @pytest.mark.parametrize("on_error", ["warn", "raise"])
@@ -342,6 +351,25 @@ print(state.epoch, file=sys.stderr)
     assert "\n2000\n" in done.stderr
 
 
+def test_a_closed_standard_error_stream_does_not_end_the_training(tmp_path: Path) -> None:
+    program = f"""
+import os, sys
+from pathlib import Path
+from fengine import Loop, outputs
+from fengine.features import log_to, plots, profiled
+from fengine.metrics import mean
+from fengine.writers import console
+sys.stdin.close()
+sys.stderr.close()
+folder = Path({str(tmp_path)!r})
+loop = Loop(outputs(float)) | mean("loss") | log_to(console(sys.stdin)) | plots(folder, "loss")
+loop = loop | profiled()
+print(loop.run([1.0, 2.0], max_epochs=3).epoch)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b"3\n"
+
+
 def test_the_console_is_the_stream_of_the_time_or_a_given_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -397,7 +425,14 @@ def test_a_metric_with_the_name_of_a_place_is_refused(name: str) -> None:
     ("make", "message"),
     [
         (log_to, "needs something to write to"),
-        (lambda: log_to("log.jsonl"), "a log takes"),  # type: ignore[arg-type]
+        (lambda: log_to("log.jsonl"), r"give jsonl\('log.jsonl'\)"),  # type: ignore[arg-type]
+        (lambda: log_to(jsonl), r"call it first: log_to\(jsonl"),  # type: ignore[arg-type]
+        (lambda: log_to(console), r"call it first: log_to\(console"),  # type: ignore[arg-type]
+        (lambda: log_to(3), "a log takes"),  # type: ignore[arg-type]
+        (lambda: log_to(console(), figures=drawn), r"give \{'name'"),  # type: ignore[arg-type]
+        (lambda: log_to(console(), parameters=Namespace(lr=1)), r"vars\("),  # type: ignore[arg-type]
+        (lambda: log_to(console(), parameters="lr"), "'lr' of type str is not a"),  # type: ignore[arg-type]
+        (lambda: log_to(console(), parameters=0), "=0 of type int is not a"),  # type: ignore[arg-type]
         (lambda: log_to(console(), on_error="ignore"), "neither"),  # type: ignore[arg-type]
         (lambda: log_to(console(), parameters={"a": {1: 2}}), "has the name 1 of type int"),
         (lambda: log_to(console(), parameters={"device": torch.device("cpu")}), "such as str"),
@@ -410,6 +445,14 @@ def test_a_metric_with_the_name_of_a_place_is_refused(name: str) -> None:
 def test_what_makes_no_log_is_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         make()
+
+
+def test_numbers_of_numpy_are_parameters() -> None:
+    kept = Kept()
+    given = {"size": np.int64(3), "rates": [np.float32(0.5)], "lr": np.float64(0.1)}
+    (measuring() | log_to(kept, parameters=given)).run([1])
+    assert kept.lines[1] == {"size": 3, "rates.0": 0.5, "lr": 0.1}
+    assert {type(one) for one in kept.lines[1].values()} <= {int, float, np.float64}
 
 
 def test_it_compares_prints_and_pickles() -> None:

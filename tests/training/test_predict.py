@@ -184,10 +184,54 @@ def test_outputs_that_cannot_be_joined_are_refused(
 
 def test_what_is_no_model_is_refused() -> None:
     wrong: Any = len
-    with pytest.raises(TypeError, match="model is <built-in function len>; give an instance"):
+    with pytest.raises(TypeError, match=r"model is <built-in function len> of type .*; give"):
         predict(wrong, [torch.ones(1)])
 
 
 def test_it_takes_what_a_loader_collates() -> None:
     data = TensorDataset(torch.randn(5, 3), torch.arange(5))
     assert torch.equal(predict(nn.Flatten(), DataLoader(data, batch_size=2)), data.tensors[0])
+
+
+class Filling(nn.Module):
+    """Return one tensor again and again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kept", torch.zeros(2, 1))
+
+    @override
+    def forward(self, x: Tensor) -> Any:
+        return {"y": (self.get_buffer("kept").copy_(x),)}
+
+
+class FillingData:
+    """Give one tensor again and again."""
+
+    def __init__(self) -> None:
+        self.batch = torch.zeros(2, 1)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for number in range(3):
+            yield self.batch.fill_(number)
+
+    def __len__(self) -> int:
+        return 3
+
+
+def test_outputs_that_are_written_over_each_other_are_refused() -> None:
+    batches = [torch.full((2, 1), float(number)) for number in range(3)]
+    with pytest.raises(ValueError, match=r"\['y'\]\[0\] of the model for batch 2 has overwritten"):
+        predict(Filling(), batches)
+    with pytest.raises(ValueError, match=r"for batch 2 has overwritten an earlier one.*clone\(\)"):
+        predict(nn.Identity(), FillingData())
+
+
+def test_outputs_that_are_the_inputs_are_not_refused() -> None:
+    x = torch.arange(6.0).reshape(6, 1)
+    assert torch.equal(predict(nn.Identity(), [x, x, x[:0]]), torch.cat([x, x]))
+    assert torch.equal(predict(nn.ReLU(inplace=True), [x[:2], x[2:4], x[4:]]), x)
+    with torch.inference_mode():
+        assert torch.equal(predict(nn.Identity(), [x[:2], x[2:]]), x)
+    sparse = torch.eye(2).to_sparse()
+    assert torch.equal(predict(nn.Identity(), [sparse]).to_dense(), torch.eye(2))

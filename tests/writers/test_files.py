@@ -150,6 +150,23 @@ def test_a_run_that_begins_sets_the_log_before_aside(tmp_path: Path) -> None:
     assert after["log.jsonl"].count(b"\n") == 1
 
 
+def test_no_log_stands_beside_the_parameters_of_another_run(tmp_path: Path) -> None:
+    at = Events.EPOCH_COMPLETED
+    for parameters, aside in (({"lr": 0.1}, None), (None, 0.1), ({"lr": 0.3}, None)):
+        loop_with(*both(tmp_path), at=at, parameters=parameters).run(DATA)
+        for name in ("log.jsonl", "log.csv"):
+            for log, wanted in ((name, parameters), (f"{name}.old", aside and {"lr": aside})):
+                beside = tmp_path / f"{log}.parameters.json"
+                assert (json.loads(beside.read_text()) if beside.exists() else None) == wanted
+
+
+def test_the_parameters_of_a_run_that_wrote_no_line_do_not_stay(tmp_path: Path) -> None:
+    at = Events.EPOCH_COMPLETED
+    next(moments(loop_with(*both(tmp_path), at=at, parameters={"lr": 0.1})))
+    loop_with(*both(tmp_path), at=at).run(DATA)
+    assert sorted(contents(tmp_path)) == ["log.csv", "log.jsonl"]
+
+
 def test_a_longer_run_goes_on_in_the_log(tmp_path: Path) -> None:
     loop = loop_with(*both(tmp_path / "longer"), at=EVENTS[1])
     short = loop.run(DATA, max_epochs=2)
@@ -179,6 +196,21 @@ def test_every_line_is_on_the_disk_at_once(tmp_path: Path) -> None:
             rows = (tmp_path / "log.csv").read_text().splitlines()
             assert json.loads(lines[-1])["iteration"] == moment.state.iteration
             assert rows[-1].startswith(f"{moment.state.epoch},{moment.state.iteration},")
+
+
+def test_a_log_that_was_removed_is_told_of(tmp_path: Path) -> None:
+    def remove(state: Any) -> Any:
+        for log in both(tmp_path):
+            Path(log.path).unlink()
+        return state
+
+    loop = loop_with(*both(tmp_path), at=Events.ITERATION_COMPLETED)
+    with pytest.warns(RuntimeWarning) as told:
+        loop.on(Events.EPOCH_STARTED(once=2), remove).run(DATA, max_epochs=2)
+    assert ["was removed while the run writes it" in str(one.message) for one in told] == [
+        True,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("text", ["import torch\n", '{"loss": 1}\n', "a,b\n1,2\n", "1\n"])

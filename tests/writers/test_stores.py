@@ -229,6 +229,38 @@ def test_mlflow_has_numbers_parameters_and_figures(database: str, tmp_path: Path
     assert [one.path for one in artifacts] == ["curve/00000003.png", "curve/00000006.png"]
 
 
+def test_mlflow_takes_all_parameters_but_those_of_odd_names(database: str) -> None:
+    parameters = {f"p{number}": number for number in range(150)}
+    loop = Loop(outputs(as_float))
+    log = log_to(
+        mlflow("many", experiment="parameters", store=database), parameters={**parameters, "a=": 1}
+    )
+    with pytest.warns(RuntimeWarning, match="takes no parameter named 'a='"):
+        (loop | log).run(DATA)
+    found, _ = metrics_of(database, "many", "parameters")
+    assert found.data.params == {name: str(one) for name, one in parameters.items()}
+
+
+def test_no_batch_is_larger_than_a_server_of_mlflow_takes(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.utils.validation import MAX_PARAMS_TAGS_PER_BATCH
+
+    sizes: list[int] = []
+    whole = MlflowClient.log_batch
+
+    def log_batch(client: MlflowClient, run: str, params: Any = (), **more: Any) -> None:
+        sizes.append(len(params))
+        whole(client, run, params=params, **more)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", log_batch)
+    parameters = {f"p{number}": number for number in range(150)}
+    log = mlflow("batches", experiment="parameters", store=database)
+    (Loop(outputs(as_float)) | log_to(log, parameters=parameters)).run(DATA)
+    assert sum(sizes) == 150
+    assert max(sizes) <= MAX_PARAMS_TAGS_PER_BATCH
+
+
 @pytest.mark.parametrize(
     ("ask", "status"), [(State.interrupt, "SCHEDULED"), (State.terminate, "FINISHED")]
 )

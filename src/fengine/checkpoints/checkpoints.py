@@ -17,6 +17,7 @@ from typing_extensions import Unpack
 from fengine import Loop, Snapshot, State, When
 from fengine.checkpoints.folder import folder_at
 from fengine.checkpoints.going_on import limited, require_fit, restore, snapshot_of
+from fengine.checkpoints.iterators import pass_over, require_standing
 from fengine.checkpoints.of_engines import (
     EngineSaving,
     PausingEngine,
@@ -24,7 +25,7 @@ from fengine.checkpoints.of_engines import (
     restore_engine,
 )
 from fengine.checkpoints.retention import Best, Kept, require_keep
-from fengine.checkpoints.saving import Saving, require_saveable
+from fengine.checkpoints.saving import EPOCH_IS_OVER, Saving, require_saveable
 from fengine.core.events import Events
 from fengine.core.limits import LimitArguments, require_limits
 from fengine.core.stateful import Stateful
@@ -41,10 +42,12 @@ _WAYS: Final = ("raise", "warn")
 
 def _folder(path: object) -> str:
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"folder={path!r} of type {type(path).__name__} is no path")
+        raise TypeError(
+            f"folder={path!r} of type {type(path).__name__} is no path; give a str or a Path"
+        )
     found = os.fspath(path)
     if not isinstance(found, str) or not found:
-        raise ValueError(f"folder={found!r} is no path of a folder")
+        raise ValueError(f"folder={found!r} names no folder; give one, such as 'runs/a'")
     return found
 
 
@@ -157,11 +160,13 @@ class Checkpoints:
             data: as for `Loop.run`.
             user: the user's record, to begin with; a kept one is read by its type.
             again: have a run that was asked to end train on.
-            replay: as for `Loop.resume`, where a kept run stands within an epoch.
+            replay: as for `Loop.resume`, where a kept run stands within an epoch; of an iterator
+                that is new, what the run has had is read and dropped too.
             on_exhausted: as for `Loop.run`.
             **limits: as for `Loop.run`; those that are given replace the kept ones.
 
         Raises:
+            ValueError: the place of the run is not found in the data.
             CheckpointError: the folder cannot be used, a save failed, all checkpoints are broken,
                 or the newest does not fit the loop; then the loop's things are as before.
             SystemExit: the process was asked to end, by its `preemption`; all is saved.
@@ -187,6 +192,8 @@ class Checkpoints:
             elif after.state.status.has_ended:
                 final = after.state
             else:
+                if replay:
+                    pass_over(data, after.state)
                 final = saving_loop.resume(
                     after,
                     data,
@@ -217,11 +224,16 @@ class Checkpoints:
                 return None
             kept = tensors.kept
             saving.run = kept.run
-            after = snapshot_of(loop, kept, tensors.tree(only_shapes_of=("external",)), user)
+            tree = tensors.tree(only_shapes_of=("external",))
+            after = snapshot_of(loop, kept, tree, user)
             require_fit(loop, kept, after)
-            after = attrs.evolve(after, state=limited(after.state, limits, again=again))
-            # This refuses what does not fit.
+            over = tree.get(EPOCH_IS_OVER, after.state.event == Events.EPOCH_COMPLETED) is True
+            saving.epoch_over = after.state.epoch if over else 0
+            state = limited(after.state, limits, again=again, epoch_is_over=over)
+            after = attrs.evolve(after, state=state)
+            # These refuse what does not fit.
             saving_loop.iterate(saving.data, after=after, replay=replay, restored=True)
+            require_standing(saving.data, after.state, replay=replay)
             restore(loop.external, tensors)
         return after
 
@@ -302,6 +314,9 @@ class Checkpoints:
         Attach it after the handlers whose work is to be saved. A save is made at `every`, and where
         a run ends or pauses. The metric of `best` is read at each save.
 
+        An Engine that goes on within an epoch has the iterations that are left of it, over data
+        that begins again; only a `DeterministicEngine` goes on at the next batch.
+
         Args:
             engine: the Engine.
             to_save: what to save beside its state dict: models, optimizers, `RandomState()`, ...
@@ -356,5 +371,8 @@ class Checkpoints:
 def _required(loop: Loop[B, O, U]) -> Loop[B, O, U]:
     known: object = loop
     if not isinstance(known, Loop):
-        raise TypeError(f"a Loop has checkpoints, not {known!r} of type {type(known).__name__}")
+        raise TypeError(
+            f"loop={known!r} of type {type(known).__name__} is no Loop; the runs of an Engine are "
+            "saved by attach(engine, to_save)"
+        )
     return loop

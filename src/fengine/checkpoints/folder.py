@@ -136,7 +136,7 @@ class OpenTensors:
             part = self._part(*path)
             pairs = part.get("$ordered", part.get("$dict"))
             for key, value in part.items() if pairs is None else pairs:
-                yield key, join(value, self._file.get_tensor)
+                yield join(key, self._file.get_tensor), join(value, self._file.get_tensor)
 
     def _part(self, *path: str) -> Any:
         part = self._manifest.tree
@@ -272,8 +272,8 @@ class Folder:
             if self._is_whole(name):
                 raise CheckpointError(
                     self.path / name,
-                    f"is newer than iteration {content.iteration}, which is to be kept; a run that "
-                    "goes on from an older checkpoint needs a folder of its own",
+                    f"is of a later iteration than {content.iteration}, which is to be saved now; "
+                    "give a run that goes on from an older checkpoint a folder of its own",
                 )
 
     def _is_whole(self, name: str) -> bool:
@@ -415,7 +415,9 @@ class Folder:
                 if size != said.bytes:
                     raise CheckpointError(where, f"has {size} bytes, and {said.bytes} were written")
                 if _digest(path) != said.sha256:
-                    raise CheckpointError(where, "has been changed: its digest is another one")
+                    raise CheckpointError(
+                        where, "has been changed since it was written: its SHA-256 is another one"
+                    )
             except OSError as error:
                 raise CheckpointError(where, f"cannot be read: {reason_of(error)}") from error
             yield manifest, path

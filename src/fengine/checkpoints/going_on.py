@@ -1,15 +1,17 @@
 """Going on: a kept run taken up again, in its things outside the state and under other limits.
 
 What does not fit is listed before a tensor is read. Then the things take up their states one after
-the other, and the tensors of modules one by one, so that no second copy of all is ever made.
+the other, and the tensors of modules and optimizers one by one, so that no second copy of all is
+ever made.
 """
 
 from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Final, TypeVar, final
 
 import attrs
 import torch
@@ -18,6 +20,7 @@ from fengine import Limits, Loop, Snapshot, State, Status
 from fengine.checkpoints.errors import CheckpointError
 from fengine.checkpoints.folder import OpenTensors
 from fengine.checkpoints.retention import Kept
+from fengine.checkpoints.saving import EPOCH_IS_OVER
 from fengine.core.events import Events
 from fengine.core.limits import EndArguments, LimitArguments
 from fengine.core.stateful import Stateful
@@ -40,28 +43,57 @@ def snapshot_of(
     Raises:
         CheckpointError: it is of another loop, or its record is of another type.
     """
+    if "engine" in tree:
+        raise CheckpointError(
+            kept.path, "was kept by an Engine, and no Loop goes on from it; use Checkpoints.restore"
+        )
     try:
-        return loop.read(tree, user=reader_of(user))
+        plain = {name: one for name, one in tree.items() if name != EPOCH_IS_OVER}
+        return read_snapshot(loop, plain, user)
     except SnapshotError as error:
-        raise CheckpointError(kept.path, f"is no checkpoint of this loop: {error}") from error
+        raise CheckpointError(kept.path, f"does not fit this loop: {error}") from error
 
 
-def reader_of(user: U) -> Any:
-    """Return what reads a record of the type of another one."""
-    kind = type(user)
-    if user is not None and is_structured(kind):
-        return kind
+def read_snapshot(loop: Loop[B, O, U], plain: Mapping[str, Any], user: U) -> Snapshot[B, O, U]:
+    """Read a snapshot of a loop, whose record is of the type of another one.
 
-    def read(value: object) -> object:
-        if type(value) is not kind:
-            raise TypeError(
-                f"the record that was kept is {excerpt(value)} of type "
-                f"{type(value).__name__}, and user= is a {kind.__name__}; give user= a record as "
-                "the run had it"
-            )
-        return value
+    Raises:
+        SnapshotError: it is of another loop, or its record is of another type.
+    """
+    kind: Any = type(user)
+    has_rules = user is not None and is_structured(kind)
+    try:
+        snapshot = loop.read(plain, user=kind if has_rules else _as_it_is)
+    except SnapshotError as error:
+        if not (error.path == _RECORD or error.path.startswith((f"{_RECORD}.", f"{_RECORD}["))):
+            raise
+        raise _other_record(plain["state"]["user"], user, error) from error
+    if not has_rules and type(snapshot.state.user) is not kind:
+        raise _other_record(snapshot.state.user, user)
+    return snapshot
 
-    return read
+
+_RECORD: Final = "state.user"
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _other_record(kept: object, user: object, error: SnapshotError | None = None) -> SnapshotError:
+    """Return the error of a record that is of another type than the one that was given."""
+    if kept is None:
+        said = f"the run that was kept has no record, and user= is {excerpt(user)}; leave it out"
+    elif user is None:
+        said = f"the run that was kept has the record {excerpt(kept)}; give user= one of its type"
+    else:
+        path = "" if error is None else error.path.removeprefix("state.")
+        why = "" if error is None else f" ({path}: {error.reason})"
+        said = (
+            f"the record of the run was written as {excerpt(kept)}, which is not read as the type "
+            f"of user=, {type(user).__name__}{why}; give user= a record as the run had it"
+        )
+    return SnapshotError(_RECORD, said)
 
 
 def require_fit(loop: Loop[B, O, U], kept: Kept, snapshot: Snapshot[B, O, U]) -> None:
@@ -79,6 +111,8 @@ def require_fit(loop: Loop[B, O, U], kept: Kept, snapshot: Snapshot[B, O, U]) ->
 
 def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
     """Have things take up the states of a checkpoint, which fit them.
+
+    An optimizer first lets go of the state that it has, then takes up the other tensor by tensor.
 
     A thing may refuse its state, unless it is an optimizer of torch, or a module that has just the
     tensors that it saves. So those that may come first, and all of them are put back where one
@@ -98,12 +132,14 @@ def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
     before: dict[str, object] = {}
     try:
         for name in sorted(external, key=lambda one: (obeys[one], one)):
-            thing = external[name]
+            thing: Any = external[name]
             if not obeys[name]:
                 before[name] = copy.deepcopy(thing.state_dict())
             try:
                 if name in held:
                     _copy_into(held[name], tensors.each("external", name))
+                elif obeys[name] and _is_read_in_parts(thing, tensors.names("external", name)):
+                    _load_optimizer(thing, tensors, "external", name)
                 else:
                     thing.load_state_dict(tensors.filled("external", name))
             except BaseException as error:
@@ -114,7 +150,10 @@ def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
             try:
                 external[name].load_state_dict(state)
             except Exception as another:
-                error.add_note(f"external[{name!r}] is not put back, which raised {another!r}")
+                error.add_note(
+                    f"external[{name!r}] could not be put back: its load_state_dict() raised "
+                    f"{another!r}"
+                )
         raise
 
 
@@ -146,15 +185,43 @@ def _is_same(saved: Any, held: torch.Tensor | None) -> bool:
 def _copy_into(own: Mapping[str, torch.Tensor], saved: Iterable[tuple[str, Any]]) -> None:
     for key, tensor in saved:
         own[key].copy_(tensor)
+        del tensor  # before the next one is read
 
 
-def limited(state: State[B, O, U], limits: LimitArguments, *, again: bool) -> State[B, O, U]:
+def _is_read_in_parts(optimizer: Any, names: Collection[str]) -> bool:
+    """Tell whether only torch looks at the state of an optimizer, entry by entry."""
+    return {"state", "param_groups"} <= {*names} and not (
+        optimizer._optimizer_load_state_dict_pre_hooks
+    )
+
+
+def _load_optimizer(optimizer: Any, tensors: OpenTensors, *path: str) -> None:
+    state = {key: tensors.filled(*path, key) for key in tensors.names(*path) if key != "state"}
+    optimizer.state = defaultdict(dict)
+    optimizer.load_state_dict({**state, "state": _ReadWhenAsked(tensors, path)})
+
+
+@final
+class _ReadWhenAsked:
+    """Be what an optimizer keeps for each parameter, each entry read as it is asked for."""
+
+    def __init__(self, tensors: OpenTensors, path: tuple[str, ...]) -> None:
+        self._tensors, self._path = tensors, path
+
+    def items(self) -> Iterator[tuple[Any, Any]]:
+        return self._tensors.each(*self._path, "state")
+
+
+def limited(
+    state: State[B, O, U], limits: LimitArguments, *, again: bool, epoch_is_over: bool
+) -> State[B, O, U]:
     """Return a kept state with the limits that are asked for, to go on from; or one that has ended.
 
     Args:
         state: what was kept.
         limits: those that are given replace its own.
         again: a run that was asked to end is to train on.
+        epoch_is_over: EPOCH_COMPLETED has fired in the last epoch of a run that was asked to end.
 
     Raises:
         ValueError: the run is beyond a limit already.
@@ -172,12 +239,22 @@ def limited(state: State[B, O, U], limits: LimitArguments, *, again: bool) -> St
     if state.status is Status.COMPLETED and (reached or not given or asked == state.limits):
         return state
     if state.status is Status.TERMINATED:
+        if state.epoch and not epoch_is_over:
+            reached = not _has_more(state, asked)
         if reached or not again:
             if not reached:
                 _say_it_was_asked_to_end(state)
             return state
-        state = _before_its_end(state)
+        state = _before_its_end(state, epoch_is_over=epoch_is_over)
     return state if not given or asked == state.limits else state.with_limits(**given)
+
+
+def _has_more(state: State[Any, Any, Any], limits: Limits) -> bool:
+    """Tell whether limits leave anything of an epoch that is not over, be it its end alone."""
+    if limits.max_epochs is not None:
+        return state.epoch <= limits.max_epochs
+    is_at_end = state.batches == limits.epoch_length
+    return is_at_end or not limits.are_reached(state.epoch, state.iteration)
 
 
 def _with_epoch_length(state: State[B, O, U], length: int) -> State[B, O, U]:
@@ -199,21 +276,19 @@ def _say_it_was_asked_to_end(state: State[Any, Any, Any]) -> None:
     )
 
 
-def _before_its_end(state: State[B, O, U]) -> State[B, O, U]:
+def _before_its_end(state: State[B, O, U], *, epoch_is_over: bool) -> State[B, O, U]:
     """Return the state of a run as before somebody asked for its end."""
-    if state.batches and state.batches == state.limits.epoch_length:
+    if not state.epoch:
+        event = Events.STARTED
+    elif epoch_is_over:
         event = Events.EPOCH_COMPLETED
-    elif state.batches:
-        event = Events.ITERATION_COMPLETED
     else:
-        event = Events.EPOCH_STARTED if state.epoch else Events.STARTED
-    counts = state.counts
-    for name in (Events.TERMINATE.name,):
-        counts = counts.delete(name) if name in counts else counts
+        event = Events.ITERATION_COMPLETED if state.batches else Events.EPOCH_STARTED
+    counts, name = state.counts, Events.TERMINATE.name
     return attrs.evolve(
         state,
         event=event,
-        counts=counts,
+        counts=counts.delete(name) if name in counts else counts,
         status=Status.RUNNING,
         requests=attrs.evolve(state.requests, terminate=None, terminate_epoch=None),
         handled=None,

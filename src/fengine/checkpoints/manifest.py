@@ -169,7 +169,7 @@ def read(content: bytes, path: PurePath) -> Manifest:
             )
         fields = read_fields(plain, "", _READERS)
     except (ValueError, RecursionError) as error:
-        raise CheckpointError(path, f"its {MANIFEST} is none: {error}") from error
+        raise CheckpointError(path, f"its {MANIFEST} cannot be read: {error}") from error
     if fields.pop("format") != FORMAT:
         raise CheckpointError(
             path, f"has the format {plain['format']}; this fengine reads {FORMAT}"
@@ -177,7 +177,7 @@ def read(content: bytes, path: PurePath) -> Manifest:
     manifest = Manifest(**fields)
     if numbers_of(path.name) != (manifest.iteration, manifest.save):
         named = name_of(manifest.iteration, manifest.save)
-        raise CheckpointError(path, f"its {MANIFEST} is that of {named}")
+        raise CheckpointError(path, f"its {MANIFEST} belongs to {named}")
     return manifest
 
 

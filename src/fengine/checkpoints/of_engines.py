@@ -18,14 +18,13 @@ from fengine.checkpoints.errors import CheckpointError
 from fengine.checkpoints.folder import Content, Folder
 from fengine.checkpoints.going_on import restore
 from fengine.checkpoints.retention import Kept
-from fengine.checkpoints.saving import Policy, Writer, report, warn_without_best
+from fengine.checkpoints.saving import Policy, Writer, report, warn_of, warn_without_best
 from fengine.core.metrics import metric
 from fengine.core.phases import PHASES, has_step_to_come
 from fengine.core.stateful import Stateful, named
-from fengine.keep.external import require_names
 from fengine.keep.fitting import class_names, require_fitting
 from fengine.run.ports import Preempting
-from fengine.training.attaching import AnyEngine, require_engine
+from fengine.training.attaching import AnyEngine, call_as_runs_are_left, require_engine
 
 # The events of an Engine at which no batch is due, so that it can pause there.
 _PAUSES: Final = ("EPOCH_STARTED", "ITERATION_COMPLETED", "EPOCH_COMPLETED")
@@ -76,8 +75,9 @@ class EngineSaving:
         """
         if at is None and not isinstance(self.policy.every, Event):
             raise ValueError(
-                f"every={self.policy.every!r} is an event of a Loop, with a filter or several "
-                "joined; name one of the engine: attach(engine, at=...)"
+                f"every={self.policy.every!r} is filtered, or several events, as a Loop knows "
+                "them; name the event of the Engine, such as attach(engine, to_save, "
+                "at=fengine.engine.Events.EPOCH_COMPLETED(every=2))"
             )
         event = at
         _require_saveable(at)
@@ -89,6 +89,7 @@ class EngineSaving:
                 self.engine.add_event_handler(name, lambda engine: self.look(preemption))
         self.engine.add_event_handler("COMPLETED", lambda engine: self.complete(preemption))
         self.engine.add_event_handler("INTERRUPT", lambda engine: self.pause(preemption))
+        call_as_runs_are_left(self.engine, self.leave)
 
     def save(self, engine: object = None) -> None:
         """Save the Engine as it is.
@@ -104,17 +105,33 @@ class EngineSaving:
             if kept and kept[-1].run != self.run:
                 raise CheckpointError(
                     folder.path,
-                    f"holds the checkpoints of another run, the newest {kept[-1].path.name}; go on "
-                    "with that one by Checkpoints.restore, or give this run a folder of its own",
+                    f"holds the checkpoints of another run, the newest {kept[-1].path.name}; to go "
+                    "on with that one, call restore(engine, to_load) of these Checkpoints before "
+                    "the run, or give this run a folder of its own",
                 )
             self.run = self.run or uuid.uuid4().hex
             self.writer.write(self._content(self.run))
         except CheckpointError as error:
             report(error, self.policy)
         finally:
-            # Nobody says that a run has failed, so the folder is not held longer than need be.
             if not self.policy.background:
                 folder.close()
+
+    def leave(self, failure: BaseException | None) -> None:
+        """Let go of the thread and of the folder, however the run has ended.
+
+        Raises:
+            CheckpointError: the save that was under way failed, in a run that has not.
+        """
+        try:
+            self.writer.wait()
+        except CheckpointError as error:
+            if failure is None:
+                report(error, self.policy)
+            else:  # the exception of the run is not to be lost to this one
+                warn_of(error)
+        finally:
+            self.writer.close()
 
     def look(self, preemption: Preempting) -> None:
         """Pause where the process is asked to end."""
@@ -125,12 +142,8 @@ class EngineSaving:
         """Save the end of a run, and let go of the folder."""
         try:
             self.save()
-            try:
-                self.writer.wait()
-            except CheckpointError as error:
-                report(error, self.policy)
         finally:
-            self.writer.close()
+            self.leave(None)
 
     def pause(self, preemption: Preempting | None) -> None:
         """Save where a run pauses, and end the process if it is asked to end.
@@ -186,9 +199,11 @@ def restore_engine(
         tree = tensors.tree(only_shapes_of=("external",))
         shapes: Any = tree.get("external")
         if "engine" not in tree or not isinstance(shapes, Mapping):
-            raise CheckpointError(kept.path, "is no checkpoint of an Engine")
+            raise CheckpointError(
+                kept.path, "was kept by a Loop, and no Engine goes on from it; use Checkpoints.run"
+            )
+        _require_names(kept, things, shapes)
         try:
-            require_names(things, shapes)
             require_fitting(things, shapes, tensors.classes)
         except ValueError as error:
             raise CheckpointError(kept.path, str(error)) from None
@@ -197,10 +212,21 @@ def restore_engine(
     return kept
 
 
+def _require_names(kept: Kept, things: Iterable[str], saved: Iterable[str]) -> None:
+    saved, given = sorted(saved), sorted(things)
+    if saved != given:
+        raise CheckpointError(
+            kept.path, f"holds the states of {saved}, and to_load names {given}; give each of those"
+        )
+
+
 def _named(things: Mapping[str, Stateful]) -> Map[str, Stateful]:
     given: object = things
     if not isinstance(given, Mapping):
-        raise TypeError(f"{given!r} names no things; give a dict, such as {{'model': model}}")
+        raise TypeError(
+            f"{given!r} of type {type(given).__name__} does not name the things to save; give a "
+            "dict, such as {'model': model}"
+        )
     return named(things)
 
 
@@ -228,6 +254,6 @@ def _require_saveable(at: Any) -> None:
         phase = PHASES.get(name.lower())
         if phase is not None and phase.rank is not None and has_step_to_come(phase.rank):
             raise ValueError(
-                f"at={name} is an event at which a batch is due, that would be left out where the "
-                "run goes on; save at ITERATION_COMPLETED, EPOCH_COMPLETED or the like"
+                f"at={name} fires before the step is done with its batch, which a run that goes on "
+                "would leave out; save at ITERATION_COMPLETED or EPOCH_COMPLETED"
             )

@@ -33,7 +33,7 @@ def require_keep(keep: object, *, name: str = "keep") -> None:
     if type(keep) is not int:
         raise TypeError(f"{name}={keep!r} of type {type(keep).__name__} is not an int")
     if keep < 1:
-        raise ValueError(f"{name}={keep} keeps no checkpoint; give a number from 1")
+        raise ValueError(f"{name}={keep} keeps no checkpoint; give 1 or more")
 
 
 @final

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import Generic, Literal, Protocol, TypeVar, final
+from typing import Final, Generic, Literal, Protocol, TypeVar, final
 
 import attrs
 from typing_extensions import override
@@ -42,6 +42,10 @@ from fengine.run.source import length_of
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
 U = TypeVar("U")
+
+# The key of a kept tree that tells whether EPOCH_COMPLETED has fired in the last epoch. The state
+# of a run that was asked to end does not say so.
+EPOCH_IS_OVER: Final = "epoch_is_over"
 
 
 class Policy(Protocol):
@@ -96,7 +100,8 @@ class Writer:
         if os.getpid() != self._process:
             raise CheckpointError(
                 self.folder.path,
-                f"is written to by process {self._process}, of which this one is a fork",
+                f"is written to by process {self._process}, of which this one is a fork; save in "
+                "that process alone",
             )
         try:
             self.wait()
@@ -153,6 +158,7 @@ class Saving(Generic[B, O, U]):
     ) -> None:
         self.policy, self.of, self.data, self.run = policy, of, data, run
         self.writer = Writer(folder, policy)
+        self.epoch_over = 0  # the last epoch whose EPOCH_COMPLETED has fired
         self._has_told = False
 
     @property
@@ -163,7 +169,9 @@ class Saving(Generic[B, O, U]):
             ValueError: nobody says where the metric of `best` is set.
         """
         every, best = self.policy.every, self.policy.best
-        loop = self.of.on(Events.STARTED, _Begins(self))
+        loop = self.of.on(Events.STARTED, _Begins(self)).on(
+            Events.EPOCH_COMPLETED, _SeesEpochOver(self)
+        )
         if best is not None:
             at = where_set(self.of, best.metric, None, best)
             require_saveable(at)
@@ -181,6 +189,7 @@ class Saving(Generic[B, O, U]):
         Raises:
             CheckpointError: it does, or it cannot be written.
         """
+        self.epoch_over = 0
         if self.run is not None:
             return
         folder = self.writer.folder
@@ -221,7 +230,7 @@ class Saving(Generic[B, O, U]):
                 if outcome.status is not Status.FAILED:
                     report(error, self.policy)
                 else:  # the exception of the run is not to be lost to this one
-                    _warn(error)
+                    warn_of(error)
             if outcome.status.has_ended:
                 warn_without_best(self.policy.best, self.writer.folder)
         finally:
@@ -242,6 +251,8 @@ class Saving(Generic[B, O, U]):
             state = self._findable(state, place)
             state = attrs.evolve(with_plain_output(state), handled=None)
             tree = Snapshot(state, external, place, classes).to_dict()
+            if state.status is Status.TERMINATED:
+                tree[EPOCH_IS_OVER] = state.epoch == self.epoch_over
         except (SnapshotError, ValueError) as error:
             raise CheckpointError(
                 self.writer.folder.path, f"{where} cannot be saved: {error}"
@@ -305,6 +316,20 @@ class _Begins(Onlooker, Generic[B, O, U]):
 
 @final
 @attrs.frozen(eq=False, repr=False)
+class _SeesEpochOver(Onlooker, Generic[B, O, U]):
+    saving: Saving[B, O, U]
+
+    @override
+    def __repr__(self) -> str:
+        return "note that an epoch is over"
+
+    def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
+        self.saving.epoch_over = state.epoch
+        return state
+
+
+@final
+@attrs.frozen(eq=False, repr=False)
 class _Saves(Onlooker, Generic[B, O, U]):
     saving: Saving[B, O, U]
     fresh: tuple[str, ...]
@@ -350,7 +375,7 @@ def report(error: CheckpointError, policy: Policy) -> None:
     """
     if policy.on_error == "raise":
         raise error
-    _warn(error)
+    warn_of(error)
 
 
 def warn_without_best(best: Best | None, folder: Folder) -> None:
@@ -363,7 +388,8 @@ def warn_without_best(best: Best | None, folder: Folder) -> None:
         )
 
 
-def _warn(error: CheckpointError) -> None:
+def warn_of(error: CheckpointError) -> None:
+    """Warn of a save that failed."""
     warnings.warn(f"not saved: {error}", stacklevel=2)
 
 
@@ -380,11 +406,11 @@ def require_saveable(every: When) -> None:
         phase = PHASES.get(event.name)
         if phase is not None and phase.rank is None:
             raise ValueError(
-                f"every={event!r} is an event at which no state stands; the end of a run is saved "
-                "without being asked for, and so is a pause"
+                f"every={event!r} fires as a run is left, and no run goes on from there; leave it "
+                "out, since the end of a run and a pause are saved anyway"
             )
         if phase is None or has_step_to_come(rank_of(event.name)):
             raise ValueError(
-                f"every={event!r} is an event at which a batch is due, that would be fetched again "
-                "where the run goes on; save at ITERATION_COMPLETED, EPOCH_COMPLETED or the like"
+                f"every={event!r} fires before the step is done with its batch, which a run that "
+                "goes on would fetch again; save at ITERATION_COMPLETED or EPOCH_COMPLETED"
             )

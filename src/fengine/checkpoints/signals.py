@@ -145,7 +145,10 @@ def _checked(number: SupportsIndex) -> signal.Signals:
     except ValueError:
         raise ValueError(f"{number!r} is the number of no signal of this system") from None
     if one.name in _UNCATCHABLE:
-        raise ValueError(f"signal.{one.name} reaches no program; give signal.SIGTERM or the like")
+        raise ValueError(
+            f"signal.{one.name} ends or stops a process, which cannot catch it; give "
+            "signal.SIGTERM or the like"
+        )
     return one
 
 

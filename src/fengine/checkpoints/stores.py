@@ -141,7 +141,9 @@ class LocalStore:
         """Make a temporary folder beside the others."""
         if self._lock is None or self._process != os.getpid():
             raise CheckpointError(
-                self.path, "is not open for writing in this process, or it is a fork of one that is"
+                self.path,
+                "is not open for writing in this process; a run opens it, and a process that is "
+                "forked within the run cannot save",
             )
         folder = self.path / f".tmp-{tag}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         try:
@@ -165,7 +167,7 @@ class LocalStore:
         """Give the file itself."""
         path = self.path / name / file
         if path.is_symlink() or (self.path / name).is_symlink():
-            raise FileNotFoundError(f"{path} is a link")
+            raise FileNotFoundError(f"{path} is a link, which is not followed")
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing")
         yield path

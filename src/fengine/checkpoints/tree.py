@@ -105,6 +105,22 @@ def join(plain: object, tensor_of: TensorOf) -> Any:
     return _Joining(tensor_of).value(plain, 0)
 
 
+def _who_holds(path: str) -> str:
+    """Say who is to hold plain values at a path of what a run keeps, and how."""
+    where = path.split(".")
+    if path.startswith("state.user"):
+        return "make the record an attrs or data class, or a dict, of"
+    if path.startswith("state.parts."):
+        return f"have the part {where[2]!r} of the state hold an attrs or data class, or a dict, of"
+    if where[0] == "position":
+        return "have get_state() or state_dict() of the data return"
+    if where[0] == "engine":
+        return "have what state_dict_user_keys of the engine names hold"
+    if where[0] == "external" and len(where) > 1:
+        return f"have the state_dict() of {where[1]!r} return"
+    return "have it hold"
+
+
 class _Splitting:
     def __init__(self) -> None:
         self.tensors: Tensors = {}
@@ -122,7 +138,9 @@ class _Splitting:
         if kind is float:
             return _float(value)
         if depth > _DEEPEST:
-            raise NotPlain(f"{path} is deeper than {_DEEPEST} levels")
+            raise NotPlain(
+                f"{path} lies in more than {_DEEPEST} levels of lists and dicts; keep it flatter"
+            )
         if isinstance(value, torch.Tensor):
             return self._tensor(value, path)
         if kind is list:
@@ -141,8 +159,8 @@ class _Splitting:
         if kind.__module__ == "numpy" and getattr(value, "dtype", None) is not None:
             return self._array(value, path)
         raise NotPlain(
-            f"{path} is a {kind.__module__}.{kind.__qualname__}, which is no plain value; have its "
-            "state_dict() return numbers, strings, lists, dicts and tensors"
+            f"{path} is a {kind.__module__}.{kind.__qualname__}, which is no plain value; "
+            f"{_who_holds(path)} numbers, strings, lists, dicts and tensors"
         )
 
     def _list(self, values: Iterable[Any], path: str, depth: int) -> list[Any]:
@@ -174,7 +192,8 @@ class _Splitting:
         ):
             what = "quantized" if tensor.is_quantized else tensor.layout
             raise NotPlain(
-                f"{path} is a tensor ({what}, on {tensor.device}) that cannot be written"
+                f"{path} is a tensor ({what}, on {tensor.device}) that cannot be written; keep a "
+                "dense one, on a device that holds its numbers"
             )
         if reason := _why_not(tensor):
             raise NotPlain(f"{path} {reason}")

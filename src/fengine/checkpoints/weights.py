@@ -63,5 +63,8 @@ def _found(tensors: OpenTensors, name: str) -> dict[str, torch.Tensor]:
                 )
             found = found[key]
     if not isinstance(found, dict):
-        raise CheckpointError(path, f"{name!r} is a {type(found).__name__} there, and no dict")
+        raise CheckpointError(
+            path,
+            f"{name!r} is a {type(found).__name__} there, not a dict of tensors; name one",
+        )
     return found

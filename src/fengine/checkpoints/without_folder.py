@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar, final
 import attrs
 
 from fengine import Loop, Snapshot
-from fengine.checkpoints.going_on import reader_of
+from fengine.checkpoints.going_on import read_snapshot
 from fengine.checkpoints.saving import with_plain_output
 from fengine.checkpoints.tree import Tensors, join, split
 
@@ -51,4 +51,4 @@ def read(kept: Written[U], loop: Loop[B, O, U]) -> Snapshot[B, O, U]:
         SnapshotError: it is of another loop.
     """
     tree: Any = join(json.loads(kept.text), kept.tensors.__getitem__)
-    return loop.read(tree, user=reader_of(kept.user))
+    return read_snapshot(loop, tree, kept.user)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import reprlib
 from collections.abc import Callable
+from typing import Final
 
 
 def describe(function: object) -> str:
@@ -75,7 +77,7 @@ def require_callable(
     """
     wanted = f"{role} takes ({', '.join(given)})"
     if not callable(function):
-        raise TypeError(f"{wanted}, so it must be callable, not {_typed(function)}")
+        raise TypeError(f"{wanted}, so it must be callable, not {typed(function)}")
     if isinstance(function, type) and not or_class:
         raise TypeError(f"{wanted}; {function.__qualname__} is a class: give an instance of it")
     if runs_later(function) and not (or_generator and is_generator_function(function)):
@@ -150,5 +152,17 @@ def _code_of(function: Callable[..., object]) -> object:
     return function if inspect.isroutine(function) else type(function).__call__
 
 
-def _typed(value: object) -> str:
-    return f"{value!r} of type {type(value).__name__}"
+def typed(value: object) -> str:
+    """Write a value with its type, cut short where it is long, such as a list of batches.
+
+    >>> typed(3), typed(list(range(100)))
+    ('3 of type int', '[0, 1, ...] of type list')
+    """
+    words = " ".join(_BRIEF.repr(value).split())
+    return f"{words} of type {type(value).__name__}"
+
+
+_BRIEF: Final = reprlib.Repr()
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 2
+_BRIEF.maxlevel = 1
+_BRIEF.maxstring = _BRIEF.maxother = 60

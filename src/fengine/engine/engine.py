@@ -618,7 +618,9 @@ class Engine:
             if box.status is not Status.INTERRUPTED:
                 self._dataloader_iter = None
             keep_state(failure, box)
+            inside.leave(failure)
             raise
+        inside.leave(None)
         took = inside.clock() - inside.began
         if not paused:
             inside.state.times["COMPLETED"] = took

@@ -6,6 +6,7 @@ and a failure is answered as the Engine API has it. Nothing here decides what co
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Container, Generator
 from typing import Any, final
@@ -62,6 +63,7 @@ class Inside:
         epoch_began: when the epoch began.
         cuda_rng_states: those that a deterministic engine has loaded, until they are used.
         ranks: the processes that run this engine together.
+        leaving: what is called as a run is left, however it ends, with the exception or None.
     """
 
     clock: Callable[[], float]
@@ -75,6 +77,18 @@ class Inside:
     epoch_began: float = 0.0
     cuda_rng_states: list[Any] | None = None
     ranks: Ranks = Alone()  # noqa: RUF009  # a frozen record
+    leaving: list[Callable[[BaseException | None], object]] = attrs.field(factory=list)
+
+    def leave(self, failure: BaseException | None) -> None:
+        """Call what is to be called as a run is left; an exception of the run is not lost to it."""
+        try:
+            with contextlib.ExitStack() as stack:
+                for let_go in reversed(self.leaving):
+                    stack.callback(let_go, failure)
+        except Exception as error:
+            if failure is None:
+                raise
+            note(failure, f"as the run was left, {error!r} was raised too")
 
 
 @final

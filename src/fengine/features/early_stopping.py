@@ -12,7 +12,7 @@ import attrs
 from typing_extensions import override
 
 from fengine import Loop, Part, State, When
-from fengine.core.describe import call_in_words
+from fengine.core.describe import call_in_words, typed
 from fengine.features.reading import value_of, where_set
 
 B = TypeVar("B")
@@ -147,7 +147,7 @@ def early_stopping(
     require_metric("early_stopping", metric)
     require_mode(mode)
     if type(patience) is not int:
-        raise TypeError(f"patience={patience!r} of type {type(patience).__name__} is not an int")
+        raise TypeError(f"patience={typed(patience)} is not an int")
     if patience < 1:
         raise ValueError(f"patience={patience} is too small; it is a number of values, from 1")
     if not min_delta >= 0:
@@ -174,9 +174,7 @@ def require_metric(feature: str, metric: object) -> None:
         TypeError: it is no string.
     """
     if not isinstance(metric, str):
-        raise TypeError(
-            f"{feature} takes the name of a metric, not {metric!r} of type {type(metric).__name__}"
-        )
+        raise TypeError(f"{feature} takes the name of a metric, not {typed(metric)}")
 
 
 def require_mode(mode: object) -> None:

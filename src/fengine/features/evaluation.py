@@ -13,7 +13,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
 from fengine import Events, Loop, State, Status, When
-from fengine.core.describe import call_in_words
+from fengine.core.describe import call_in_words, typed
 from fengine.core.equality import Content
 from fengine.core.steps import facts_of, require_not_lent
 from fengine.core.taking import RunsLoop
@@ -281,15 +281,13 @@ def evaluation(
     """
     if not isinstance(loop, Loop):
         raise TypeError(
-            f"evaluation takes a Loop first, not {loop!r} of type {type(loop).__name__}; make one: "
+            f"evaluation takes a Loop first, not {typed(loop)}; make one: "
             "Loop(evaluation_step(model)) | accuracy()"
         )
     if loop.step is None:
         raise ValueError("evaluation takes a loop that has a step to run, and this one has none")
     if not isinstance(data, Iterable):
-        raise TypeError(
-            f"data={data!r} of type {type(data).__name__} is not an iterable of batches"
-        )
+        raise TypeError(f"data={typed(data)} is not an iterable of batches")
     if isinstance(data, Iterator):
         raise TypeError(
             f"data={data!r} gives each batch once, and an evaluation reads its data again each "
@@ -301,9 +299,9 @@ def evaluation(
         )
     known: object = prefix
     if not isinstance(known, str):
-        raise TypeError(f"prefix={known!r} of type {type(known).__name__} is not a str")
+        raise TypeError(f"prefix={typed(known)} is not a str")
     if max_batches is not None and type(max_batches) is not int:
-        raise TypeError(f"max_batches={max_batches!r} is not an int")
+        raise TypeError(f"max_batches={typed(max_batches)} is not an int")
     if max_batches is not None and max_batches < 1:
         raise ValueError(f"max_batches={max_batches} is below 1; None evaluates with all")
     return Evaluation(loop, data, prefix, at, cast("Own", user), max_batches)

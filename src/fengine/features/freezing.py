@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from fengine import Events, Loop, State
-from fengine.core.describe import call_in_words
+from fengine.core.describe import call_in_words, typed
 from fengine.core.steps import require_not_lent
 from fengine.features.outside import modules_of
 from fengine.training.shuffling import integer
@@ -275,7 +275,7 @@ def frozen(
     [False, False, True, True]
     """
     if not isinstance(eval_mode, bool):
-        raise TypeError(f"eval_mode={eval_mode!r} of type {type(eval_mode).__name__} is not a bool")
+        raise TypeError(f"eval_mode={typed(eval_mode)} is not a bool")
     epochs = None if until is None else integer("until", until)
     if epochs is not None and epochs < 1:
         raise ValueError(f"until={epochs} freezes nothing; give the last epoch, from 1")
@@ -296,7 +296,7 @@ def _parameters_of(part: object) -> tuple[nn.Parameter, ...]:
         given = tuple(part)
     else:
         raise TypeError(
-            f"part={part!r} of type {type(part).__name__} is neither a module nor some parameters; "
+            f"part={typed(part)} is neither a module nor some parameters; "
             "of one parameter give a list"
         )
     found: dict[int, nn.Parameter] = {}

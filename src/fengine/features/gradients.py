@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from fengine import Loop, State
-from fengine.core.describe import call_in_words
+from fengine.core.describe import call_in_words, typed
 from fengine.features.early_stopping import require_metric
 from fengine.training import Backprop, ForwardPass
 from fengine.training.training_step import require_module
@@ -181,6 +181,6 @@ def require_positive(role: str, number: object) -> None:
         ValueError: it is not above 0.
     """
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise TypeError(f"{role}={number!r} of type {type(number).__name__} is not a number")
+        raise TypeError(f"{role}={typed(number)} is not a number")
     if not number > 0:
         raise ValueError(f"{role}={number!r} is not above 0")

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fengine import Events, Loop, State
-from fengine.core.describe import require_callable
+from fengine.core.describe import describe, require_callable, typed
 from fengine.core.metrics import metric
 from fengine.core.phases import ITERATION_STARTED, rank_of
 from fengine.core.steps import require_not_lent
@@ -219,7 +219,7 @@ def find_learning_rate(
     """
     number = _require_growing(smallest, largest, iterations)
     if not isinstance(loop, Loop):
-        raise TypeError(f"find_learning_rate takes a Loop first, not {loop!r}")
+        raise TypeError(f"find_learning_rate takes a Loop first, not {typed(loop)}")
     if loss is not None:
         require_callable(loss, "loss", "output")
     if isinstance(data, Iterator):
@@ -229,7 +229,7 @@ def find_learning_rate(
         )
     if data is not None:
         source_of(data)  # which refuses what is no data
-    growing = _only_optimizer(loop) if optimizer is None else optimizer
+    growing = _only_optimizer(loop) if optimizer is None else _require_optimizer(optimizer)
     require_not_lent(loop.step, growing, _WAY, "find_learning_rate")
     factor = (largest / smallest) ** (1 / (number - 1))
     sweep = _Sweep(growing, smallest, factor, loss, _ratios(growing))
@@ -293,12 +293,23 @@ class _Sweep:
         return state
 
     def note(self, state: State[B, O, U]) -> State[B, O, U]:
-        loss = _number(state.output if self.loss is None else self.loss(state.output))
+        loss = _number(state.output if self.loss is None else self._loss_of(state.output))
         self.losses.append(loss)
         smoothed = self.smooth.add(loss)
         self.least = min(self.least, smoothed)
         has_grown = self.least > 0 and smoothed > _DIVERGED * self.least
         return state.terminate() if has_grown or not math.isfinite(loss) else state
+
+    def _loss_of(self, output: object) -> SupportsFloat:
+        assert self.loss is not None, "whoever calls has looked"
+        try:
+            return self.loss(output)
+        except Exception as error:
+            error.add_note(
+                f"in loss={describe(self.loss)} of find_learning_rate, which makes the loss of an "
+                "output of the step; leave it out where that is the loss itself"
+            )
+            raise
 
 
 def _number(loss: Any) -> float:
@@ -321,6 +332,12 @@ def _only_optimizer(loop: Loop[Any, Any, Any]) -> Optimizer:
             "optimizer="
         )
     return next(iter(found.values()))
+
+
+def _require_optimizer(optimizer: Optimizer) -> Optimizer:
+    if not isinstance(getattr(optimizer, "param_groups", None), list):
+        raise TypeError(f"optimizer={typed(optimizer)} is not an optimizer of torch")
+    return optimizer
 
 
 def _is_left_out(handler: object) -> bool:

@@ -8,36 +8,26 @@ goes on.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar, final, get_args
+from typing import Any, TypeVar, final, get_args
 
 import attrs
 from immutables import Map
 from typing_extensions import override
 
 from fengine import Event, Events, EventSet, Loop, Outcome, State, When
-from fengine.core.describe import call_in_words, require_callable
+from fengine.core.describe import call_in_words, require_callable, typed
 from fengine.core.taking import StandIn
 from fengine.features.attached_logs import Attached
 from fengine.features.by_run import ByRun
+from fengine.features.given_logs import require_apart, require_log
 from fengine.features.open_logs import MakesFigure, OnError, OpenLogs, Told, require_names
 from fengine.training.attaching import AnyEngine, ranks_of, require_engine
-from fengine.writers import (
-    CsvFile,
-    JsonLines,
-    MLflow,
-    OpensWriter,
-    Place,
-    Scalar,
-    TensorBoard,
-    WandB,
-)
+from fengine.writers import OpensWriter, Place, Scalar
 from fengine.writers.writing import flattened
 
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
 U = TypeVar("U")
-# Logs that two writers would spoil.
-_AT_ONE_PLACE: Final = (CsvFile, JsonLines, MLflow, TensorBoard, WandB)
 
 
 @final
@@ -81,7 +71,7 @@ class LogTo:
         for registration in loop.table.registrations:
             other: object = registration.handler
             if isinstance(other, _Beginning):
-                _require_apart((*other.feature.logs, *self.logs))
+                require_apart((*other.feature.logs, *self.logs))
         if loop.ranks.rank:
             return loop
         return (
@@ -245,7 +235,8 @@ def log_to(
             says it once in a run, and the run goes on; "raise" raises it.
 
     Raises:
-        TypeError: a log is not callable, or a parameter is none of those.
+        TypeError: a log is not callable, or one of the functions that make logs; parameters or
+            figures are no mapping; or a parameter is none of those.
         ValueError: there is no log, or the same one twice, or `on_error` is not known.
 
     >>> from fengine import outputs
@@ -260,21 +251,13 @@ def log_to(
     if not logs:
         raise ValueError("log_to needs something to write to, such as log_to(jsonl('log.jsonl'))")
     for log in logs:
-        require_callable(log, "a log", "place", or_class=True)
-    _require_apart(logs)
+        require_log(log)
+    require_apart(logs)
     if on_error not in get_args(OnError):
         raise ValueError(f'on_error={on_error!r} is neither "warn" nor "raise"')
+    if not isinstance(figures, Mapping | None):
+        raise TypeError(f"figures={typed(figures)} is not a mapping: give {{'name': function}}")
     drawing = Map(figures or {})
     for name, make in drawing.items():
         require_callable(make, f"what makes the figure {name!r}", "state")
-    return LogTo(logs, at, flattened(parameters or {}), drawing, on_error)
-
-
-def _require_apart(logs: tuple[OpensWriter, ...]) -> None:
-    files = [log for log in logs if isinstance(log, _AT_ONE_PLACE)]
-    for number, log in enumerate(files):
-        if log in files[:number]:
-            raise ValueError(
-                f"{log!r} is written twice, and a log takes one writer; to write at several "
-                "events join them: at=one | other"
-            )
+    return LogTo(logs, at, flattened({} if parameters is None else parameters), drawing, on_error)

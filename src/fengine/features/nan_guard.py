@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from fengine import Loop, State
-from fengine.core.describe import call_in_words
+from fengine.core.describe import call_in_words, typed
 from fengine.core.stateful import identities
 from fengine.core.table import where_in_run
 from fengine.features.gradients import require_backprop
@@ -194,5 +194,5 @@ def stop_on_nan(*, gradients: bool = False) -> StopOnNan:
     3
     """
     if type(gradients) is not bool:
-        raise TypeError(f"gradients={gradients!r} of type {type(gradients).__name__} is not a bool")
+        raise TypeError(f"gradients={typed(gradients)} is not a bool")
     return StopOnNan(gradients)

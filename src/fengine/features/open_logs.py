@@ -1,15 +1,14 @@
 """Open logs: what one run has open to write its log, and what becomes of a writer that fails.
 
 All writers are called, whatever one of them raises. What a writer raises is told once in a run, by
-a warning, or raised after all of them were called. It never takes the place of an exception that
-leaves the run: that one gets a note.
+a warning, or raised after all of them were called; of several the first is raised, with a note on
+each other. It never takes the place of an exception that leaves the run: that one gets a note.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, Never, TypeAlias, cast, final
 
@@ -20,6 +19,7 @@ from fengine.core.describe import describe
 from fengine.core.metrics import metric
 from fengine.writers import OpensWriter, Place, Scalar, Writer
 from fengine.writers.places import NAMES
+from fengine.writers.writing import tell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -126,21 +126,22 @@ class OpenLogs:
 
     def _tell(self, failed: list[Failed], place: Place, error: BaseException | None) -> None:
         where = f"at {place.event}, epoch {place.epoch}, iteration {place.iteration}"
+        raised: Exception | None = None
         for culprit, failure in failed:
             who = "log_to" if culprit is None else describe(culprit)
             if error is not None:
                 error.add_note(f"{who} could not write {where}: {_in_words(failure)}")
             elif self.told.on_error == "raise":
                 failure.add_note(f"in {who}, {where}")
-                raise failure
+                error = raised = failure
             elif id(culprit) not in self.warned:
                 self.warned.add(id(culprit))
-                warnings.warn(
+                tell(
                     f"{who} could not write {where}: {_in_words(failure)}. The run goes on, with "
-                    "what it can write, and this is said once; on_error='raise' ends the run",
-                    RuntimeWarning,
-                    stacklevel=2,
+                    "what it can write, and this is said once; on_error='raise' ends the run"
                 )
+        if raised is not None:
+            raise raised
 
 
 Failed: TypeAlias = tuple[object, Exception]

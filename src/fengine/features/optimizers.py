@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
 from fengine import Events, Loop, State, Stateful, When
-from fengine.core.describe import call_in_words
+from fengine.core.describe import call_in_words, typed
 from fengine.core.steps import require_not_lent
 from fengine.features.early_stopping import require_metric
 from fengine.features.reading import value_of, where_set
@@ -156,7 +156,7 @@ def lr_schedule(
     """
     known: object = scheduler
     if isinstance(known, type) or not callable(getattr(known, "step", None)):
-        raise TypeError(f"lr_schedule takes a scheduler of torch, not {known!r}")
+        raise TypeError(f"lr_schedule takes a scheduler of torch, not {typed(known)}")
     if isinstance(known, Optimizer) or not isinstance(known, Stateful):
         raise TypeError(f"lr_schedule takes a scheduler, not a {type(known).__name__}")
     needs = _needs_metric(scheduler)
@@ -250,7 +250,7 @@ def learning_rate(
     """
     groups: object = getattr(optimizer, "param_groups", None)
     if not isinstance(groups, list):
-        raise TypeError(f"learning_rate takes an optimizer of torch, not {optimizer!r}")
+        raise TypeError(f"learning_rate takes an optimizer of torch, not {typed(optimizer)}")
     require_metric("learning_rate", name)
     names = [name] if len(groups) == 1 else [f"{name}_{place}" for place in range(len(groups))]
     return LearningRate(optimizer, name, at, tuple(names))

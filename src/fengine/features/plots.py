@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Mapping
 from typing import TypeVar, final
 
@@ -24,7 +23,7 @@ from fengine.features.early_stopping import require_metric
 from fengine.features.reading import where_set
 from fengine.training.attaching import AnyEngine, ranks_of, require_engine
 from fengine.writers.log_files import prepared, require_path
-from fengine.writers.writing import require_package
+from fengine.writers.writing import require_package, tell
 
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
@@ -142,7 +141,7 @@ class Plots:
         except Exception as failure:
             words = f"{self!r} could not draw: {type(failure).__name__}: {failure}"
             if error is None:
-                warnings.warn(words, RuntimeWarning, stacklevel=2)
+                tell(words)
             else:
                 error.add_note(words)
 

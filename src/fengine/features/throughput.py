@@ -14,7 +14,7 @@ import attrs
 from typing_extensions import override
 
 from fengine import Event, Events, Loop, State, When
-from fengine.core.describe import call_in_words, require_callable
+from fengine.core.describe import call_in_words, require_callable, typed
 from fengine.core.taking import StandIn
 from fengine.features.by_run import ByRun
 from fengine.features.devices import CudaDevices, Devices
@@ -330,10 +330,10 @@ def throughput(
     """
     known: object = prefix
     if not isinstance(known, str):
-        raise TypeError(f"prefix={known!r} of type {type(known).__name__} is not a str")
+        raise TypeError(f"prefix={typed(known)} is not a str")
     require_callable(samples, "samples", "batch", or_class=True)
     if type(warmup) is not int:
-        raise TypeError(f"warmup={warmup!r} of type {type(warmup).__name__} is not an int")
+        raise TypeError(f"warmup={typed(warmup)} is not an int")
     if warmup < 0:
         raise ValueError(f"warmup={warmup} is negative; 0 leaves no batch out")
     require_callable(clock, "clock")

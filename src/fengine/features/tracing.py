@@ -18,6 +18,9 @@ import attrs
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function, schedule
 
+from fengine.core.describe import typed
+from fengine.writers.writing import tell
+
 _ONE: Final = threading.Lock()
 # What does with a trace what is to be done with it, or the file that it goes to.
 Trace: TypeAlias = Path | Callable[[profile], object]
@@ -52,7 +55,7 @@ class Cycles:
         """Refuse what is no schedule."""
         for name, number in attrs.asdict(self).items():
             if type(number) is not int:
-                raise TypeError(f"{name}={number!r} of type {type(number).__name__} is not an int")
+                raise TypeError(f"{name}={typed(number)} is not an int")
             least = int(name == "active")
             if number < least:
                 raise ValueError(f"{name}={number} is below {least}")
@@ -184,11 +187,7 @@ class Tracing:
             _require_whole(unfinished)
             unfinished.replace(path)
         except (OSError, RuntimeError) as error:
-            warnings.warn(
-                f"the trace could not be written to {path}: {error}. The run goes on",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+            tell(f"the trace could not be written to {path}: {error}. The run goes on")
         else:
             self.traces = (*self.traces, path)
         finally:

@@ -1,8 +1,8 @@
 """Putting back: a run made for a look only, after which all is as it was.
 
-What a loop names outside the state is put back, with the modes, the gradients and the flags of its
-modules; so are the random states of the process and of the data, and the place of data that knows
-it. Nothing here imports torch: whoever has a module has imported it.
+What a loop names outside the state is put back, with the modes, the gradients, the flags and the
+unsaved buffers of its modules; so are the random states of the process and of the data, and the
+place of data that knows it. Nothing here imports torch: whoever has a module has imported it.
 """
 
 from __future__ import annotations
@@ -133,6 +133,22 @@ def _of_module(name: str, module: Any) -> Iterable[Undo]:
             )
     for parameter in module.parameters():
         yield _of_parameter(parameter)
+    for one in module.modules():
+        for buffer in getattr(one, "_non_persistent_buffers_set", ()):
+            if one._buffers.get(buffer) is not None:
+                yield _of_buffer(one._buffers, buffer)
+
+
+def _of_buffer(buffers: dict[str, Any], name: str) -> Undo:
+    """Put back a buffer that no state dict has, also where another one has taken its place."""
+    buffer = buffers[name]
+    copied = buffer.detach().clone()
+
+    def put_back() -> None:
+        buffer.detach().copy_(copied)
+        buffers[name] = buffer
+
+    return put_back
 
 
 def _of_groups(thing: Any) -> Iterable[Undo]:

@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, Literal, Protocol, TypeAlias, TypeVar, f
 import attrs
 from typing_extensions import override
 
+from fengine.core.describe import typed
 from fengine.core.missing import MISSING, Missing
 from fengine.core.requests import Terminate
 from fengine.core.table import where_in_run
@@ -338,7 +339,7 @@ def source_of(data: Iterable[Item], on_exhausted: OnExhausted = "raise") -> Data
         )
     if not isinstance(data, Iterable):
         raise TypeError(
-            f"data={data!r} of type {kind.__name__} is not iterable; "
+            f"data={typed(data)} is not iterable; "
             "give an iterable of batches, such as a list or DataLoader"
         )
     length = length_of(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from fengine.core.describe import typed
 from fengine.run.ranks import Alone, Ranks
 
 
@@ -46,7 +47,7 @@ def require_engine(engine: object, user: object) -> None:
     """
     if not callable(getattr(engine, "add_event_handler", None)) or not hasattr(engine, "state"):
         raise TypeError(
-            f"{user} is attached to an Engine, and {engine!r} of type {type(engine).__name__} is "
+            f"{user} is attached to an Engine, and {typed(engine)} is "
             "none; give fengine.engine.Engine. To a Loop it is joined by `loop | feature`"
         )
 
@@ -55,3 +56,16 @@ def ranks_of(engine: AnyEngine) -> Ranks:
     """Return the processes that run an Engine together."""
     ranks: Ranks = getattr(getattr(engine, "_fengine", None), "ranks", Alone())
     return ranks
+
+
+def call_as_runs_are_left(
+    engine: AnyEngine, let_go: Callable[[BaseException | None], object]
+) -> None:
+    """Have something called as each run of an Engine is left, with its exception or None.
+
+    A handler of EXCEPTION_RAISED will not do: where there is one, the Engine takes the exception
+    for answered.
+    """
+    leaving: list[Callable[[BaseException | None], object]]
+    leaving = getattr(getattr(engine, "_fengine", None), "leaving", [])
+    leaving.append(let_go)

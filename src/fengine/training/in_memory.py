@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import TypeVarTuple, override
 
+from fengine.core.describe import typed
 from fengine.run.ranks import Alone, Ranks, number_of_ranks
 from fengine.training.shuffling import integer
 
@@ -204,7 +205,7 @@ def _rows_of(tensors: tuple[object, ...]) -> int:
 
 def _require(batch_size: int, seed: int | None, drop_last: bool) -> None:
     if not isinstance(drop_last, bool):
-        raise TypeError(f"drop_last={drop_last!r} of type {type(drop_last).__name__} is not a bool")
+        raise TypeError(f"drop_last={typed(drop_last)} is not a bool")
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size} is below 1; a batch holds at least one row")
     if seed is not None and not -(2**63) <= seed < 2**64:

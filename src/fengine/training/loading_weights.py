@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from typing_extensions import override
 
+from fengine.core.describe import typed
 from fengine.training.training_step import require_module
 
 _MOST_SHOWN: Final = 8
@@ -154,7 +155,7 @@ def _require_named(state_dict: object) -> None:
     for name in state_dict:
         if not isinstance(name, str):
             raise TypeError(
-                f"state_dict has the key {name!r} of type {type(name).__name__}, and a model has "
+                f"state_dict has the key {typed(name)}, and a model has "
                 "names only; give the state_dict() of a model"
             )
 

@@ -19,7 +19,7 @@ import attrs
 import torch
 from typing_extensions import override
 
-from fengine.core.describe import call_in_words
+from fengine.core.describe import call_in_words, typed
 from fengine.core.missing import MISSING, Missing
 from fengine.run.entering import End, begin_pass, entered, go_on_at
 from fengine.run.loaders import is_loader, order_of
@@ -275,18 +275,16 @@ def to_device(data: Iterable[Item], device: Device, ahead: int = 1) -> Iterable[
     [('meta', 2, 'a'), ('meta', 3, 'b')]
     """
     if not isinstance(data, Iterable):
-        raise TypeError(
-            f"data={data!r} of type {type(data).__name__} is not an iterable of batches"
-        )
+        raise TypeError(f"data={typed(data)} is not an iterable of batches")
     if isinstance(device, bool) or not isinstance(device, torch.device | str | int):
         raise TypeError(
-            f"device={device!r} of type {type(device).__name__} is no device; give a torch.device, "
+            f"device={typed(device)} is no device; give a torch.device, "
             'a name such as "cuda:0", or the number of an accelerator'
         )
     if isinstance(device, str):
         torch.device(device)  # which refuses a name that it does not know
     if type(ahead) is not int:
-        raise TypeError(f"ahead={ahead!r} of type {type(ahead).__name__} is not an int")
+        raise TypeError(f"ahead={typed(ahead)} is not an int")
     if ahead < 0:
         raise ValueError(f"ahead={ahead} is negative; 0 reads no batch before it is asked for")
     if isinstance(data, Iterator):

@@ -1,7 +1,8 @@
 """Predicting: what a model makes of all batches of some data, as one output.
 
 It is a run of the evaluation step, whose outputs are taken from its moments and joined. That each
-is like the first is looked at as it comes, so that nothing is found out after hours.
+is like the first is looked at as it comes, so that nothing is found out after hours; and that it
+does not lie where an earlier one lay, which would be lost.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def predict(
     Raises:
         TypeError: a batch is neither a tensor nor a pair, or the model returns something else than
             tensors, or other things for one batch than for another.
-        ValueError: `data` is empty, or outputs cannot be joined.
+        ValueError: `data` is empty, outputs cannot be joined, or one is written over another.
         BaseException: whatever the model or the data raises.
 
     >>> model = nn.Sequential(nn.Dropout(0.5), nn.Flatten())
@@ -66,10 +67,12 @@ def predict(
     step = evaluation_step(model, device=device, prepare_batch=preparing)
     loop: Loop[Batch, Prediction[object, object]] = Loop(cast("Any", step))
     found: list[object] = []
+    versions: dict[int, int] = {}
     for moment in loop.iterate(data, max_epochs=1):
         if moment.event is Events.ITERATION_COMPLETED:
             output = moment.state.output.y_pred
             _require_joinable(output, found[0] if found else output, _Where(len(found) + 1))
+            _require_kept(output, versions, _Where(len(found) + 1))
             found.append(output)
     return _joined(found)
 
@@ -143,6 +146,32 @@ def _require_joinable(output: object, first: object, where: _Where) -> None:
             f"{where} is of type {type(output).__name__}; known are tensors, and tuples, lists and "
             "mappings of them: have the model return those alone"
         )
+
+
+def _require_kept(output: object, versions: dict[int, int], where: _Where) -> None:
+    """Refuse an output that is written over an earlier one.
+
+    Args:
+        output: made of tensors.
+        versions: how often each output so far was written to, by its place in memory; this one is
+            added.
+        where: names it.
+    """
+    if isinstance(output, Tensor):
+        if output.is_inference() or output.layout is not torch.strided:
+            return  # where neither a version nor a place is known
+        place = output.data_ptr()  # 0 where it has no element
+        if place and versions.setdefault(place, output._version) != output._version:
+            raise ValueError(
+                f"{where} has overwritten an earlier one, since the model, or the data, fills one "
+                "tensor again and again; have it return a copy: output.clone()"
+            )
+    elif isinstance(output, Mapping):
+        for key, part in output.items():
+            _require_kept(part, versions, where.part(key))
+    elif isinstance(output, tuple | list):
+        for number, part in enumerate(output):
+            _require_kept(part, versions, where.part(number))
 
 
 def _joined(outputs: Sequence[Any]) -> object:

@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import Sampler
 from typing_extensions import override
 
+from fengine.core.describe import typed
 from fengine.run.ranks import Alone, Ranks, number_of_ranks
 
 
@@ -94,5 +95,5 @@ def integer(name: str, value: SupportsIndex) -> int:
         TypeError: it is none, or a bool.
     """
     if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"{name}={value!r} of type {type(value).__name__} is not an int")
+        raise TypeError(f"{name}={typed(value)} is not an int")
     return operator.index(value)

@@ -28,7 +28,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
 from fengine import Stages, State, Stateful, stages
-from fengine.core.describe import call_in_words, require_callable
+from fengine.core.describe import call_in_words, require_callable, typed
 from fengine.core.events import AnyEvent
 from fengine.core.steps import Facts, fused, telling
 from fengine.training.counting import count_samples
@@ -475,7 +475,7 @@ def require_optimizer(optimizer: object, maker: str) -> None:
         optimizer, nn.Module | type
     ):
         raise TypeError(
-            f"optimizer is {optimizer!r}, which has no zero_grad() and step(); the order is "
+            f"optimizer is {typed(optimizer)}, which has no zero_grad() and step(); the order is "
             f"{maker}(model, optimizer, loss_fn)"
         )
 
@@ -495,5 +495,5 @@ def step_of(optimizer: Optimizer) -> Callable[..., object]:
 def require_module(model: object) -> None:
     """Refuse a model that is not an instance of `torch.nn.Module`."""
     if not isinstance(model, nn.Module):
-        what = f"the class {model.__name__}" if isinstance(model, type) else f"{model!r}"
+        what = f"the class {model.__name__}" if isinstance(model, type) else typed(model)
         raise TypeError(f"model is {what}; give an instance of torch.nn.Module")

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar, final, overload
 import attrs
 from typing_extensions import override
 
+from fengine.core.describe import typed
 from fengine.core.equality import same
 from fengine.run.entering import End, begin_pass, entered, go_on_at
 from fengine.run.loaders import is_loader, order_of
@@ -204,11 +205,9 @@ def windows(data: Iterable[Item], size: int) -> Iterable[Window[Item]]:
     [[1, 2], [3, 4], [5]]
     """
     if not isinstance(data, Iterable):
-        raise TypeError(
-            f"data={data!r} of type {type(data).__name__} is not an iterable of batches"
-        )
+        raise TypeError(f"data={typed(data)} is not an iterable of batches")
     if type(size) is not int:
-        raise TypeError(f"size={size!r} of type {type(size).__name__} is not an int")
+        raise TypeError(f"size={typed(size)} is not an int")
     if size < 1:
         raise ValueError(f"size={size} is below 1; a window holds at least one batch")
     if isinstance(data, Iterator):

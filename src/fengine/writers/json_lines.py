@@ -118,8 +118,8 @@ def jsonl(path: str | os.PathLike[str]) -> JsonLines:
 
     A number that is not finite is written as "NaN", "Infinity" or "-Infinity", which `float` reads.
     Hyperparameters are written to `path` with `.parameters.json` after it, and figures are left
-    out. A run that begins sets a log that is there aside, under `path` with `.old` after it. A run
-    that goes on drops the lines from where it writes first.
+    out. A run that begins sets a log that is there aside with its hyperparameters, under `path`
+    with `.old` after it. A run that goes on drops the lines from where it writes first.
 
     Args:
         path: the file; its folder is made where there is none.

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, final
 from weakref import WeakValueDictionary
 
+from fengine.core.describe import typed
 from fengine.writers.writing import Scalar, closing
 
 _FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -48,7 +49,7 @@ class LogFile:
         """Write all of a piece, or nothing.
 
         Raises:
-            OSError: it cannot be written, as on a full disk.
+            OSError: it cannot be written, as on a full disk, or was removed.
             RuntimeError: another log is written there.
         """
         self._require_own()
@@ -66,7 +67,7 @@ class LogFile:
         """Write the whole file again, or leave it as it is.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: it cannot be written, or was removed.
             RuntimeError: another log is written there.
         """
         self._require_own()
@@ -88,6 +89,8 @@ class LogFile:
             raise RuntimeError(
                 f"another log of this process writes to {self.path} by now; give each its own file"
             )
+        if not os.fstat(self._descriptor).st_nlink:
+            raise FileNotFoundError(f"{self.path} was removed while the run writes it")
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -131,17 +134,29 @@ def prepared(path: str | os.PathLike[str]) -> Path:
 
 
 def set_aside(path: Path) -> None:
-    """Give a log of an earlier run another name; the one that has it already is replaced."""
+    """Give a log of an earlier run another name, with its hyperparameters; what has it is replaced.
+
+    So a run that has no hyperparameters never stands beside those of another one.
+    """
+    old = path.with_name(f"{path.name}.old")
     if path.is_file() and path.stat().st_size:
-        os.replace(path, f"{path}.old")
+        os.replace(path, old)
+        _parameters_of(old).unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(_parameters_of(path), _parameters_of(old))
+    _parameters_of(path).unlink(missing_ok=True)
 
 
 def write_parameters(log: Path, parameters: Mapping[str, Scalar], *, again: bool) -> None:
     """Write hyperparameters beside a log; those that are there stay, unless told otherwise."""
-    path = log.with_name(f"{log.name}.parameters.json")
+    path = _parameters_of(log)
     if again or not path.exists():
         plain = {name: as_json(value) for name, value in parameters.items()}
         write_whole(path, json.dumps(plain, indent=2, sort_keys=True).encode() + b"\n")
+
+
+def _parameters_of(log: Path) -> Path:
+    return log.with_name(f"{log.name}.parameters.json")
 
 
 def as_json(value: Scalar) -> Scalar:
@@ -162,6 +177,4 @@ def require_path(user: str, path: object) -> None:
         TypeError: it is none.
     """
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(
-            f"{user} takes the path of a file or folder, not {path!r} of type {type(path).__name__}"
-        )
+        raise TypeError(f"{user} takes the path of a file or folder, not {typed(path)}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, final
 
 import attrs
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 _NAME: Final = re.compile(r"[\w\-. :/]+")
+_MOST_AT_ONCE: Final = 100  # parameters, as a server of MLflow takes them
 _ENDS: Final = {
     Status.COMPLETED: "FINISHED",
     Status.TERMINATED: "FINISHED",
@@ -88,12 +89,22 @@ class _Run:
         self._drop = closing(self, client.set_terminated, run, "KILLED")
 
     def parameters(self, parameters: Mapping[str, Scalar], /) -> None:
-        """Write those that are not there."""
+        """Write those that are not there.
+
+        Raises:
+            ValueError: MLflow takes no parameter of one of the names; the others are written.
+        """
         from mlflow.entities import Param
 
         there = self._client.get_run(self._run).data.params if self._goes_on else {}
-        added = [Param(name, str(one)) for name, one in parameters.items() if name not in there]
-        self._client.log_batch(self._run, params=added)
+        added = [
+            Param(name, str(one))
+            for name, one in sorted(parameters.items())
+            if name not in there and _NAME.fullmatch(name)
+        ]
+        for first in range(0, len(added), _MOST_AT_ONCE):
+            self._client.log_batch(self._run, params=added[first : first + _MOST_AT_ONCE])
+        _require_names("parameter", parameters)
 
     def numbers(self, place: Place, numbers: Mapping[str, float], /) -> None:
         """Write metrics, and the epoch as one.
@@ -104,18 +115,13 @@ class _Run:
         from mlflow.entities import Metric
 
         now, step = int(1000 * time.time()), place.iteration
-        refused = [name for name in numbers if not _NAME.fullmatch(name)]
         metrics = [
             Metric(name, number, now, step)
             for name, number in {"epoch": float(place.epoch), **numbers}.items()
-            if name not in refused and (step, repr(number)) not in self._known(name)
+            if _NAME.fullmatch(name) and (step, repr(number)) not in self._known(name)
         ]
         self._client.log_batch(self._run, metrics=metrics)
-        if refused:
-            raise ValueError(
-                f"MLflow takes no metric named {refused[0]!r}; a name is of letters, digits, "
-                "spaces and _ - . : /"
-            )
+        _require_names("metric", numbers)
 
     def _known(self, name: str) -> set[tuple[int, str]]:
         """Return what a run that goes on has of a metric since before."""
@@ -134,6 +140,15 @@ class _Run:
         """Say how the run has ended."""
         self._client.set_terminated(self._run, _ENDS.get(status, "FAILED"))
         self._drop.detach()
+
+
+def _require_names(kind: str, names: Iterable[str]) -> None:
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"MLflow takes no {kind} named {name!r}; a name is of letters, digits, spaces and "
+                "_ - . : /"
+            )
 
 
 def mlflow(run: str, *, experiment: str = "Default", store: str | None = None) -> MLflow:

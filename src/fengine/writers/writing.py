@@ -10,14 +10,17 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import warnings
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral, Real
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from immutables import Map
 
 from fengine import Status
+from fengine.core.describe import typed
 from fengine.writers.places import Place
 
 if TYPE_CHECKING:
@@ -69,13 +72,21 @@ class Writer(Protocol):
 def flattened(parameters: Mapping[str, Any]) -> Map[str, Scalar]:
     """Return hyperparameters by one name each: what is nested has its names joined by dots.
 
+    Numbers of other libraries, such as numpy's, become those of Python.
+
     Raises:
-        TypeError: a name is not a string, or a value is none of those that are written.
+        TypeError: they are no mapping, a name is not a string, or a value is none of those that
+            are written.
         ValueError: two have one name.
 
     >>> flattened({"adam": {"lr": 0.1, "betas": (0.9, 0.99)}})["adam.betas.1"]
     0.99
     """
+    if not isinstance(parameters, Mapping):
+        raise TypeError(
+            f"parameters={typed(parameters)} is not a mapping from names to values; of an object, "
+            "such as that of argparse, give vars(...)"
+        )
     found: dict[str, Scalar] = {}
     for name, value in _leaves((), parameters):
         if name in found:
@@ -88,18 +99,18 @@ def _leaves(path: tuple[str, ...], value: object) -> Iterator[tuple[str, Scalar]
     if isinstance(value, Mapping):
         for name, one in value.items():
             if not isinstance(name, str):
-                raise TypeError(
-                    f"a parameter has the name {name!r} of type {type(name).__name__}, not a str"
-                )
+                raise TypeError(f"a parameter has the name {typed(name)}, not a str")
             yield from _leaves((*path, name), one)
     elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
         for place, one in enumerate(value):
             yield from _leaves((*path, str(place)), one)
     elif value is None or isinstance(value, str | int | float):
         yield ".".join(path), value
+    elif isinstance(value, Real):
+        yield ".".join(path), int(value) if isinstance(value, Integral) else float(value)
     else:
         raise TypeError(
-            f"the parameter {'.'.join(path)!r} is {value!r} of type {type(value).__name__}; give a "
+            f"the parameter {'.'.join(path)!r} is {typed(value)}; give a "
             "str, a number, None, or a mapping or a sequence of these, such as str(...) of it"
         )
 
@@ -117,6 +128,12 @@ def require_package(name: str, user: str, extra: str) -> ModuleType:
             f"{user} needs {name.partition('.')[0]}; install it with: "
             f"pip install 'fengine[{extra}]'"
         ) from missing
+
+
+def tell(words: str) -> None:
+    """Warn of what ends no run; nobody is told where the standard error stream is closed."""
+    with contextlib.suppress(ValueError):  # as such a stream raises
+        warnings.warn(words, RuntimeWarning, stacklevel=3)
 
 
 def closing(owner: object, close: Callable[..., object], *arguments: object) -> Closing:
@@ -142,6 +159,6 @@ def require_text(user: str, name: str, value: object) -> None:
         ValueError: it is empty.
     """
     if not isinstance(value, str):
-        raise TypeError(f"{user}: {name}={value!r} of type {type(value).__name__} is not a str")
+        raise TypeError(f"{user}: {name}={typed(value)} is not a str")
     if not value:
         raise ValueError(f"{user}: {name} is empty")
