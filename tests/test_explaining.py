@@ -85,7 +85,7 @@ SAID: list[tuple[Any, Any, str]] = [
     (
         State().terminate(),
         State(),
-        "requests.terminate: <Terminate.ANNOUNCED: 'announced'> -> None",
+        "requests.terminate: Terminate.ANNOUNCED -> None",
     ),
     (
         State(output=ONES),

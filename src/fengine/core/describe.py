@@ -18,7 +18,7 @@ from typing import Any, Final
 from fengine.core.equality import is_array, is_table
 
 _MOST_SHOWN: Final = 100
-_MOST_ITEMS: Final = 4
+_MOST_ITEMS: Final = 6
 _ADDRESS: Final = re.compile(r"(?: object)? at 0x[0-9a-fA-F]+")
 
 
@@ -186,7 +186,7 @@ def typed(value: object) -> str:
     """Write a value with its type, cut short where it is long, such as a list of batches.
 
     >>> typed(3), typed(list(range(100)))
-    ('3 of type int', '[0, 1, 2, 3, ... 100 in all] of type list')
+    ('3 of type int', '[0, 1, 2, 3, 4, 5, ... 100 in all] of type list')
     """
     return f"{brief(value)} of type {type(value).__name__}"
 
@@ -195,7 +195,7 @@ def brief(value: Any) -> str:
     """Say a value in a line, in full where it is small.
 
     >>> brief({"rates": (0.1, 0.2)}), brief([*range(1000)])
-    ("{'rates': (0.1, 0.2)}", '[0, 1, 2, 3, ... 1000 in all]')
+    ("{'rates': (0.1, 0.2)}", '[0, 1, 2, 3, 4, 5, ... 1000 in all]')
     """
     if isinstance(value, Enum):
         return f"{type(value).__qualname__}.{value.name}"
@@ -214,10 +214,12 @@ def brief(value: Any) -> str:
 
 
 def _joined(begin: str, items: Iterator[str], number: int, end: str) -> str:
-    if number <= _MOST_ITEMS:
-        return f"{begin}{', '.join(items)}{end}"
-    some = [next(items) for _ in range(_MOST_ITEMS)]
-    return f"{begin}{', '.join(some)}, ... {number} in all{end}"
+    some: list[str] = []
+    for item in items:
+        if len(some) == _MOST_ITEMS or (some and sum(map(len, some)) + len(item) > _MOST_SHOWN):
+            return f"{begin}{', '.join(some)}, ... {number} in all{end}"
+        some.append(item)
+    return f"{begin}{', '.join(some)}{end}"
 
 
 def _cut(text: str) -> str:

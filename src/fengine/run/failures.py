@@ -129,7 +129,7 @@ def leave_out_ours(error: BaseException) -> None:
     while frames is not None and _is_ours(frames.tb_frame.f_code.co_filename):
         frames = frames.tb_next
     if frames is not None:
-        error.__traceback__ = frames
+        BaseException.with_traceback(error, frames)  # also of one that refuses to be changed
 
 
 def _is_ours(file: str) -> bool:
