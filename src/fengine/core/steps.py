@@ -68,6 +68,7 @@ class Facts:
         lends: what it lends to each iteration; None where it lends nothing.
         parts: the parts of the state that it keeps something in.
         reads: what it reads outside the state, such as a model that predicts.
+        members: whether each output is one of several trainings, the members of an ensemble.
     """
 
     weight: Callable[[Any], float] | None = None
@@ -76,6 +77,7 @@ class Facts:
     lends: Lends | None = None
     parts: tuple[Part[Any], ...] = ()
     reads: tuple[object, ...] = ()
+    members: bool = False
 
 
 @final

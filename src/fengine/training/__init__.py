@@ -1,6 +1,17 @@
 """Steps that train and evaluate a model, and data for them. Importing this imports torch."""
 
 from fengine.training.counting import count_samples as count_samples
+from fengine.training.ensembles.ensemble_state import EnsembleState as EnsembleState
+from fengine.training.ensembles.ensemble_state import compact as compact
+from fengine.training.ensembles.ensemble_state import members as members
+from fengine.training.ensembles.ensemble_state import stack as stack
+from fengine.training.ensembles.ensemble_step import EnsembleStep as EnsembleStep
+from fengine.training.ensembles.ensemble_step import EnsembleStepInPart as EnsembleStepInPart
+from fengine.training.ensembles.ensemble_step import ensemble_step as ensemble_step
+from fengine.training.ensembles.own_optimizers import OwnOptimizer as OwnOptimizer
+from fengine.training.ensembles.own_optimizers import adam as adam
+from fengine.training.ensembles.own_optimizers import adamw as adamw
+from fengine.training.ensembles.own_optimizers import sgd as sgd
 from fengine.training.evaluation_step import Prediction as Prediction
 from fengine.training.evaluation_step import evaluation_step as evaluation_step
 from fengine.training.events import Backprop as Backprop
@@ -35,10 +46,14 @@ from fengine.training.windows import windows as windows
 __all__ = [
     "Backprop",
     "Donated",
+    "EnsembleState",
+    "EnsembleStep",
+    "EnsembleStepInPart",
     "ForwardPass",
     "FunctionalStep",
     "Matched",
     "OptimizerState",
+    "OwnOptimizer",
     "Prediction",
     "RandomState",
     "Seeded",
@@ -50,15 +65,22 @@ __all__ = [
     "Updated",
     "Values",
     "Window",
+    "adam",
+    "adamw",
+    "compact",
     "count_samples",
+    "ensemble_step",
     "evaluation_step",
     "functional_evaluation_step",
     "functional_step",
     "load_matching",
+    "members",
     "moved",
     "predict",
     "prepare_batch",
     "restore",
+    "sgd",
+    "stack",
     "to_device",
     "training_step",
     "windows",

@@ -1,0 +1,347 @@
+"""The value that several trainings are: their tensors stacked, in one record.
+
+Each row of the stacked tensors is a member. A member keeps its number, the place that it had when
+the ensemble was made, also where others have been taken out of the stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, final
+
+import attrs
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from fengine.core.equality import same
+from fengine.training.functional.train_state import OptimizerState, TrainState
+from fengine.training.functional.values import Values, values_of
+
+
+@final
+@attrs.frozen(eq=False)
+class EnsembleState:
+    """Hold several trainings as one value; made by `stack`, and taken apart by `members`.
+
+    It never changes: a step returns another one.
+
+    Args:
+        parameters: the parameters of the members by name, each of shape (rows, ...).
+        buffers: their buffers, likewise.
+        optimizer: what the optimizer remembers of each parameter, likewise; of what is one number
+            for a whole parameter, such as the number of its updates, there is one for each row.
+        param_groups: the settings of the optimizer, for each row.
+        random: the random states of torch, for each row. Members that draw together have the same.
+        updates: how many updates have been made, for each row.
+        numbers: the number of the member in each row.
+        is_training: whether the member is still trained, for each row.
+        taken_out: members that are no longer trained and in no row, with their numbers.
+
+    >>> from torch import nn, optim
+    >>> from fengine.training import functional_step, members, stack
+    >>> model = nn.Linear(1, 1)
+    >>> step = functional_step(model, optim.SGD(model.parameters(), 0.5), nn.MSELoss())
+    >>> ensemble = stack([step.init(), step.init(), step.init()])
+    >>> ensemble, ensemble.parameters["weight"].shape
+    (EnsembleState(<3 members of 2 parameters>, training=(0, 1, 2)), torch.Size([3, 1, 1]))
+    >>> members(ensemble)[2] == step.init()
+    True
+    """
+
+    parameters: Values[Tensor]
+    buffers: Values[Tensor]
+    optimizer: Values[Values[Tensor]]
+    param_groups: tuple[tuple[Values[Any], ...], ...]
+    random: tuple[Values[Tensor], ...]
+    updates: tuple[int, ...]
+    numbers: tuple[int, ...]
+    is_training: tuple[bool, ...]
+    taken_out: tuple[tuple[int, TrainState], ...] = ()
+
+    @property
+    def size(self) -> int:
+        """The number of members, those that are no longer trained among them."""
+        return len(self.numbers) + len(self.taken_out)
+
+    @property
+    def training(self) -> tuple[int, ...]:
+        """The numbers of the members that are still trained."""
+        pairs = zip(self.numbers, self.is_training, strict=True)
+        return tuple(number for number, is_training in pairs if is_training)
+
+    def stopping(self, numbers: Iterable[int]) -> EnsembleState:
+        """Return this ensemble with some members no longer trained.
+
+        They stay as they are, bit by bit. Those that are not trained already stay so.
+
+        Args:
+            numbers: which ones.
+
+        Raises:
+            ValueError: there is no member of that number.
+
+        >>> stack([TrainState(), TrainState(), TrainState()]).stopping([0, 2]).training
+        (1,)
+        """
+        stopped = frozenset(numbers)
+        unknown = sorted(stopped.difference(range(self.size)))
+        if unknown:
+            raise ValueError(
+                f"there is no member {unknown[0]!r}: they have the numbers 0 to {self.size - 1}"
+            )
+        pairs = zip(self.numbers, self.is_training, strict=True)
+        is_training = tuple(one and number not in stopped for number, one in pairs)
+        return attrs.evolve(self, is_training=is_training)
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        """Compare as states do: tensors by their content. Always a bool."""
+        return isinstance(other, EnsembleState) and all(
+            same(getattr(self, field.name), getattr(other, field.name))
+            for field in attrs.fields(EnsembleState)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # tensors compare by content
+
+    @override
+    def __repr__(self) -> str:
+        held = sum(one[0].numel() if len(one) else 0 for one in self.parameters.values())
+        return f"EnsembleState(<{self.size} members of {held} parameters>, training={self.training})"
+
+
+def stack(trainings: Sequence[TrainState]) -> EnsembleState:
+    """Make one ensemble of several trainings, all of which are trained.
+
+    Law: `members(stack(trainings)) == tuple(trainings)`.
+
+    Args:
+        trainings: trainings of models of one kind: equal in names, shapes and dtypes, but not in
+            what is in them, nor in the learning rates.
+
+    Raises:
+        TypeError: something is no `TrainState`.
+        ValueError: there is none; they differ in names or shapes; one has a scaler; or an optimizer
+            remembers something that is no tensor.
+
+    >>> from torch import nn, optim
+    >>> from fengine.training import functional_step
+    >>> model = nn.Linear(1, 1)
+    >>> step = functional_step(model, optim.SGD(model.parameters(), 0.5), nn.MSELoss())
+    >>> stack([step.init(), step.init().with_learning_rate(0.25)]).size
+    2
+    """
+    given = tuple(trainings)
+    if not given:
+        raise ValueError("an ensemble has one member or more, and there are no trainings to stack")
+    for number, one in enumerate(given):
+        _require_plain(one, number)
+    first = given[0]
+    for number, one in enumerate(given):
+        if _forms(one) != _forms(first):
+            raise ValueError(_difference(first, one, number))
+    states = [[one.optimizer.state[name] for one in given] for name in first.optimizer.state]
+    optimizer = values_of(first.optimizer.state.known, tuple(map(stacked, states)))
+    return EnsembleState(
+        stacked([one.parameters for one in given]),
+        stacked([one.buffers for one in given]),
+        optimizer,
+        tuple(one.optimizer.param_groups for one in given),
+        tuple(one.random for one in given),
+        tuple(one.updates for one in given),
+        tuple(range(len(given))),
+        (True,) * len(given),
+    )
+
+
+def members(ensemble: EnsembleState) -> tuple[TrainState, ...]:
+    """Return the trainings of an ensemble in their order, those that are no longer trained too.
+
+    Each is a value of its own, to go on with alone, to be restored, or to be stacked again.
+
+    Raises:
+        TypeError: `ensemble` is no `EnsembleState`.
+
+    >>> trainings = TrainState(updates=3), TrainState(updates=4)
+    >>> members(stack(trainings)) == trainings
+    True
+    """
+    _require_ensemble(ensemble, "members")
+    found = {number: one for number, one in ensemble.taken_out}
+    for row, number in enumerate(ensemble.numbers):
+        found[number] = _copied(row_of(ensemble, row))
+    return tuple(found[number] for number in range(ensemble.size))
+
+
+def compact(ensemble: EnsembleState) -> EnsembleState:
+    """Return the ensemble with the members that are no longer trained taken out of the stack.
+
+    A member that is not trained costs as much as one that is, as long as it is in the stack.
+
+    Law: what steps, `members` and evaluations make of it is the same, only sooner.
+
+    Raises:
+        TypeError: `ensemble` is no `EnsembleState`.
+
+    >>> ensemble = stack([TrainState(updates=3), TrainState(updates=4)]).stopping([0])
+    >>> compact(ensemble).numbers, members(compact(ensemble)) == members(ensemble)
+    ((1,), True)
+    """
+    _require_ensemble(ensemble, "compact")
+    if all(ensemble.is_training):
+        return ensemble
+    rows = [row for row, is_training in enumerate(ensemble.is_training) if is_training]
+    out = [
+        (number, _copied(row_of(ensemble, row)))
+        for row, number in enumerate(ensemble.numbers)
+        if not ensemble.is_training[row]
+    ]
+    states = ensemble.optimizer
+    return EnsembleState(
+        _rows(ensemble.parameters, rows),
+        _rows(ensemble.buffers, rows),
+        values_of(states.known, tuple([_rows(one, rows) for one in states.whole()])),
+        tuple(ensemble.param_groups[row] for row in rows),
+        tuple(ensemble.random[row] for row in rows),
+        tuple(ensemble.updates[row] for row in rows),
+        tuple(ensemble.numbers[row] for row in rows),
+        (True,) * len(rows),
+        tuple(sorted((*ensemble.taken_out, *out), key=lambda pair: pair[0])),
+    )
+
+
+def stacked(values: Sequence[Values[Tensor]]) -> Values[Tensor]:
+    """Return the tensors of several values stacked, by name.
+
+    >>> stacked([Values({"weight": torch.ones(2)})] * 3)["weight"].shape
+    torch.Size([3, 2])
+    """
+    known = values[0].known
+    columns = zip(*[one.in_order(known) for one in values], strict=True)
+    return values_of(known, tuple([torch.stack(column) for column in columns]))
+
+
+def row_of(ensemble: EnsembleState, row: int) -> TrainState:
+    """Return the training in a row, whose tensors are views of the stacked ones."""
+
+    def of(values: Values[Tensor]) -> Values[Tensor]:
+        return values_of(values.known, tuple([one[row] for one in values.whole()]))
+
+    states = ensemble.optimizer
+    optimizer = values_of(states.known, tuple([of(one) for one in states.whole()]))
+    return TrainState(
+        of(ensemble.parameters),
+        of(ensemble.buffers),
+        OptimizerState(ensemble.param_groups[row], optimizer),
+        ensemble.random[row],
+        updates=ensemble.updates[row],
+    )
+
+
+def whole_of(ensemble: EnsembleState) -> tuple[Values[Tensor], Values[Tensor]]:
+    """Return the stacked parameters and buffers of all members, in their order."""
+    if not ensemble.taken_out:
+        return ensemble.parameters, ensemble.buffers
+    numbers = [*ensemble.numbers, *(number for number, _ in ensemble.taken_out)]
+    places = sorted(range(len(numbers)), key=numbers.__getitem__)
+    out = [one for _, one in ensemble.taken_out]
+
+    def joined(rows: Values[Tensor], others: Values[Tensor]) -> Values[Tensor]:
+        pairs = zip(rows.whole(), others.in_order(rows.known), strict=True)
+        return values_of(rows.known, tuple([torch.cat(pair)[places] for pair in pairs]))
+
+    return (
+        joined(ensemble.parameters, stacked([one.parameters for one in out])),
+        joined(ensemble.buffers, stacked([one.buffers for one in out])),
+    )
+
+
+def _rows(values: Values[Tensor], rows: list[int]) -> Values[Tensor]:
+    return values_of(values.known, tuple([one[rows] for one in values.whole()]))
+
+
+def _copied(training: TrainState) -> TrainState:
+    """Return a training whose tensors are no views, which would keep the whole stack alive."""
+
+    def of(values: Values[Tensor]) -> Values[Tensor]:
+        return values_of(values.known, tuple([one.clone() for one in values.whole()]))
+
+    states = training.optimizer.state
+    optimizer = values_of(states.known, tuple([of(one) for one in states.whole()]))
+    return attrs.evolve(
+        training,
+        parameters=of(training.parameters),
+        buffers=of(training.buffers),
+        optimizer=attrs.evolve(training.optimizer, state=optimizer),
+    )
+
+
+def _require_ensemble(ensemble: object, function: str) -> None:
+    if not isinstance(ensemble, EnsembleState):
+        raise TypeError(
+            f"{function} takes an EnsembleState, such as final.user, and not {ensemble!r} of type "
+            f"{type(ensemble).__name__}"
+        )
+
+
+def _require_plain(training: object, number: int) -> None:
+    """Refuse what cannot be stacked."""
+    if not isinstance(training, TrainState):
+        raise TypeError(
+            f"stack takes trainings, and number {number} is {training!r} of type "
+            f"{type(training).__name__}; make each by functional_step(...).init()"
+        )
+    if training.scaler:
+        raise ValueError(
+            f"training {number} has a scaler, and an ensemble has none; make it by a "
+            "functional_step without scaler="
+        )
+    for name, entries in training.optimizer.state.items():
+        for key, one in entries.items():
+            if not isinstance(one, Tensor):
+                raise ValueError(
+                    f"the optimizer of training {number} remembers {key} of {name}, which is "
+                    f"{one!r} and no tensor, so that it cannot be stacked"
+                )
+
+
+def _forms(training: TrainState) -> dict[str, object]:
+    """Return what all members have in common, by words that name it."""
+    found: dict[str, object] = {}
+    for what, values in (("parameter", training.parameters), ("buffer", training.buffers)):
+        found |= {f"{what} {name}": _form(one) for name, one in values.items()}
+    for name, entries in training.optimizer.state.items():
+        found[f"names of what the optimizer remembers of {name}"] = sorted(entries)
+        found |= {f"{key} of {name}": _form(one) for key, one in entries.items()}
+    groups = training.optimizer.param_groups
+    found["groups of parameters"] = [group.get("params") for group in groups]
+    return found
+
+
+def _form(one: Tensor) -> tuple[object, ...]:
+    return tuple(one.shape), one.dtype, one.device
+
+
+def _difference(first: TrainState, other: TrainState, number: int) -> str:
+    one, two = _forms(first), _forms(other)
+    what = next(name for name in {**one, **two} if one.get(name) != two.get(name))
+    return (
+        f"the trainings cannot be stacked: the {what} is {two.get(what, 'missing')} in training "
+        f"{number}, and {one.get(what, 'missing')} in the first one; stack trainings of models of "
+        "one kind, which have been trained alike"
+    )
+
+
+def restacked(ensemble: EnsembleState, trainings: Sequence[TrainState]) -> EnsembleState:
+    """Return an ensemble with other trainings in its rows, which are of one form."""
+    first = trainings[0].optimizer.state
+    states = [[one.optimizer.state[name] for one in trainings] for name in first]
+    return attrs.evolve(
+        ensemble,
+        parameters=stacked([one.parameters for one in trainings]),
+        buffers=stacked([one.buffers for one in trainings]),
+        optimizer=values_of(first.known, tuple(map(stacked, states))),
+        param_groups=tuple(one.optimizer.param_groups for one in trainings),
+        random=tuple(one.random for one in trainings),
+        updates=tuple(one.updates for one in trainings),
+    )
