@@ -246,7 +246,7 @@ def recipe_of(
         trains = Together(lender, forward, optimizer, is_compiled)
     else:
         objective = LossOfPredictions(model, loss_fn, prepare_batch, None, None)
-        training = Training(model, in_torch, objective, None, count_samples)
+        training = Training(model, in_torch, objective, None, count_samples, sharing=None)
         trains = OneByOne(lender, training, randomness, clip)
     settling = Settling(lender, is_own, is_alike=not is_own and method == "vmap")
     given: dict[str, object] = {
