@@ -56,6 +56,7 @@ from fengine.core.steps import (
     Stages,
     contexts_of,
     external_of,
+    facts_of,
     lends_of,
     parts_of,
     require_not_lent,
@@ -232,6 +233,9 @@ class Loop(Generic[Batch, Output, User]):
                 f"ranks={ranks!r} are given for a loop without a step; give them to the loop that "
                 "has the step"
             )
+        alone = facts_of(stages_of(self.step)).alone
+        if alone is not None and ranks.size > 1:
+            raise ValueError(f"{describe(self.step)} is given {ranks.size} ranks, but {alone}")
 
     @overload
     def on(

@@ -69,6 +69,8 @@ class Facts:
         parts: the parts of the state that it keeps something in.
         reads: what it reads outside the state, such as a model that predicts.
         members: whether each output is one of several trainings, the members of an ensemble.
+        is_fixed: whether members that are no longer trained are to stay where they are.
+        alone: why a loop with the step has one rank; None: it may have several.
     """
 
     weight: Callable[[Any], float] | None = None
@@ -78,6 +80,8 @@ class Facts:
     parts: tuple[Part[Any], ...] = ()
     reads: tuple[object, ...] = ()
     members: bool = False
+    is_fixed: bool = False
+    alone: str | None = None
 
 
 @final

@@ -53,6 +53,9 @@ from fengine.features.seeding import SeedRun as SeedRun
 from fengine.features.seeding import seeded as seeded
 from fengine.features.stopwatch import Profile as Profile
 from fengine.features.stopwatch import Timing as Timing
+from fengine.features.stopping_members import StopMembers as StopMembers
+from fengine.features.stopping_members import StoppedMembers as StoppedMembers
+from fengine.features.stopping_members import stop_members as stop_members
 from fengine.features.throughput import Throughput as Throughput
 from fengine.features.throughput import ThroughputOf as ThroughputOf
 from fengine.features.throughput import throughput as throughput
@@ -91,7 +94,9 @@ __all__ = [
     "ProfilerOptions",
     "Progress",
     "SeedRun",
+    "StopMembers",
     "StopOnNan",
+    "StoppedMembers",
     "Throughput",
     "ThroughputOf",
     "TimeLimit",
@@ -113,6 +118,7 @@ __all__ = [
     "random_state",
     "save_curves",
     "seeded",
+    "stop_members",
     "stop_on_nan",
     "throughput",
     "time_limit",

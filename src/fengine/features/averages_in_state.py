@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from fengine import Loop, Part, State
 from fengine.core.describe import call_in_words
-from fengine.core.steps import Lends, lends_of
+from fengine.core.steps import Lends, facts_of, lends_of
 from fengine.features.taking_averages import TakeAverage
 from fengine.training import TrainState, Update, Updated, Values
 
@@ -53,6 +53,11 @@ class AveragedInState:
             ValueError: the step of the loop keeps no training in the state, or the name is taken.
         """
         lends = lends_of(loop.step)
+        if facts_of(loop.step).members:
+            raise ValueError(
+                f"{self!r} averages one training, and the step of this loop trains the members of "
+                "an ensemble; average a member that trains alone: members(final.user)[0]"
+            )
         if lends is None or Update.COMPLETED not in loop.registry:
             raise ValueError(
                 f"{self!r} averages a training that is in the state, and the step of this loop "

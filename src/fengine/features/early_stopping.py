@@ -146,12 +146,7 @@ def early_stopping(
     """
     require_metric("early_stopping", metric)
     require_mode(mode)
-    if type(patience) is not int:
-        raise TypeError(f"patience={typed(patience)} is not an int")
-    if patience < 1:
-        raise ValueError(f"patience={patience} is too small; it is a number of values, from 1")
-    if not min_delta >= 0:
-        raise ValueError(f"min_delta={min_delta!r} is not a number from 0")
+    require_patience(patience, min_delta)
     return EarlyStopping(metric, mode, patience, min_delta, at, name)
 
 
@@ -187,3 +182,18 @@ def require_mode(mode: object) -> None:
         raise ValueError(
             f'mode={mode!r} is not "max", for metrics of which more is better, or "min", for losses'
         )
+
+
+def require_patience(patience: object, min_delta: float) -> None:
+    """Refuse what says neither how long to wait nor for how much.
+
+    Raises:
+        TypeError: `patience` is not an int.
+        ValueError: `patience` or `min_delta` is too small.
+    """
+    if type(patience) is not int:
+        raise TypeError(f"patience={typed(patience)} is not an int")
+    if patience < 1:
+        raise ValueError(f"patience={patience} is too small; it is a number of values, from 1")
+    if not min_delta >= 0:
+        raise ValueError(f"min_delta={min_delta!r} is not a number from 0")

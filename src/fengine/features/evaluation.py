@@ -5,19 +5,20 @@ The other loop is a value, so each evaluation begins again and nothing has to be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Generic, Protocol, Self, TypeVar, cast, final, overload
 
 import attrs
 from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
-from fengine import Events, Loop, State, Status, When
+from fengine import Events, Loop, Part, State, Status, When
 from fengine.core.describe import call_in_words, typed
 from fengine.core.equality import Content
 from fengine.core.steps import facts_of, require_not_lent
 from fengine.core.taking import RunsLoop
 from fengine.features.outer import Outer, OuterPart, read_of
+from fengine.metrics.of_members import MemberValues, member_values, names_of_members
 from fengine.run.first_batches import FirstBatches
 from fengine.run.ports import Preempting
 from fengine.run.preemption import Preempted, preemption_of
@@ -77,6 +78,7 @@ class Evaluation(Generic[Item, Result, Own]):
         names = [self.prefix + name for name in self.loop.metrics]
         return (
             loop.with_external(**self.loop.external)
+            .with_part(*self._member_parts().values())
             .with_metrics(*names, at=self.at)
             .on(self.at, _Evaluating(self, frozenset(loop.metrics)))
         )
@@ -96,9 +98,22 @@ class Evaluation(Generic[Item, Result, Own]):
             raise TypeError(
                 f"{self!r} begins with what an outer run has; put it into a loop: loop | evaluation"
             )
-        return self._metrics(self.user, preemption)
+        return self._named(self._final(self.user, preemption).metrics)
 
-    def _metrics(self, user: Any, preemption: Preempting | None) -> dict[str, float]:
+    def _named(self, metrics: Mapping[str, float]) -> dict[str, float]:
+        return {self.prefix + name: value for name, value in metrics.items()}
+
+    def _member_parts(self) -> dict[str, Part[MemberValues]]:
+        """Return where the metrics of the members of an ensemble are kept, by their own names."""
+        if not facts_of(self.loop.step).members:
+            return {}
+        return {
+            name: Part(self.prefix + name, MemberValues())
+            for name in self.loop.parts
+            if names_of_members(name)[0] in self.loop.metrics
+        }
+
+    def _final(self, user: Any, preemption: Preempting | None) -> State[Item, Result, Own]:
         data = self.data if self.max_batches is None else FirstBatches(self.data, self.max_batches)
         final = self.loop.run(data, user=user, preemption=preemption)
         if final.status is Status.INTERRUPTED and preemption is not None and preemption.asked:
@@ -112,7 +127,7 @@ class Evaluation(Generic[Item, Result, Own]):
                 "would be those of a part of the data. A run that goes on from last_state(error) "
                 "evaluates again. For an evaluation that is to be shorter see max_batches="
             )
-        return {self.prefix + name: value for name, value in final.metrics.items()}
+        return final
 
     def evaluated(self, state: State[B, O, U], taken: frozenset[str]) -> State[B, O, U]:
         """Return a state with the metrics of a new evaluation, and none of an earlier one.
@@ -120,8 +135,8 @@ class Evaluation(Generic[Item, Result, Own]):
         Raises:
             ValueError: a metric that the other loop does not name is one of another feature's.
         """
-        found = self._metrics(read_of(self.user, state), preemption_of(state))
-        kept = state.metrics
+        final = self._final(read_of(self.user, state), preemption_of(state))
+        found, kept = self._named(final.metrics), state.metrics
         for name in sorted(taken.intersection(found)):
             raise ValueError(
                 f"{self!r} sets the metric {name!r}, which another feature of this loop sets; give "
@@ -129,6 +144,10 @@ class Evaluation(Generic[Item, Result, Own]):
             )
         for name in self.loop.metrics:
             kept = kept.delete(self.prefix + name) if self.prefix + name in kept else kept
+        for name, part in self._member_parts().items():
+            is_set = names_of_members(name)[0] in final.metrics
+            values = MemberValues(member_values(final, name)) if is_set else MemberValues()
+            state = state.with_part(part, values)
         return state.evolve(metrics=kept.update(found))
 
 
@@ -251,6 +270,9 @@ def evaluation(
     max_batches: int | None = None,
 ) -> Evaluation[Item, Result, Own] | OuterEvaluation[Own]:
     """Make a feature that runs another loop for one epoch, and keeps its metrics.
+
+    Where the other loop evaluates an ensemble, the metrics of each member are kept as a part, for
+    `fengine.metrics.member_values`.
 
     The parts of the other loop live for one evaluation. One that is ended by `terminate()` within a
     span sets no metric of that span, and none of an earlier evaluation stays. What the other loop

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from fengine import Loop, State
 from fengine.core.describe import call_in_words, typed
+from fengine.core.steps import facts_of
 from fengine.features.early_stopping import require_metric
 from fengine.training import Backprop, ForwardPass
 from fengine.training.training_step import require_module
@@ -167,6 +168,12 @@ def require_backprop(loop: Loop[B, O, U], feature: object) -> None:
     Raises:
         ValueError: it is refused.
     """
+    if facts_of(loop.step).members:
+        raise ValueError(
+            f"{feature!r} would take the gradients of all members of the ensemble for those of one "
+            "model, as their tensors are stacked. The norm of each member by itself is clipped by "
+            "the step: ensemble_step(..., clip=...)"
+        )
     if Backprop.COMPLETED not in loop.registry:
         raise ValueError(
             f"{feature!r} acts at Backprop.COMPLETED, which the step of this loop does not fire; "

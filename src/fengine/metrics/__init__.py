@@ -17,6 +17,8 @@ from fengine.metrics.measuring import MeasuresNumber as MeasuresNumber
 from fengine.metrics.measuring import MeasuresOutput as MeasuresOutput
 from fengine.metrics.measuring import measure as measure
 from fengine.metrics.monoid import Metric as Metric
+from fengine.metrics.of_members import MemberValues as MemberValues
+from fengine.metrics.of_members import member_values as member_values
 from fengine.metrics.torch_metrics import States as States
 from fengine.metrics.torch_metrics import torch_metric as torch_metric
 
@@ -29,6 +31,7 @@ __all__ = [
     "MeasuresBoth",
     "MeasuresNumber",
     "MeasuresOutput",
+    "MemberValues",
     "Metric",
     "Ratio",
     "States",
@@ -36,5 +39,6 @@ __all__ = [
     "mean",
     "mean_loss",
     "measure",
+    "member_values",
     "torch_metric",
 ]

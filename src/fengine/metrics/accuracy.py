@@ -10,12 +10,14 @@ import math
 from typing import Literal, TypeAlias, final, get_args
 
 import attrs
+import torch
 from torch import Tensor
 
 from fengine import Events, When
 from fengine.core.describe import call_in_words
 from fengine.metrics.means import prediction_of
 from fengine.metrics.measuring import Measure, MeasuresOutput, given_over, require_name
+from fengine.metrics.of_members import OverMembers, over_rows, rows_of
 from fengine.training import Prediction
 
 Task: TypeAlias = Literal["multiclass", "binary", "multilabel"]
@@ -108,6 +110,25 @@ class Accuracy:
         return float(total.correct) / total.total if total.total else math.nan
 
 
+@final
+@attrs.frozen
+class _CountMembers:
+    """Count the predictions of all members of an ensemble."""
+
+    metric: Accuracy
+
+    def __call__(self, output: Prediction[Tensor, Tensor]) -> Count:
+        y_pred, y = prediction_of(output, "accuracy")
+        totals = []
+
+        def correct(row: Tensor) -> Tensor:
+            counted = self.metric.of(Prediction(row, y))
+            totals.append(counted.total)
+            return torch.as_tensor(counted.correct)
+
+        return Count(over_rows(correct, rows_of(y_pred, "accuracy")), totals[-1])
+
+
 def accuracy(
     name: str = "accuracy",
     *,
@@ -117,6 +138,9 @@ def accuracy(
     over: When = Events.EPOCH_COMPLETED,
 ) -> MeasuresOutput[Prediction[Tensor, Tensor], Count]:
     """Make a feature that sets the accuracy of the predictions of each span as a metric.
+
+    Of an ensemble it keeps a tuple with the accuracy of each member in its part, for
+    `member_values`, and sets the metrics NAME_best and NAME_mean.
 
     Args:
         name: what the metric and the part are called.
@@ -156,4 +180,5 @@ def accuracy(
     shown = {key: one for key, one in given.items() if one != usual[key]}
     words = call_in_words("accuracy", **shown, **given_over(over))
     metric = Accuracy(task, top_k, threshold)
-    return Measure(name, metric, over, None, Prediction, words, (name,))
+    over_members = OverMembers(metric, "max", _CountMembers(metric)), None
+    return Measure(name, metric, over, None, Prediction, words, (name,), over_members)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, SupportsFloat, TypeVar, final, overload
+from typing import Any, Final, SupportsFloat, TypeVar, final, overload
 
 import attrs
 import torch
@@ -26,6 +26,7 @@ from fengine.metrics.measuring import (
     require_functions,
     require_name,
 )
+from fengine.metrics.of_members import OverMembers, over_rows, rows_of
 from fengine.training import Prediction
 
 # Bound by Any, so that pyright takes Any for the argument of a lambda, and not object.
@@ -111,6 +112,15 @@ def _wide(number: Tensor) -> Tensor:
     return number.float() if number.dtype in _NARROW else number
 
 
+def _of_each(output: tuple[Tensor, float]) -> Ratio:
+    """Count the numbers of all members by their common weight."""
+    numbers, weight = output
+    return Ratio(_wide(numbers.detach()) * weight, weight)
+
+
+_OVER_MEMBERS: Final = OverMembers(Mean(), "min", _of_each)
+
+
 @final
 @attrs.frozen
 class _Weighted:
@@ -172,6 +182,9 @@ def mean(
 ) -> Any:
     """Make a feature that sets the mean of the outputs of each span as a metric.
 
+    Of the losses of an ensemble it keeps a tuple with the mean of each member in its part, for
+    `member_values`, and sets the metrics NAME_best, the smallest, and NAME_mean.
+
     Law: with the weight that the step says, the mean is that over all samples, however they are cut
     into batches and windows, to rounding.
 
@@ -196,7 +209,9 @@ def mean(
     shown = {key: one for key, one in given.items() if one is not None}
     words = call_in_words("mean", name, **shown, **given_over(over))
     takes = Tensor if value is None else None
-    return Measure(name, Mean(), over, _Weighted(value, weight), takes, words, (name,))
+    reads = _Weighted(value, weight)
+    members = None if value is not None else (_OVER_MEMBERS, reads)
+    return Measure(name, Mean(), over, reads, takes, words, (name,), members)
 
 
 @final
@@ -205,9 +220,10 @@ class _LossOf:
     """Make what reads the loss of a prediction and its weight."""
 
     loss_fn: Callable[[Any, Any], Tensor]
+    of_members: bool = False
 
     def __call__(self, weight_of_step: Weight | None) -> _ReadingLoss:
-        return _ReadingLoss(self.loss_fn, weight_of_step)
+        return _ReadingLoss(self.loss_fn, weight_of_step, self.of_members)
 
 
 @final
@@ -215,10 +231,14 @@ class _LossOf:
 class _ReadingLoss:
     loss_fn: Callable[[Any, Any], Tensor]
     weight: Weight | None
+    of_members: bool
 
     def __call__(self, state: State[Any, Any, Any], /) -> tuple[Tensor, float]:
         y_pred, y = prediction_of(state.output, "mean_loss")
         weight = len(y) if self.weight is None else _weight(self.weight(state.batch))
+        if self.of_members:
+            rows = rows_of(y_pred, "mean_loss")
+            return over_rows(lambda row: self.loss_fn(row, y), rows), weight
         return self.loss_fn(y_pred, y), weight
 
 
@@ -249,7 +269,9 @@ def mean_loss(
 ) -> MeasuresOutput[Prediction[Tensor, Tensor], Ratio]:
     """Make a feature that sets the mean loss of the predictions of each span as a metric.
 
-    Each batch counts as the step says, which is by its samples.
+    Each batch counts as the step says, which is by its samples. Of an ensemble it keeps a tuple
+    with the loss of each member in its part, for `member_values`, and sets the metrics NAME_best
+    and NAME_mean.
 
     Args:
         loss_fn: makes a scalar of predictions and targets, a mean over the samples.
@@ -272,4 +294,5 @@ def mean_loss(
         raise TypeError(f"mean_loss takes a loss function of (y_pred, y), not {loss_fn!r}")
     named = {} if name == "loss" else {"name": name}
     words = call_in_words("mean_loss", loss_fn, **named, **given_over(over))
-    return Measure(name, Mean(), over, _LossOf(loss_fn), Prediction, words, (name,))
+    members = _OVER_MEMBERS, _LossOf(loss_fn, of_members=True)
+    return Measure(name, Mean(), over, _LossOf(loss_fn), Prediction, words, (name,), members)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, Protocol, TypeVar, final
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar, final
 
 import attrs
 from immutables import Map
@@ -23,6 +23,7 @@ from fengine.core.describe import call_in_words, describe, require_callable
 from fengine.core.metrics import metric as number_of
 from fengine.core.steps import facts_of
 from fengine.metrics.monoid import Metric
+from fengine.metrics.of_members import EachMember, OverMembers, names_of_members
 from fengine.run.ranks import Ranks, of_all
 
 B = TypeVar("B")
@@ -128,6 +129,9 @@ class Reading(Protocol):
         """Read it."""
 
 
+Reads: TypeAlias = Callable[[Callable[[Any], float] | None], Reading]
+
+
 @final
 @attrs.frozen(repr=False)
 class Measure(Generic[Total]):
@@ -142,16 +146,19 @@ class Measure(Generic[Total]):
         takes: of which type the output is; None: any.
         words: the call that made this.
         names: the metrics that are set.
+        over_members: the same for an ensemble: what counts for each member, and what reads the
+            state for it; None: predictions are those of one model.
         part: where what is counted is kept.
     """
 
     name: str
     metric: Metric[Any, Total]
     over: When
-    reads: Callable[[Callable[[Any], float] | None], Reading] | None
+    reads: Reads | None
     takes: type | None
     words: str = attrs.field(eq=False)
     names: tuple[str, ...]
+    over_members: tuple[OverMembers, Reads | None] | None = None
     part: Part[Measured[Total]] = attrs.field(init=False)
 
     @part.default
@@ -178,13 +185,27 @@ class Measure(Generic[Total]):
         facts = facts_of(loop.step)
         if None not in (facts.makes, self.takes) and facts.makes is not self.takes:
             raise TypeError(refusal(self, self.takes, facts.makes))
-        reading = None if self.reads is None else self.reads(facts.weight)
+        of_members = facts.members and self.takes is not None
+        measure = self._of_members() if of_members else self
+        reading = None if measure.reads is None else measure.reads(facts.weight)
         return (
-            loop.with_part(self.part)
-            .with_metrics(*self.names, at=self.over)
-            .on(Events.ITERATION_COMPLETED, Counting(self, reading))
-            .on(self.over, Reporting(self, loop.ranks))
+            loop.with_part(measure.part)
+            .with_metrics(*measure.names, at=self.over)
+            .on(Events.ITERATION_COMPLETED, Counting(measure, reading))
+            .on(self.over, Reporting(measure, loop.ranks))
         )
+
+    def _of_members(self) -> Measure[Total]:
+        """Return what measures the members of an ensemble."""
+        if self.over_members is None:
+            raise TypeError(
+                f"{self!r} takes the outputs of one model, and the step of this loop makes those "
+                "of the members of an ensemble, stacked; accuracy(), mean_loss(loss_fn) and "
+                "mean(name) measure each member, and measure(name, metric) takes the stack"
+            )
+        metric, reads = self.over_members
+        names = names_of_members(self.name)
+        return attrs.evolve(self, metric=metric, reads=reads, names=names)
 
 
 def refusal(feature: object, takes: type | None, makes: type | None) -> str:
@@ -286,6 +307,8 @@ def sorted_out(name: str, result: object) -> tuple[dict[str, float], Map[str, ob
     >>> sorted_out("error", {"mean": 0.5, "curve": (1, 2)})
     ({'error_mean': 0.5}, immutables.Map({'curve': (1, 2)}))
     """
+    if isinstance(result, EachMember):
+        return result.metrics(name), result.values.values
     if not isinstance(result, Mapping):
         value = _number(name, result)
         return ({}, _frozen(result)) if value is None else ({name: value}, None)

@@ -1,6 +1,9 @@
 """Steps that train and evaluate a model, and data for them. Importing this imports torch."""
 
 from fengine.training.counting import count_samples as count_samples
+from fengine.training.ensembles.ensemble_evaluation_step import (
+    ensemble_evaluation_step as ensemble_evaluation_step,
+)
 from fengine.training.ensembles.ensemble_state import EnsembleState as EnsembleState
 from fengine.training.ensembles.ensemble_state import compact as compact
 from fengine.training.ensembles.ensemble_state import members as members
@@ -69,6 +72,7 @@ __all__ = [
     "adamw",
     "compact",
     "count_samples",
+    "ensemble_evaluation_step",
     "ensemble_step",
     "evaluation_step",
     "functional_evaluation_step",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, SupportsIndex, TypeAlias, final
+from typing import Any, Final, Literal, SupportsIndex, TypeAlias, final, get_args
 
 import attrs
 import torch
@@ -16,7 +16,7 @@ from fengine.core.describe import call_in_words, require_callable
 from fengine.core.steps import Facts, telling, with_whole
 from fengine.training.counting import count_samples
 from fengine.training.ensembles.ensemble_state import EnsembleState, compact, stack
-from fengine.training.ensembles.forward import Forward, Randomness
+from fengine.training.ensembles.stacked_gradients import Forward, Randomness
 from fengine.training.ensembles.keeping_ensembles import EnsembleInPart, Kept, LendingEnsemble
 from fengine.training.ensembles.one_by_one import OneByOne
 from fengine.training.ensembles.own_optimizers import OwnOptimizer
@@ -39,6 +39,10 @@ from fengine.training.random_state import require_seed
 from fengine.training.training_step import Training, loss_of, require_optimizer, step_of
 
 Method: TypeAlias = Literal["vmap", "loop"]
+_ALONE: Final = (
+    "it averages no gradients over processes, so that the members would differ from rank to rank. "
+    "Give each process an ensemble of its own, in a loop without ranks"
+)
 
 
 @final
@@ -74,7 +78,16 @@ class Recipe:
         )
         parts = (place.key,) if isinstance(place, EnsembleInPart) else ()
         lending = LendingEnsemble(self.lender, place)
-        facts = Facts(count_samples, Tensor, self.words, lending, parts, members=True)
+        facts = Facts(
+            count_samples,
+            Tensor,
+            self.words,
+            lending,
+            parts,
+            members=True,
+            is_fixed=isinstance(self.method, Together) and self.method.is_compiled,
+            alone=_ALONE,
+        )
         return with_whole(telling(step, facts), _Whole(train, write, self.words))
 
     def trained(
@@ -295,3 +308,18 @@ def _require_clip(clip: object) -> None:
         raise TypeError(f"clip={clip!r} of type {type(clip).__name__} is not a number")
     if not clip > 0:
         raise ValueError(f"clip={clip!r} is not above 0")
+
+
+def require_one_of(name: str, given: object, known: Any) -> None:
+    """Refuse an argument that is none of the words of a literal type.
+
+    Raises:
+        ValueError: it is refused.
+
+    >>> require_one_of("method", "both", Method)
+    Traceback (most recent call last):
+    ValueError: method='both' is not one of 'vmap', 'loop'
+    """
+    if given not in get_args(known):
+        words = ", ".join(map(repr, get_args(known)))
+        raise ValueError(f"{name}={given!r} is not one of {words}")

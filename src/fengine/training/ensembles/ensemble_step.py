@@ -8,7 +8,7 @@ is no event with gradients, since those of the members are stacked.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, SupportsIndex, TypeVar, cast, final, get_args, overload
+from typing import Any, Protocol, SupportsIndex, TypeVar, cast, final, overload
 
 import attrs
 import torch
@@ -21,9 +21,9 @@ from fengine import Part, Stages, State, Stateful
 from fengine.core.describe import require_callable
 from fengine.core.events import AnyEvent
 from fengine.core.steps import contexts_of
-from fengine.training.ensembles.ensemble_recipe import Method, Recipe, recipe_of
+from fengine.training.ensembles.ensemble_recipe import Method, Recipe, recipe_of, require_one_of
 from fengine.training.ensembles.ensemble_state import EnsembleState
-from fengine.training.ensembles.forward import Randomness
+from fengine.training.ensembles.stacked_gradients import Randomness
 from fengine.training.ensembles.keeping_ensembles import EnsembleInPart, EnsembleInUser
 from fengine.training.ensembles.own_optimizers import OwnOptimizer
 from fengine.training.ensembles.settling import Scheduled
@@ -237,15 +237,9 @@ def ensemble_step(
     """
     require_module(model)
     require_callable(loss_fn, "loss_fn", "y_pred", "y")
-    _require_one_of("randomness", randomness, Randomness)
-    _require_one_of("method", method, Method)
+    require_one_of("randomness", randomness, Randomness)
+    require_one_of("method", method, Method)
     if type(compile) is not bool:
         raise TypeError(f"compile={compile!r} of type {type(compile).__name__} is not a bool")
     recipe = recipe_of(model, optimizer, loss_fn, learning_rate, randomness, clip, method, compile)
     return _Step(recipe.stages(EnsembleInUser()), recipe)
-
-
-def _require_one_of(name: str, given: object, known: Any) -> None:
-    if given not in get_args(known):
-        words = ", ".join(map(repr, get_args(known)))
-        raise ValueError(f"{name}={given!r} is not one of {words}")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fengine.training.ensembles.ensemble_state import EnsembleState, restacked, row_of
-from fengine.training.ensembles.forward import Randomness
+from fengine.training.ensembles.stacked_gradients import Randomness
 from fengine.training.ensembles.settling import Settled
 from fengine.training.functional.lender import Lender
 from fengine.training.functional.loan import Loan

@@ -6,36 +6,26 @@ as they are, bit by bit, and cost as much as the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, TypeAlias, final
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, final
 
 import attrs
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from fengine.training.ensembles.common_draws import drawing
 from fengine.training.ensembles.ensemble_state import EnsembleState, row_of
-from fengine.training.ensembles.forward import Forward, Named, all_of, buffers_put_back, explained
+from fengine.training.ensembles.stacked_gradients import Forward, Named, all_of, buffers_put_back, explained
 from fengine.training.ensembles.own_optimizers import OwnOptimizer, Rate
 from fengine.training.ensembles.settling import Settled
 from fengine.training.ensembles.stacked_optimizers import require_counted_alike, update_stacked
 from fengine.training.functional.copying import copies_of
-from fengine.training.functional.generators import states_of
 from fengine.training.functional.lender import Lender
 from fengine.training.functional.values import Names, Values, values_of
 
 # The losses, the parameters, what is remembered of those that are held, and the buffers.
 Made: TypeAlias = tuple[Tensor, Named, dict[str, Named], Named]
-_NOTHING: Final[Values[Tensor]] = Values()
-
-
-@final
-@attrs.frozen(eq=False)
-class Drawn:
-    """Hold the random states that draws have led to; none where nothing was drawn."""
-
-    random: list[Values[Tensor]] = attrs.field(factory=list)
 
 
 @final
@@ -71,7 +61,9 @@ class Together:
         layout, ensemble = self.lender.layout, settled.ensemble
         if not (ensemble.parameters.fits(layout.names) and ensemble.optimizer.fits(layout.held)):
             layout.require_fitting(row_of(ensemble, 0))
-        with self._drawing(ensemble) as drawn:
+        lender = self.lender
+        generators = dict(zip(lender.devices.names, lender.generators, strict=True))
+        with drawing(lender.use(), generators, ensemble) as drawn:
             losses, parameters, memories, buffers = self._made(settled, x, y)
         held, own = ensemble.optimizer.in_order(layout.held), ensemble.buffers
         after = attrs.evolve(
@@ -85,7 +77,7 @@ class Together:
                     for name, before in zip(layout.held.names, held, strict=True)
                 ),
             ),
-            random=tuple(drawn.random) * len(ensemble.random) or ensemble.random,
+            random=tuple(drawn) * len(ensemble.random) or ensemble.random,
             updates=tuple([number + 1 for number in ensemble.updates]),
         )
         return (after if all(ensemble.is_training) else _masked(after, ensemble)), losses
@@ -96,7 +88,7 @@ class Together:
         copies = copies_of(ensemble.buffers.whole())
         buffers = dict(zip(ensemble.buffers.known.names, copies, strict=True))
         model = self.forward.model
-        with buffers_put_back(model), explained(model, "ensemble_step(..., method='loop') "):
+        with buffers_put_back(model), explained(model, "ensemble_step(..., method='loop')"):
             if isinstance(self.optimizer, Optimizer):
                 return self._by_torch(ensemble, parameters, buffers, x, y)
             memories = {name: dict(one.named()) for name, one in ensemble.optimizer.named()}
@@ -178,31 +170,6 @@ class Together:
         if known is None:
             known = self._names[names] = Names(names)
         return values_of(known, tuple(after.values()))
-
-    @contextmanager
-    def _drawing(self, ensemble: EnsembleState) -> Iterator[Drawn]:
-        """Have the model alone, and draws go on from the random state of the ensemble.
-
-        Members draw together, from the state of the first one that is trained.
-        """
-        lender, drawn = self.lender, Drawn()
-        use = lender.use()
-        use.begin()
-        first = ensemble.random[ensemble.is_training.index(True)]
-        kept = states_of(lender.devices, lender.generators).whole()
-        try:
-            for device, generator in zip(lender.devices.names, lender.generators, strict=True):
-                if device in first:
-                    generator.set_state(first[device])
-            begun = states_of(lender.devices, lender.generators).whole()
-            yield drawn
-            ended = states_of(lender.devices, lender.generators)
-            if not all(map(torch.equal, begun, ended.whole())):
-                drawn.random.append(ended)
-        finally:
-            for generator, state in zip(lender.generators, kept, strict=True):
-                generator.set_state(state)
-            use.end()
 
 
 def _masked(after: EnsembleState, before: EnsembleState) -> EnsembleState:

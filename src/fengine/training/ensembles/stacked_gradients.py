@@ -142,15 +142,15 @@ def buffers_put_back(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def explained(model: nn.Module, ways: str) -> Iterator[None]:
+def explained(model: nn.Module, call: str) -> Iterator[None]:
     """Add a note to whatever a model raises under `vmap`, which may be that vmap refuses it."""
     try:
         yield
     except Exception as error:
         error.add_note(
             f"this came while vmap called the {type(model).__name__} for all members at once. If "
-            f"vmap refuses the model or the loss function, {ways}method='loop' takes the members "
-            "one after the other"
+            f"vmap refuses the model or the loss function, {call} takes the members one after the "
+            "other"
         )
         raise
 
@@ -158,12 +158,3 @@ def explained(model: nn.Module, ways: str) -> Iterator[None]:
 def all_of(tensors: Mapping[str, Tensor], names: Sequence[str]) -> tuple[Tensor, ...]:
     """Return tensors in the order of some names."""
     return tuple([tensors[name] for name in names])
-
-
-def stacked_predictions(model: nn.Module, randomness: Randomness) -> Callable[..., Any]:
-    """Return a function that predicts with all members: of parameters, buffers and inputs."""
-
-    def one(parameters: Named, buffers: Named, x: object) -> object:
-        return functional_call(model, {**parameters, **buffers}, (x,))
-
-    return vmap(one, in_dims=(0, 0, None), randomness=randomness)
