@@ -51,11 +51,11 @@ from fengine.features.progress import Progress as Progress
 from fengine.features.progress import progress as progress
 from fengine.features.seeding import SeedRun as SeedRun
 from fengine.features.seeding import seeded as seeded
-from fengine.features.stopwatch import Profile as Profile
-from fengine.features.stopwatch import Timing as Timing
 from fengine.features.stopping_members import StopMembers as StopMembers
 from fengine.features.stopping_members import StoppedMembers as StoppedMembers
 from fengine.features.stopping_members import stop_members as stop_members
+from fengine.features.stopwatch import Profile as Profile
+from fengine.features.stopwatch import Timing as Timing
 from fengine.features.throughput import Throughput as Throughput
 from fengine.features.throughput import ThroughputOf as ThroughputOf
 from fengine.features.throughput import throughput as throughput

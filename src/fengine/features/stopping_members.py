@@ -93,8 +93,8 @@ class StopMembers:
         facts = facts_of(loop.step)
         if not facts.members or facts.lends is None:
             raise ValueError(
-                f"{self!r} stops members of an ensemble, and the step of this loop trains none; put "
-                "it after Loop(ensemble_step(...)). For one model there is early_stopping"
+                f"{self!r} stops members of an ensemble, and the step of this loop trains none; "
+                "put it after Loop(ensemble_step(...)). For one model there is early_stopping"
             )
         at = where_set(loop, names_of_members(self.metric)[0], self.at, self)
         stopped = loop.with_part(self.part).on(at, _Stopping(self, facts.lends))

@@ -143,7 +143,8 @@ class OverMembers:
         tensors = {name: one for name, one in held.items() if isinstance(one, Tensor) and one.ndim}
         rows = zip(*[one.unbind() for one in tensors.values()], strict=True)
         each = [attrs.evolve(total, **dict(zip(tensors, row, strict=True))) for row in rows]
-        return EachMember(MemberValues(tuple(map(self.metric.compute, each))), self.mode)
+        compute: Callable[[Any], Any] = self.metric.compute
+        return EachMember(MemberValues(tuple(map(compute, each))), self.mode)
 
 
 def over_rows(function: Callable[[Tensor], Tensor], rows: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from fengine import Events, Loop, State
 from fengine.testing import assert_pure, assert_resume_exact
@@ -84,8 +84,7 @@ def test_rates_differ_between_members(group: Group, given_rates: list[float], da
     together = finals(group, learning_rate=as_given)
     in_turn = finals(group, learning_rate=rates, method="loop")
     require_close(together, in_turn)
-    found = [one.learning_rates for one in members(together.user)]
-    assert found == [(pytest.approx(rate),) for rate in rates]
+    assert [one.learning_rates for one in members(together.user)] == [(rate,) for rate in rates]
     # Rates that the members have need not be said again.
     start = stack(
         [
@@ -101,7 +100,7 @@ def test_rates_differ_between_members(group: Group, given_rates: list[float], da
 def test_members_of_a_stack_are_what_was_stacked(group: Group, epochs: int) -> None:
     trainings = []
     for number, model in enumerate(group.models):
-        made = group.optimizer(model.parameters())  # type: ignore[operator]
+        made = group.optimizer(model.parameters())
         step = functional_step(model, made, loss_fn)
         start = step.init(seed=number).with_learning_rate(0.1 * number)
         loop = Loop(step)
@@ -164,12 +163,12 @@ def test_a_member_that_is_stopped_stays_and_compacting_changes_nothing(
 
 
 @pytest.mark.parametrize("optimizer", sorted(OF_TORCH))
-def test_classes_of_torch_equal_members_alone_bitwise(optimizer: str) -> None:
+def test_classes_of_torch_equal_members_alone(optimizer: str) -> None:
     group = Group.of("network", optimizer)
     batch = group.batches[0]
     together = Loop(group.step()).run([batch], user=group.start()).user
     for number, model in enumerate(group.models):
-        made = group.optimizer(model.parameters())  # type: ignore[operator]
+        made = group.optimizer(model.parameters())
         step = functional_step(model, made, loss_fn)
         alone = Loop(step).run([batch], user=step.init(seed=number)).user
         member = members(together)[number]
@@ -206,8 +205,10 @@ def test_a_run_is_pure(group: Group) -> None:
     moments = Loop(step).iterate(group.batches, user=start, max_epochs=2)
     assert [one.state for one in moments][-1] == final
     done = Events.ITERATION_COMPLETED
-    state: AnyState = State(iteration=1, epoch=1, event=done, batch=group.batches[0], user=start)
-    assert_pure(step, [state])
+    states: list[AnyState] = [
+        State(iteration=1, epoch=1, event=done, batch=group.batches[0], user=start)
+    ]
+    assert_pure(step, states)
 
 
 def dropped(randomness: str, seeds: list[int], **options: Any) -> tuple[Tensor, EnsembleState]:
@@ -225,7 +226,7 @@ def test_dropout_is_equal_in_distribution_only() -> None:
     seeds = list(range(400))
     together, final = dropped("different", seeds)
     in_turn, _ = dropped("different", seeds, method="loop")
-    assert len(together.unique()) > 390
+    assert len(set(together.tolist())) > 390
     assert together[0] != in_turn[1]
     spread = float(in_turn.std()) / 20  # that of a mean of 400
     assert abs(float(together.mean() - in_turn.mean())) < 5 * spread
@@ -234,15 +235,14 @@ def test_dropout_is_equal_in_distribution_only() -> None:
     again, _ = dropped("different", seeds)
     assert torch.equal(again, together)
     assert members(final)[0].random == members(final)[1].random
-    assert members(final)[0].random != final.random[0].__class__(
-        {"cpu": torch.Generator().manual_seed(0).get_state()}
-    )
+    begun = torch.Generator().manual_seed(0).get_state()
+    assert not torch.equal(members(final)[0].random["cpu"], begun)
 
 
 @pytest.mark.parametrize("method", ["vmap", "loop"])
 def test_members_may_draw_the_same(method: Any) -> None:
     losses, _ = dropped("same", [0, 1, 2], method=method)
-    assert len(losses.unique()) == 1
+    assert len(set(losses.tolist())) == 1
 
 
 @pytest.mark.parametrize("method", ["vmap", "loop"])
@@ -264,4 +264,3 @@ def test_what_is_evolved_is_another_value() -> None:
     assert start != members(start)
     with pytest.raises(TypeError, match="unhashable"):
         hash(start)
-    assert isinstance(nn.Identity(), nn.Module)

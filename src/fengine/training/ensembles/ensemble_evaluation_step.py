@@ -21,8 +21,8 @@ from fengine.training.counting import count_samples
 from fengine.training.ensembles.common_draws import drawing
 from fengine.training.ensembles.ensemble_recipe import Method, require_one_of
 from fengine.training.ensembles.ensemble_state import EnsembleState, members, whole_of
-from fengine.training.ensembles.stacked_gradients import Named, buffers_put_back, explained
 from fengine.training.ensembles.keeping_ensembles import EnsembleInUser
+from fengine.training.ensembles.stacked_gradients import Named, buffers_put_back, explained
 from fengine.training.evaluation_step import Batch, Prediction
 from fengine.training.functional.copying import copies_of
 from fengine.training.functional.in_use import Use

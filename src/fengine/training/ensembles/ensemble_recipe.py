@@ -15,8 +15,8 @@ from fengine import Stages, State, stages
 from fengine.core.describe import call_in_words, require_callable
 from fengine.core.steps import Facts, telling, with_whole
 from fengine.training.counting import count_samples
-from fengine.training.ensembles.ensemble_state import EnsembleState, compact, stack
-from fengine.training.ensembles.stacked_gradients import Forward, Randomness
+from fengine.training.ensembles.all_at_once import AllAtOnce
+from fengine.training.ensembles.ensemble_state import EnsembleState, compact, row_of, stack
 from fengine.training.ensembles.keeping_ensembles import EnsembleInPart, Kept, LendingEnsemble
 from fengine.training.ensembles.one_by_one import OneByOne
 from fengine.training.ensembles.own_optimizers import OwnOptimizer
@@ -27,8 +27,8 @@ from fengine.training.ensembles.settling import (
     rates_of,
     require_one_rate,
 )
+from fengine.training.ensembles.stacked_gradients import Forward, Randomness
 from fengine.training.ensembles.stacked_optimizers import require_elementwise
-from fengine.training.ensembles.together import Together
 from fengine.training.events import Update, Updated
 from fengine.training.functional.lender import Lender
 from fengine.training.functional.settings import settings_of
@@ -63,7 +63,7 @@ class Recipe:
     optimizer: OwnOptimizer | Optimizer
     settling: Settling
     learning_rate: Scheduled | None
-    method: Together | OneByOne
+    method: AllAtOnce | OneByOne
     words: str
 
     def stages(self, place: Kept) -> Stages[Any, Tensor, Tensor, Any]:
@@ -85,7 +85,7 @@ class Recipe:
             lending,
             parts,
             members=True,
-            is_fixed=isinstance(self.method, Together) and self.method.is_compiled,
+            is_fixed=isinstance(self.method, AllAtOnce) and self.method.is_compiled,
             alone=_ALONE,
         )
         return with_whole(telling(step, facts), _Whole(train, write, self.words))
@@ -101,10 +101,12 @@ class Recipe:
         size = ensemble.size
         if not ensemble.training:
             return ensemble, torch.full((size,), torch.nan)
-        has_to = isinstance(self.method, OneByOne) or not all(ensemble.optimizer.values())
-        if has_to:
-            # What is remembered from the first update on, those that are not trained do not have.
+        # What is remembered from the first update on, those that are not trained do not have.
+        if isinstance(self.method, OneByOne) or not all(ensemble.optimizer.values()):
             ensemble = compact(ensemble)
+        layout = self.lender.layout
+        if not (ensemble.parameters.fits(layout.names) and ensemble.optimizer.fits(layout.held)):
+            layout.require_fitting(row_of(ensemble, 0))
         given = self.learning_rate(state) if callable(self.learning_rate) else self.learning_rate
         settled = self.settling.settle(ensemble, None if given is None else rates_of(given, size))
         model = self.lender.model
@@ -237,6 +239,7 @@ def recipe_of(
     """
     in_torch = _in_torch(model, optimizer)
     is_own = in_torch is not optimizer
+    require_callable(loss_fn, "loss_fn", "y_pred", "y")
     _require_clip(clip)
     if learning_rate is not None and callable(learning_rate):
         require_callable(learning_rate, "learning_rate", "state")
@@ -246,17 +249,17 @@ def recipe_of(
             require_one_rate(in_torch, rates)
     if is_compiled and (method == "loop" or not is_own):
         raise ValueError(
-            "compile=True compiles forward, backward and update of all members into one call, which "
+            "compile=True compiles forward, backward and update of all members into one call; that "
             "takes method='vmap' and an optimizer that is a function: sgd, adam or adamw of "
             "fengine.training"
         )
     lender = Lender(model, in_torch)
-    trains: Together | OneByOne
+    trains: AllAtOnce | OneByOne
     if method == "vmap":
         if not is_own:
             require_elementwise(in_torch)
         forward = Forward(model, loss_fn, randomness, clip)
-        trains = Together(lender, forward, optimizer, is_compiled)
+        trains = AllAtOnce(lender, forward, optimizer, is_compiled)
     else:
         objective = LossOfPredictions(model, loss_fn, prepare_batch, None, None)
         training = Training(model, in_torch, objective, None, count_samples, sharing=None)

@@ -107,7 +107,9 @@ class EnsembleState:
     @override
     def __repr__(self) -> str:
         held = sum(one[0].numel() if len(one) else 0 for one in self.parameters.values())
-        return f"EnsembleState(<{self.size} members of {held} parameters>, training={self.training})"
+        return (
+            f"EnsembleState(<{self.size} members of {held} parameters>, training={self.training})"
+        )
 
 
 def stack(trainings: Sequence[TrainState]) -> EnsembleState:
@@ -167,7 +169,7 @@ def members(ensemble: EnsembleState) -> tuple[TrainState, ...]:
     True
     """
     _require_ensemble(ensemble, "members")
-    found = {number: one for number, one in ensemble.taken_out}
+    found = dict(ensemble.taken_out)
     for row, number in enumerate(ensemble.numbers):
         found[number] = _copied(row_of(ensemble, row))
     return tuple(found[number] for number in range(ensemble.size))

@@ -11,22 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, SupportsIndex, TypeVar, cast, final, overload
 
 import attrs
-import torch
 from immutables import Map
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from typing_extensions import override
 
 from fengine import Part, Stages, State, Stateful
-from fengine.core.describe import require_callable
 from fengine.core.events import AnyEvent
 from fengine.core.steps import contexts_of
 from fengine.training.ensembles.ensemble_recipe import Method, Recipe, recipe_of, require_one_of
 from fengine.training.ensembles.ensemble_state import EnsembleState
-from fengine.training.ensembles.stacked_gradients import Randomness
 from fengine.training.ensembles.keeping_ensembles import EnsembleInPart, EnsembleInUser
 from fengine.training.ensembles.own_optimizers import OwnOptimizer
 from fengine.training.ensembles.settling import Scheduled
+from fengine.training.ensembles.stacked_gradients import Randomness
 from fengine.training.training_step import (
     Batch,
     Context,
@@ -102,6 +100,7 @@ class EnsembleStep(Protocol[Fed]):
 class EnsembleStepInPart(Protocol[Fed]):
     """Be an ensemble step that keeps the ensemble in a part; made by `EnsembleStep.at`.
 
+    >>> import torch
     >>> from fengine import Loop
     >>> from fengine.training import sgd
     >>> step = ensemble_step(nn.Linear(1, 1), sgd(0.1), nn.MSELoss())
@@ -223,6 +222,7 @@ def ensemble_step(
             takes one learning rate and is given several; or, in the run, the members do not go with
             the step, or the loop has several ranks.
 
+    >>> import torch
     >>> from fengine import Loop
     >>> from fengine.training import members, sgd
     >>> model = nn.Linear(1, 1)
@@ -236,7 +236,6 @@ def ensemble_step(
     (True, (0.1,))
     """
     require_module(model)
-    require_callable(loss_fn, "loss_fn", "y_pred", "y")
     require_one_of("randomness", randomness, Randomness)
     require_one_of("method", method, Method)
     if type(compile) is not bool:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fengine.training.ensembles.ensemble_state import EnsembleState, restacked, row_of
-from fengine.training.ensembles.stacked_gradients import Randomness
 from fengine.training.ensembles.settling import Settled
+from fengine.training.ensembles.stacked_gradients import Randomness
 from fengine.training.functional.lender import Lender
 from fengine.training.functional.loan import Loan
 from fengine.training.functional.train_state import TrainState
@@ -42,7 +42,6 @@ class OneByOne:
         """Return the ensemble after an update, and the loss of each row; all rows are trained.
 
         Raises:
-            ValueError: the members are of another model.
             RuntimeError: the model is in use, or draws where it is not to.
         """
         ensemble = settled.ensemble

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol, TypeAlias, final
+from typing import Final, Protocol, TypeAlias, final
 
 import attrs
 import torch
@@ -23,6 +23,8 @@ Rate: TypeAlias = float | Tensor
 # What is remembered of some parameters: of each name one tensor for each of them.
 Memory: TypeAlias = Mapping[str, Sequence[Tensor]]
 Parameters: TypeAlias = Iterable[nn.Parameter]
+
+_OF_ADAM: Final = ("step", "exp_avg", "exp_avg_sq")
 
 
 class OwnOptimizer(Protocol):
@@ -164,24 +166,34 @@ class AdamLike:
         # Mostly all parameters have the same tensor.
         counted = {id(one): one + 1 for one in before["step"]}
         corrected = {key: self._corrections(one) for key, one in counted.items()}
-        made: dict[str, list[Tensor]] = {"step": [], "exp_avg": [], "exp_avg_sq": []}
-        after = []
-        for p, g, step, m, v in zip(
-            parameters, gradients, *(before[name] for name in made), strict=True
-        ):
-            decay = self.weight_decay
-            if decay and not self.is_decoupled:
-                g = g.add(p, alpha=decay)
-            elif decay:
-                p = p.mul(1 - rate * decay) if _is_number(rate) else _less(p, p, rate * decay)
-            m = m.lerp(g, 1 - self.betas[0])
-            v = v.mul(self.betas[1]).addcmul_(g, g, value=1 - self.betas[1])
-            first, second = corrected[id(step)]
-            size = v.sqrt().div_(_like(second, v)).add_(self.eps)
-            after.append(_less(p, m, rate / first, size))
-            for name, one in zip(made, (counted[id(step)], m, v), strict=True):
-                made[name].append(one)
-        return after, made
+        made: list[tuple[Tensor, ...]] = []
+        for held in zip(parameters, gradients, *map(before.__getitem__, _OF_ADAM), strict=True):
+            p, g, step, mean, square = held
+            corrections = corrected[id(step)]
+            made.append((counted[id(step)], *self._one(p, g, mean, square, corrections, rate)))
+        steps, after, means, squares = map(list, zip(*made, strict=True))
+        return after, dict(zip(_OF_ADAM, (steps, means, squares), strict=True))
+
+    def _one(
+        self,
+        p: Tensor,
+        g: Tensor,
+        mean: Tensor,
+        square: Tensor,
+        corrections: tuple[Rate, Rate],
+        rate: Rate,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return one parameter after an update, and the averages of its gradients."""
+        if self.weight_decay and self.is_decoupled:
+            p = _less(p, p, rate * self.weight_decay)
+        elif self.weight_decay:
+            g = g.add(p, alpha=self.weight_decay)
+        first, second = corrections
+        mean = mean.lerp(g, 1 - self.betas[0])
+        square = square.mul(self.betas[1]).addcmul_(g, g, value=1 - self.betas[1])
+        second = _like(second, square) if isinstance(second, Tensor) else second
+        size = square.sqrt().div_(second).add_(self.eps)
+        return _less(p, mean, rate / first, size), mean, square
 
     def _corrections(self, step: Tensor) -> tuple[Rate, Rate]:
         """Return what corrects both averages after some updates: numbers, or one for each row."""
@@ -194,15 +206,9 @@ class AdamLike:
         return 1 - one**exact, (1 - two**exact).sqrt()
 
 
-def _is_number(rate: Rate) -> bool:
-    return not isinstance(rate, Tensor)
-
-
-def _like(number: Rate, tensor: Tensor) -> Rate:
-    """Return a number; of a number for each row a tensor that goes with a stacked one."""
-    if not isinstance(number, Tensor):
-        return number
-    return number.to(tensor).view(-1, *[1] * (tensor.ndim - 1))
+def _like(numbers: Tensor, tensor: Tensor) -> Tensor:
+    """Return a number for each row as a tensor that goes with a stacked one."""
+    return numbers.to(tensor).view(-1, *[1] * (tensor.ndim - 1))
 
 
 def _less(p: Tensor, g: Tensor, rate: Rate, size: Tensor | None = None) -> Tensor:
@@ -212,7 +218,7 @@ def _less(p: Tensor, g: Tensor, rate: Rate, size: Tensor | None = None) -> Tenso
     return p.add(g, alpha=-rate) if size is None else p.addcdiv(g, size, value=-rate)
 
 
-def _in_words(name: str, optimizer: Sgd | AdamLike, usual: Sgd | AdamLike) -> str:
+def _in_words(name: str, optimizer: Sgd | AdamLike, usual: OwnOptimizer) -> str:
     shown = {
         field.name: getattr(optimizer, field.name)
         for field in attrs.fields(type(optimizer))

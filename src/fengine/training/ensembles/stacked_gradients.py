@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Literal, TypeAlias, final
+from typing import Final, Literal, TypeAlias, final
 
 import attrs
 import torch
@@ -79,7 +79,9 @@ class Forward:
                 "forward, so that the ensemble in the state is damaged; keep what changes there in "
                 "a buffer, or train with method='loop'"
             )
-        found = torch.autograd.grad(losses.sum(), tuple(leaves.values()), allow_unused=True)
+        found: tuple[Tensor | None, ...] = torch.autograd.grad(
+            losses.sum(), tuple(leaves.values()), allow_unused=True
+        )
         pairs = zip(leaves, found, strict=True)
         gradients = {name: one for name, one in pairs if one is not None}
         if self.clip is not None:
@@ -100,7 +102,8 @@ def clipped(gradients: Named, most: float) -> Named:
     tensor([[0.6000, 0.8000],
             [0.3000, 0.4000]])
     """
-    norms = [torch.linalg.vector_norm(one.flatten(1), dim=1) for one in map(_wide, gradients.values())]
+    rows = [one.reshape(len(one), -1) for one in gradients.values()]
+    norms = [torch.linalg.vector_norm(one, dim=1) for one in rows]
     norm = torch.linalg.vector_norm(torch.stack(norms), dim=0)
     # What torch.nn.utils.clip_grad_norm_ multiplies with.
     factor = (most / (norm + 1e-6)).clamp(max=1.0)
@@ -108,10 +111,6 @@ def clipped(gradients: Named, most: float) -> Named:
         name: one * factor.view(-1, *[1] * (one.ndim - 1)).to(one.dtype)
         for name, one in gradients.items()
     }
-
-
-def _wide(one: Tensor) -> Tensor:
-    return one.unsqueeze(1) if one.ndim == 1 else one
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import torch
 from torch import Tensor, optim
 from torch.optim import Optimizer
 
@@ -40,6 +39,7 @@ def require_elementwise(optimizer: Optimizer) -> None:
     Raises:
         ValueError: its class is not in the list.
 
+    >>> import torch
     >>> require_elementwise(optim.Adafactor([torch.ones(2, 2)]))
     Traceback (most recent call last):
     ValueError: an Adafactor does not treat each number of a parameter by itself, as far as is ...
@@ -76,7 +76,8 @@ def update_stacked(
         row: a row that is trained, whose count of updates counts.
     """
     lent = [copies_of(one) for one in parameters]
-    made = kind(
+    make: Any = kind
+    made: Optimizer = make(
         [
             {**{name: one for name, one in group.items() if name != "params"}, "params": list(one)}
             for group, one in zip(groups, lent, strict=True)

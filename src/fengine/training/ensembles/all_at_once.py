@@ -13,12 +13,19 @@ import attrs
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from typing_extensions import override
 
 from fengine.training.ensembles.common_draws import drawing
-from fengine.training.ensembles.ensemble_state import EnsembleState, row_of
-from fengine.training.ensembles.stacked_gradients import Forward, Named, all_of, buffers_put_back, explained
+from fengine.training.ensembles.ensemble_state import EnsembleState
 from fengine.training.ensembles.own_optimizers import OwnOptimizer, Rate
 from fengine.training.ensembles.settling import Settled
+from fengine.training.ensembles.stacked_gradients import (
+    Forward,
+    Named,
+    all_of,
+    buffers_put_back,
+    explained,
+)
 from fengine.training.ensembles.stacked_optimizers import require_counted_alike, update_stacked
 from fengine.training.functional.copying import copies_of
 from fengine.training.functional.lender import Lender
@@ -30,7 +37,7 @@ Made: TypeAlias = tuple[Tensor, Named, dict[str, Named], Named]
 
 @final
 @attrs.frozen(eq=False)
-class Together:
+class AllAtOnce:
     """Train the members of an ensemble at once.
 
     Args:
@@ -47,20 +54,19 @@ class Together:
     _compiled: list[Callable[..., Made]] = attrs.field(init=False, factory=list)
     _names: dict[tuple[str, ...], Names] = attrs.field(init=False, factory=dict)
 
+    @override
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what `copy` and `pickle` make it of; what is compiled is compiled again."""
-        return Together, (self.lender, self.forward, self.optimizer, self.is_compiled)
+        return AllAtOnce, (self.lender, self.forward, self.optimizer, self.is_compiled)
 
     def __call__(self, settled: Settled, x: object, y: object) -> tuple[EnsembleState, Tensor]:
         """Return the ensemble after an update, and the loss of each of its rows.
 
         Raises:
-            ValueError: the loss function makes no scalar; or the members are of another model.
+            ValueError: the loss function makes no scalar.
             Exception: what the model or vmap raised, with a note.
         """
         layout, ensemble = self.lender.layout, settled.ensemble
-        if not (ensemble.parameters.fits(layout.names) and ensemble.optimizer.fits(layout.held)):
-            layout.require_fitting(row_of(ensemble, 0))
         lender = self.lender
         generators = dict(zip(lender.devices.names, lender.generators, strict=True))
         with drawing(lender.use(), generators, ensemble) as drawn:
