@@ -167,7 +167,7 @@ def test_where_all_have_stopped_nothing_is_trained(group: Group) -> None:
 def test_a_part_keeps_the_ensemble_and_the_record_is_free(group: Group) -> None:
     step = group.step()
     key = Part("ensemble", group.start())
-    beside: Loop[Any, Any, list[int]] = (
+    beside: Any = (
         Loop(step.at(key))
         | mean("loss")
         | evaluation(held_out_of(group), group.batches, user=OUTER.part(key))

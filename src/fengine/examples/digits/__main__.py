@@ -7,20 +7,24 @@ answers Ctrl-C.
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import math
-import os
 import signal
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import attrs
-from typing_extensions import override
 
+from fengine.examples.arguments import (
+    Parser,
+    add_option,
+    exit_code,
+    parser_of,
+    part_of_one,
+    require_installed,
+    require_writable,
+    whole_number,
+)
 from fengine.examples.digits.options import Options
 
 DEFAULT = Options()
@@ -37,73 +41,38 @@ Ctrl-C
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    @override
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: error: {message}\n")  # the usage would be several lines more
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the example, and give its exit code."""
     parser = _command_line()
-    try:
-        return _train(parser, parser.parse_args(arguments))
-    except KeyboardInterrupt:  # during training it is answered there
-        print(f"\n{parser.prog}: interrupted", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        # Nobody reads the lines any more, so the last of them cannot be flushed at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except (OSError, RuntimeError) as error:
-        if not isinstance(error, OSError) and not _is_of_checkpoints(error):
-            raise
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return 1
+    # During training, Ctrl-C is answered there.
+    return exit_code(parser.prog, lambda: _train(parser, parser.parse_args(arguments)))
 
 
-def _is_of_checkpoints(error: RuntimeError) -> bool:
-    from fengine.checkpoints import CheckpointError  # it imports torch
-
-    return isinstance(error, CheckpointError)
-
-
-def _command_line() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="digits",
-        usage="python -m fengine.examples.digits [options]",
-        description="Train a small network to read handwritten digits: 8 x 8 pixels, real scans "
-        "that come with\nscikit-learn. It takes some seconds.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def _command_line() -> Parser:
+    text = (
+        "Train a small network to read handwritten digits: 8 x 8 pixels, real scans that come "
+        "with\nscikit-learn. It takes some seconds."
     )
-
-    whole, default = _whole_number(1, 2**31 - 1), DEFAULT
-
-    def add(option: str, kind: Callable[[str], object], value: object, text: str) -> None:
-        name, _, metavar = option.partition(" ")
-        text = f"{text} (default: {value})"
-        parser.add_argument(name, metavar=metavar, type=kind, default=value, help=text)
-
-    add("--epochs N", whole, default.epochs, "epochs to train at most")
-    add("--batch-size N", whole, default.batch_size, "images in a batch")
-    add("--learning-rate X", _part_of_one, default.learning_rate, "of the optimizer, AdamW")
-    add("--patience N", whole, default.patience, "epochs to wait for a better accuracy")
-    add(
-        "--seed N", _whole_number(0, 2**63 - 1), default.seed, "decides all that is drawn at random"
-    )
-    add("--out FOLDER", Path, "digits-out", "for the files, made if need be")
+    parser = parser_of("digits", text, EPILOG)
+    whole, default = whole_number(1, 2**31 - 1), DEFAULT
+    seeds = whole_number(0, 2**63 - 1)
+    add_option(parser, "--epochs N", whole, default.epochs, "epochs to train at most")
+    add_option(parser, "--batch-size N", whole, default.batch_size, "images in a batch")
+    rate = "of the optimizer, AdamW"
+    add_option(parser, "--learning-rate X", part_of_one, default.learning_rate, rate)
+    patience = "epochs to wait for a better accuracy"
+    add_option(parser, "--patience N", whole, default.patience, patience)
+    add_option(parser, "--seed N", seeds, default.seed, "decides all that is drawn at random")
+    add_option(parser, "--out FOLDER", Path, "digits-out", "for the files, made if need be")
     parser.add_argument(
         "--engine", action="store_true", help="train with the Engine API, not the functional one"
     )
     return parser
 
 
-def _train(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
-    missing = [name for name, module in NEEDED.items() if importlib.util.find_spec(module) is None]
-    if missing:
-        parser.error(f"{' and '.join(missing)} not found; run: pip install 'fengine[demo]'")
-    _require_writable(parser, chosen.out)
+def _train(parser: Parser, chosen: argparse.Namespace) -> int:
+    require_installed(parser, NEEDED)
+    require_writable(parser, chosen.out)
 
     import torch
 
@@ -129,40 +98,6 @@ def _train(parser: argparse.ArgumentParser, chosen: argparse.Namespace) -> int:
     reached = train(task, options, report)
     report.end(reached, time.perf_counter() - start)
     return 130 if reached.interrupted else 0
-
-
-def _require_writable(parser: argparse.ArgumentParser, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        parser.error(f"argument --out: cannot write to {folder}: {error.strerror}")
-
-
-def _whole_number(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if not least <= number <= most:
-            raise argparse.ArgumentTypeError(
-                f"{text!r} is not a whole number from {least} to {most}"
-            )
-        return number
-
-    return parse
-
-
-def _part_of_one(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and at most 1")
-    return number
 
 
 if __name__ == "__main__":

@@ -86,16 +86,7 @@ def make_task(options: Options) -> Task:
 
     torch.manual_seed(options.seed)
     held_out, training = torch.randperm(len(images)).tensor_split([HELD_OUT])
-    model = nn.Sequential(
-        nn.Conv2d(1, 16, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(16, 32, kernel_size=3, padding=1),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Dropout(0.25),
-        nn.Linear(32 * 4 * 4, 10),
-    )
+    model = new_model()
     batches = DataLoader(
         TensorDataset(images[training], targets[training]),
         batch_size=options.batch_size,
@@ -108,6 +99,20 @@ def make_task(options: Options) -> Task:
         batches,
         tuple(zip(images[held_out].chunk(3), targets[held_out].chunk(3), strict=True)),
         (len(training), len(held_out)),
+    )
+
+
+def new_model() -> nn.Module:
+    """Make the network, with weights that are drawn now."""
+    return nn.Sequential(
+        nn.Conv2d(1, 16, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, kernel_size=3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Dropout(0.25),
+        nn.Linear(32 * 4 * 4, 10),
     )
 
 
