@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for section in (
         [measure_before(options.effort, have, options.before)]
         if options.before
-        else _measure(options.effort, have, options.check, options.also)
+        else _measure(options.effort, have, options.check, options.also, options.compiled)
     ):
         print(section.title, file=sys.stderr, flush=True)
         sections.append(section)
@@ -56,14 +56,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measure(
-    effort: Effort, have: frozenset[str], check: bool, also: Sequence[str]
+    effort: Effort, have: frozenset[str], check: bool, also: Sequence[str], compiled: bool
 ) -> Iterator[Section]:
     yield identity.measure(effort, have)
     yield identity.measure_epochs(effort, have)
     if "torch" in have:
         import torch
 
-        from tests.benchmarks import distributed, features, functional, supervised
+        from tests.benchmarks import distributed, ensembles, features, functional, supervised
 
         torch.set_num_threads(1)
         yield supervised.measure_training(effort, have)
@@ -73,6 +73,7 @@ def _measure(
             yield from distributed.measure_distributed(effort, have)
         yield functional.measure_functional(effort)
         yield functional.measure_functional_memory(effort)
+        yield ensembles.measure_ensembles(effort, compiled=compiled)
     yield footprint.measure_imports(effort, have)
     yield footprint.measure_memory(effort, have)
     if not check:
@@ -115,6 +116,11 @@ def _parser() -> argparse.ArgumentParser:
         type=interpreter,
         metavar="PYTHON",
         help="another interpreter to measure in, with what the core imports",
+    )
+    parser.add_argument(
+        "--compiled",
+        action="store_true",
+        help="measure compiled ensembles, too, which takes minutes to compile",
     )
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write what is printed here")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw a picture here")

@@ -141,8 +141,13 @@ def test_the_benchmark_writes_a_document_and_a_picture(tmp_path: Path) -> None:
     assert faults["raises"].endswith("PeerFailed names it")
     assert {"In short", "Supervised evaluation", "Imports", "Memory", "Other Pythons"} <= {*titles}
     assert {"Trainings in the state", "Memory of trainings in the state"} <= {*titles}
+    ensembles = text.partition("\n## Ensembles\n")[2].partition("\n## ")[0]
+    _, _, *at_once = rows_of(ensembles)
+    assert {(row[0], row[1]) for row in at_once} == {
+        (name, number) for name in ("SGD", "AdamW") for number in ("16", "64")
+    }
     verdicts = [row[-1] for row in rows if len(row) == 4 and row[1].startswith("<=")]
-    assert len(verdicts) == 30
+    assert len(verdicts) == 34
     assert set(verdicts) <= {"reached", "MISSED"}
 
 

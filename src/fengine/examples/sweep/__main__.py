@@ -34,12 +34,12 @@ Train many networks to read handwritten digits, at once: one for each learning r
 ensemble in one run. Then train a population, in which the worst half copies the best after each
 epoch. It takes a minute or two."""
 EPILOG = """\
-The learning rates go from --slowest to --fastest, each a constant factor above the one before. --out
-then holds the weights of the best network of the sweep, best.pt, and the accuracies of all of them,
-sweep.png. Equal seeds give equal weights.
+The learning rates go from --slowest to --fastest, each a constant factor above the one before.
+--out then holds the weights of the best network of the sweep, best.pt, and the accuracies of all of
+them, sweep.png. Equal seeds give equal weights.
 
-exit code: 0 when all was trained, 1 when a file could not be written, 2 for bad arguments, 130 after
-Ctrl-C
+exit code: 0 when all was trained, 1 when a file could not be written, 2 for bad arguments, 130
+after Ctrl-C
 """
 
 

@@ -7,6 +7,7 @@ as they are, bit by bit, and cost as much as the others.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, TypeAlias, final
 
 import attrs
@@ -67,9 +68,7 @@ class AllAtOnce:
             Exception: what the model or vmap raised, with a note.
         """
         layout, ensemble = self.lender.layout, settled.ensemble
-        lender = self.lender
-        generators = dict(zip(lender.devices.names, lender.generators, strict=True))
-        with drawing(lender.use(), generators, ensemble) as drawn:
+        with self._drawing(ensemble) as drawn:
             losses, parameters, memories, buffers = self._made(settled, x, y)
         held, own = ensemble.optimizer.in_order(layout.held), ensemble.buffers
         after = attrs.evolve(
@@ -88,71 +87,47 @@ class AllAtOnce:
         )
         return (after if all(ensemble.is_training) else _masked(after, ensemble)), losses
 
+    def _drawing(self, ensemble: EnsembleState) -> AbstractContextManager[list[Values[Tensor]]]:
+        lender = self.lender
+        generators = dict(zip(lender.devices.names, lender.generators, strict=True))
+        return drawing(lender.use(), generators, ensemble)
+
     def _made(self, settled: Settled, x: object, y: object) -> Made:
-        ensemble = settled.ensemble
-        parameters = dict(ensemble.parameters.named())
-        copies = copies_of(ensemble.buffers.whole())
-        buffers = dict(zip(ensemble.buffers.known.names, copies, strict=True))
-        model = self.forward.model
+        ensemble, optimizer, model = settled.ensemble, self.optimizer, self.forward.model
+        parameters, buffers = dict(ensemble.parameters.named()), _copied(ensemble.buffers)
+        layout = self.lender.layout
+        pairs = zip(layout.names.names, layout.parameters, strict=True)
+        trained = [name for name, one in pairs if one.requires_grad]
+        memories = {name: dict(one.named()) for name, one in ensemble.optimizer.named()}
         with buffers_put_back(model), explained(model, "ensemble_step(..., method='loop')"):
-            if isinstance(self.optimizer, Optimizer):
-                return self._by_torch(ensemble, parameters, buffers, x, y)
-            memories = {name: dict(one.named()) for name, one in ensemble.optimizer.named()}
-            if not self.is_compiled:
-                return self._advance(parameters, buffers, memories, settled.rate(), x, y)
-            rates = settled.rate_of_rows()
-            return self._in_one_call(parameters, buffers, memories, rates, x, y)
+            if self.is_compiled and not isinstance(optimizer, Optimizer):
+                compiled = self._compiled_for(parameters, trained, ensemble.buffers, x, y)
+                _begin(memories, optimizer, parameters)
+                return compiled(parameters, buffers, memories, settled.rate_of_rows(), x, y)
+            losses, gradients, buffers = self.forward.gradients(parameters, trained, buffers, x, y)
+        if isinstance(optimizer, Optimizer):
+            after, remembered = self._by_torch(ensemble, parameters, gradients)
+        else:
+            rate = settled.rate()
+            after, remembered = updated(optimizer, parameters, gradients, memories, rate)
+        return losses, after, remembered, buffers
 
-    def _advance(
-        self,
-        parameters: Named,
-        buffers: Named,
-        memories: dict[str, Named],
-        rate: Rate,
-        x: object,
-        y: object,
-    ) -> Made:
-        """Go forward and backward, and update with an optimizer of ours."""
-        assert not isinstance(self.optimizer, Optimizer), "those of torch are called elsewhere"
-        losses, gradients, buffers = self.forward.gradients(parameters, buffers, x, y)
-        alike: dict[tuple[str, ...], list[str]] = {}
-        for name, memory in memories.items():
-            if name in gradients:
-                alike.setdefault(tuple(memory), []).append(name)
-        parameters, memories = {**parameters}, {**memories}
-        for known, names in alike.items():
-            columns = {key: [memories[name][key] for name in names] for key in known}
-            after, made = self.optimizer.update(
-                all_of(parameters, names), all_of(gradients, names), columns, rate
-            )
-            parameters.update(zip(names, after, strict=True))
-            for place, name in enumerate(names):
-                memories[name] = {key: column[place] for key, column in made.items()}
-        return losses, parameters, memories, buffers
-
-    def _in_one_call(
-        self,
-        parameters: Named,
-        buffers: Named,
-        memories: dict[str, Named],
-        rates: Tensor,
-        x: object,
-        y: object,
-    ) -> Made:
-        assert not isinstance(self.optimizer, Optimizer), "those of torch are not compiled"
+    def _compiled_for(
+        self, parameters: Named, trained: list[str], buffers: Values[Tensor], x: object, y: object
+    ) -> Callable[..., Made]:
+        """Return the compiled call, which is made once, for what gets a gradient of a batch."""
         if not self._compiled:
-            self._compiled.append(torch.compile(self._advance))
-        for name, memory in memories.items():
-            if not memory:  # so that all iterations are of one form, and compiled once
-                begun = self.optimizer.begin([parameters[name]])
-                memories[name] = {key: one for key, (one,) in begun.items()}
-        return self._compiled[0](parameters, buffers, memories, rates, x, y)
+            with torch.random.fork_rng():
+                _, found, _ = self.forward.gradients(parameters, trained, _copied(buffers), x, y)
+            used = [name for name in trained if name in found]
+            traced = Traced(self.forward, self.optimizer, used)
+            self._compiled.append(torch.compile(traced, fullgraph=True))
+        return self._compiled[0]
 
     def _by_torch(
-        self, ensemble: EnsembleState, parameters: Named, buffers: Named, x: object, y: object
-    ) -> Made:
-        """Go forward and backward, and update with an optimizer of torch."""
-        losses, gradients, buffers = self.forward.gradients(parameters, buffers, x, y)
+        self, ensemble: EnsembleState, parameters: Named, gradients: Named
+    ) -> tuple[Named, dict[str, Named]]:
+        """Update with an optimizer of torch."""
         layout, held = self.lender.layout, ensemble.optimizer
         rows = [row for row, is_training in enumerate(ensemble.is_training) if is_training]
         require_counted_alike(held.whole(), rows)
@@ -164,9 +139,9 @@ class AllAtOnce:
             [[held[name] for name in names] for names in layout.groups],
             rows[0],
         )
-        pairs = list(zip(layout.held.names, found, strict=True))
-        parameters = {**parameters, **{name: one for name, (one, _) in pairs}}
-        return losses, parameters, {name: memory for name, (_, memory) in pairs}, buffers
+        pairs = dict(zip(layout.held.names, found, strict=True))
+        after = {**parameters, **{name: one for name, (one, _) in pairs.items()}}
+        return after, {name: memory for name, (_, memory) in pairs.items()}
 
     def _memory(self, after: Named | None, before: Values[Tensor]) -> Values[Tensor]:
         if not after:
@@ -176,6 +151,78 @@ class AllAtOnce:
         if known is None:
             known = self._names[names] = Names(names)
         return values_of(known, tuple(after.values()))
+
+
+@final
+@attrs.frozen(eq=False)
+class Traced:
+    """Go forward and backward with all members, and update them: what is compiled.
+
+    Args:
+        forward: makes the losses and the gradients.
+        optimizer: updates the members.
+        used: the names of the parameters that get a gradient.
+    """
+
+    forward: Forward
+    optimizer: OwnOptimizer
+    used: list[str]
+
+    def __call__(
+        self,
+        parameters: Named,
+        buffers: Named,
+        memories: dict[str, Named],
+        rates: Tensor,
+        x: object,
+        y: object,
+    ) -> Made:
+        """Return what an iteration makes of the members."""
+        found = self.forward.traced_gradients(parameters, self.used, buffers, x, y)
+        losses, gradients, after = found
+        now, remembered = updated(self.optimizer, parameters, gradients, memories, rates)
+        return losses, now, remembered, after
+
+
+def updated(
+    optimizer: OwnOptimizer,
+    parameters: Named,
+    gradients: Named,
+    memories: dict[str, Named],
+    rate: Rate,
+) -> tuple[Named, dict[str, Named]]:
+    """Return parameters after an update, and what is remembered of those that are held.
+
+    >>> from fengine.training import sgd
+    >>> updated(sgd(), {"w": torch.ones(1, 1)}, {"w": torch.ones(1, 1)}, {"w": {}}, 0.5)
+    ({'w': tensor([[0.5000]])}, {'w': {}})
+    """
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, memory in memories.items():
+        if name in gradients:
+            alike.setdefault(tuple(memory), []).append(name)
+    now, remembered = {**parameters}, {**memories}
+    for known, names in alike.items():
+        columns = {key: [memories[name][key] for name in names] for key in known}
+        after, made = optimizer.update(
+            all_of(parameters, names), all_of(gradients, names), columns, rate
+        )
+        now.update(zip(names, after, strict=True))
+        for place, name in enumerate(names):
+            remembered[name] = {key: column[place] for key, column in made.items()}
+    return now, remembered
+
+
+def _begin(memories: dict[str, Named], optimizer: OwnOptimizer, parameters: Named) -> None:
+    """Put in what is remembered before the first update, so that one form is compiled."""
+    for name, memory in memories.items():
+        if not memory:
+            begun = optimizer.begin([parameters[name]])
+            memories[name] = {key: one for key, (one,) in begun.items()}
+
+
+def _copied(values: Values[Tensor]) -> Named:
+    return dict(zip(values.known.names, copies_of(values.whole()), strict=True))
 
 
 def _masked(after: EnsembleState, before: EnsembleState) -> EnsembleState:

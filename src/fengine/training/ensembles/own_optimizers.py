@@ -163,37 +163,26 @@ class AdamLike:
     ) -> tuple[list[Tensor], Memory]:
         """Return the parameters after an update, and what is remembered then."""
         before = memory or self.begin(parameters)
-        # Mostly all parameters have the same tensor.
-        counted = {id(one): one + 1 for one in before["step"]}
-        corrected = {key: self._corrections(one) for key, one in counted.items()}
-        made: list[tuple[Tensor, ...]] = []
-        for held in zip(parameters, gradients, *map(before.__getitem__, _OF_ADAM), strict=True):
-            p, g, step, mean, square = held
-            corrections = corrected[id(step)]
-            made.append((counted[id(step)], *self._one(p, g, mean, square, corrections, rate)))
-        steps, after, means, squares = map(list, zip(*made, strict=True))
-        return after, dict(zip(_OF_ADAM, (steps, means, squares), strict=True))
+        columns = parameters, gradients, *map(before.__getitem__, _OF_ADAM)
+        made = [self._one(rate, *held) for held in zip(*columns, strict=True)]
+        after, *remembered = map(list, zip(*made, strict=True))
+        return after, dict(zip(_OF_ADAM, remembered, strict=True))
 
     def _one(
-        self,
-        p: Tensor,
-        g: Tensor,
-        mean: Tensor,
-        square: Tensor,
-        corrections: tuple[Rate, Rate],
-        rate: Rate,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return one parameter after an update, and the averages of its gradients."""
+        self, rate: Rate, p: Tensor, g: Tensor, step: Tensor, mean: Tensor, square: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return one parameter after an update, and what is remembered of it then."""
         if self.weight_decay and self.is_decoupled:
             p = _less(p, p, rate * self.weight_decay)
         elif self.weight_decay:
             g = g.add(p, alpha=self.weight_decay)
-        first, second = corrections
+        step = step + 1
         mean = mean.lerp(g, 1 - self.betas[0])
         square = square.mul(self.betas[1]).addcmul_(g, g, value=1 - self.betas[1])
+        first, second = self._corrections(step)
         second = _like(second, square) if isinstance(second, Tensor) else second
         size = square.sqrt().div_(second).add_(self.eps)
-        return _less(p, mean, rate / first, size), mean, square
+        return _less(p, mean, rate / first, size), step, mean, square
 
     def _corrections(self, step: Tensor) -> tuple[Rate, Rate]:
         """Return what corrects both averages after some updates: numbers, or one for each row."""

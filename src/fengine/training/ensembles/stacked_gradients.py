@@ -17,6 +17,8 @@ from torch.func import functional_call, vmap
 
 Randomness: TypeAlias = Literal["different", "same", "error"]
 Named: TypeAlias = dict[str, Tensor]
+# The losses, the gradients and the buffers.
+Found: TypeAlias = tuple[Tensor, Named, Named]
 
 _NO_GRADIENT: Final = (
     "the loss does not depend on a parameter that requires a gradient; look for a frozen model, a "
@@ -32,7 +34,8 @@ class Forward:
     >>> model = nn.Linear(1, 1, bias=False)
     >>> forward = Forward(model, nn.functional.mse_loss, "different", None)
     >>> weights = {"weight": torch.tensor([[[1.0]], [[3.0]]])}
-    >>> losses, gradients, _ = forward.gradients(weights, {}, torch.ones(2, 1), torch.zeros(2, 1))
+    >>> x, y = torch.ones(2, 1), torch.zeros(2, 1)
+    >>> losses, gradients, _ = forward.gradients(weights, ["weight"], {}, x, y)
     >>> losses, gradients["weight"].flatten()
     (tensor([1., 9.]), tensor([2., 6.]))
     """
@@ -43,34 +46,24 @@ class Forward:
     clip: float | None
 
     def gradients(
-        self, parameters: Mapping[str, Tensor], buffers: Named, x: object, y: object
-    ) -> tuple[Tensor, Named, Named]:
+        self, parameters: Named, trained: Sequence[str], buffers: Named, x: object, y: object
+    ) -> Found:
         """Return the losses, the gradients of what the losses depend on, and the buffers.
 
         Args:
             parameters: the stacked parameters by name.
+            trained: the names of those that may have a gradient.
             buffers: the stacked buffers by name, which may be changed.
             x: the inputs, which all members get.
             y: the targets.
 
         Raises:
             ValueError: the loss function makes no scalar, or the losses depend on no parameter.
-            RuntimeError: the model has changed a parameter, or set a buffer that was None.
+            RuntimeError: the model has changed a parameter in place.
         """
-        own = self.model.get_parameter
-        leaves = {
-            name: one.detach().requires_grad_()
-            for name, one in parameters.items()
-            if own(name).requires_grad
-        }
+        leaves = {name: parameters[name].detach().requires_grad_() for name in trained}
         versions = [one._version for one in leaves.values()]
-        many = vmap(self._one, in_dims=(0, 0, None, None), randomness=self.randomness)
-        losses, after = many({**parameters, **leaves}, buffers, x, y)
-        if losses.ndim != 1:
-            raise ValueError(
-                f"the loss function returned a tensor of shape {tuple(losses.shape[1:])} for each "
-                "member; backward begins at one number, so give the mean or the sum"
-            )
+        losses, after = self._all({**parameters, **leaves}, buffers, x, y)
         if not losses.requires_grad:
             raise ValueError(_NO_GRADIENT)
         if versions != [one._version for one in leaves.values()]:
@@ -83,10 +76,35 @@ class Forward:
             losses.sum(), tuple(leaves.values()), allow_unused=True
         )
         pairs = zip(leaves, found, strict=True)
-        gradients = {name: one for name, one in pairs if one is not None}
-        if self.clip is not None:
-            gradients = clipped(gradients, self.clip)
-        return losses.detach(), gradients, after
+        return losses.detach(), self._clipped({n: g for n, g in pairs if g is not None}), after
+
+    def traced_gradients(
+        self, parameters: Named, trained: Sequence[str], buffers: Named, x: object, y: object
+    ) -> Found:
+        """Do what `gradients` does in a form that can be compiled; all that is trained is used."""
+
+        def total(leaves: Named) -> tuple[Tensor, tuple[Tensor, Named]]:
+            copies = {name: one.clone() for name, one in buffers.items()}
+            losses, after = self._all({**parameters, **leaves}, copies, x, y)
+            return losses.sum(), (losses, after)
+
+        chosen = {name: parameters[name] for name in trained}
+        gradients, (losses, after) = torch.func.grad(total, has_aux=True)(chosen)
+        return losses, self._clipped(gradients), after
+
+    def _all(self, parameters: Named, buffers: Named, x: object, y: object) -> tuple[Tensor, Named]:
+        many = vmap(self._one, in_dims=(0, 0, None, None), randomness=self.randomness)
+        losses: Tensor
+        losses, after = many(parameters, buffers, x, y)
+        if losses.ndim != 1:
+            raise ValueError(
+                f"the loss function returned a tensor of shape {tuple(losses.shape[1:])} for each "
+                "member; backward begins at one number, so give the mean or the sum"
+            )
+        return losses, after
+
+    def _clipped(self, gradients: Named) -> Named:
+        return gradients if self.clip is None else clipped(gradients, self.clip)
 
     def _one(self, parameters: Named, buffers: Named, x: object, y: object) -> tuple[Tensor, Named]:
         held = {**parameters, **buffers}
