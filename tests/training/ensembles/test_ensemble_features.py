@@ -207,7 +207,7 @@ def test_an_evaluation_begins_again_each_time(group: Group) -> None:
 # Stopping.
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(
     st.lists(st.sampled_from([0.0, 0.001, 0.05, 0.3, 2.0]), min_size=2, max_size=4),
     st.integers(1, 2),
@@ -224,7 +224,7 @@ def test_members_stop_where_runs_alone_would(
     start = group.start(learning_rate=rates)
     stop = stop_members(metric, mode=mode, patience=patience)
     loop = Loop(step) | evaluation(held_out_of(group), held_out, user=OUTER) | stop
-    final = loop.run(training, user=start, max_epochs=6)
+    final = loop.run(training, user=start, max_epochs=5)
     model = group.models[0]
     optimizer: Any = group.optimizer
     alone = functional_step(model, optimizer(model.parameters()), loss_fn)
@@ -233,13 +233,13 @@ def test_members_stop_where_runs_alone_would(
     run = Loop(alone) | evaluation(predicting, held_out, user=OUTER) | early
     ends = []
     for number, member in enumerate(members(start)):
-        expected = run.run(training, user=member, max_epochs=6)
+        expected = run.run(training, user=member, max_epochs=5)
         has_stopped = expected.part(early.part).since >= patience
         ends.append(expected.epoch if has_stopped else 0)
         assert furthest(members(final.user)[number], expected.user) < 1e-9
     assert final.part(stop.part).epochs == tuple(ends)
     assert final.user.training == tuple(one for one, end in enumerate(ends) if not end)
-    assert final.epoch == (6 if 0 in ends else max(ends))
+    assert final.epoch == (5 if 0 in ends else max(ends))
     assert set(final.user.numbers) == set(final.user.training)
 
 
@@ -250,7 +250,7 @@ def test_stopping_goes_on_exactly_in_another_process() -> None:
         step = group.step(learning_rate=rates)
         stop = stop_members("val_loss", mode="min", patience=1)
         loop = Loop(step) | evaluation(held_out_of(group), group.batches[1:], user=OUTER) | stop
-        return loop, group.batches[:1], {"user": step.init(group.models), "max_epochs": 3}
+        return loop, group.batches[:1], {"user": step.init(group.models), "max_epochs": 2}
 
     assert_resume_exact(build)
 

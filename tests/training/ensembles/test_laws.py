@@ -68,7 +68,7 @@ def require_close(one: AnyState, other: AnyState) -> None:
     assert max(furthest(a, b) for a, b in pairs) < ENOUGH
 
 
-@settings(max_examples=25)
+@settings(max_examples=20)
 @given(groups, st.sampled_from([None, 0.1]))
 def test_all_at_once_is_one_after_the_other(group: Group, clip: float | None) -> None:
     together, in_turn = (finals(group, clip=clip, method=one) for one in ("vmap", "loop"))
@@ -76,7 +76,7 @@ def test_all_at_once_is_one_after_the_other(group: Group, clip: float | None) ->
     assert members(together.user)[0].random == members(in_turn.user)[0].random
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(own_groups, st.lists(st.floats(0, 0.1), min_size=4, max_size=4), st.data())
 def test_rates_differ_between_members(group: Group, given_rates: list[float], data: Any) -> None:
     rates = given_rates[: len(group.models)]
@@ -95,7 +95,7 @@ def test_rates_differ_between_members(group: Group, given_rates: list[float], da
     assert finals(group, start).user == finals(group, learning_rate=rates).user
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(groups, st.integers(0, 2))
 def test_members_of_a_stack_are_what_was_stacked(group: Group, epochs: int) -> None:
     trainings = []
@@ -117,7 +117,7 @@ def test_members_of_a_stack_are_what_was_stacked(group: Group, epochs: int) -> N
     assert members(stopped) == tuple(trainings)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(groups, st.sets(st.integers(0, 3)), st.integers(0, 3), st.sampled_from(["vmap", "loop"]))
 def test_a_member_that_is_stopped_stays_and_compacting_changes_nothing(
     group: Group, stopped: set[int], at: int, method: str

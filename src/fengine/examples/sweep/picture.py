@@ -39,11 +39,11 @@ def save_picture(path: Path, sizes: Sizes, swept: Swept, evolved: Swept | None) 
 def _draw(panel: Any, found: Swept, colours: ScalarMappable) -> None:
     """Draw a line for each network; a piece of it has the colour of its learning rate."""
     accuracies, rates = found.curves.accuracies, found.curves.rates
-    numbers = range(len(accuracies[0]))
-    for number in numbers:
+    colour_of: Any = colours.to_rgba  # it takes numbers, and says that it takes arrays alone
+    for number in range(len(accuracies[0])):
         values = [100 * epoch[number] for epoch in accuracies]
         for epoch in range(1, len(values)):
-            colour = colours.to_rgba(rates[epoch][number])
+            colour = colour_of(rates[epoch][number])
             panel.plot([epoch, epoch + 1], values[epoch - 1 : epoch + 1], color=colour, lw=1)
     last, best = len(accuracies), 100 * accuracies[-1][found.best]
     label = f"the best: {best:.2f} %, learning rate {rates[-1][found.best]:.2g}"

@@ -101,7 +101,9 @@ class AllAtOnce:
         memories = {name: dict(one.named()) for name, one in ensemble.optimizer.named()}
         with buffers_put_back(model), explained(model, "ensemble_step(..., method='loop')"):
             if self.is_compiled and not isinstance(optimizer, Optimizer):
-                compiled = self._compiled_for(parameters, trained, ensemble.buffers, x, y)
+                compiled = self._compiled_for(
+                    optimizer, parameters, trained, ensemble.buffers, x, y
+                )
                 _begin(memories, optimizer, parameters)
                 return compiled(parameters, buffers, memories, settled.rate_of_rows(), x, y)
             losses, gradients, buffers = self.forward.gradients(parameters, trained, buffers, x, y)
@@ -113,14 +115,20 @@ class AllAtOnce:
         return losses, after, remembered, buffers
 
     def _compiled_for(
-        self, parameters: Named, trained: list[str], buffers: Values[Tensor], x: object, y: object
+        self,
+        optimizer: OwnOptimizer,
+        parameters: Named,
+        trained: list[str],
+        buffers: Values[Tensor],
+        x: object,
+        y: object,
     ) -> Callable[..., Made]:
         """Return the compiled call, which is made once, for what gets a gradient of a batch."""
         if not self._compiled:
             with torch.random.fork_rng():
                 _, found, _ = self.forward.gradients(parameters, trained, _copied(buffers), x, y)
             used = [name for name in trained if name in found]
-            traced = Traced(self.forward, self.optimizer, used)
+            traced = Traced(self.forward, optimizer, used)
             self._compiled.append(torch.compile(traced, fullgraph=True))
         return self._compiled[0]
 
