@@ -44,8 +44,23 @@ Ctrl-C
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the example, and give its exit code."""
     parser = _command_line()
-    # During training, Ctrl-C is answered there.
-    return exit_code(parser.prog, lambda: _train(parser, parser.parse_args(arguments)))
+
+    def run() -> int:
+        try:
+            return _train(parser, parser.parse_args(arguments))
+        except RuntimeError as error:
+            if not _is_of_checkpoints(error):
+                raise
+            print(f"{parser.prog}: error: {error}", file=sys.stderr)
+            return 1
+
+    return exit_code(parser.prog, run)  # during training, Ctrl-C is answered there
+
+
+def _is_of_checkpoints(error: RuntimeError) -> bool:
+    from fengine.checkpoints import CheckpointError  # it imports torch
+
+    return isinstance(error, CheckpointError)
 
 
 def _command_line() -> Parser:

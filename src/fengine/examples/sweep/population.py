@@ -29,7 +29,12 @@ SLOWER, FASTER = 0.5, 1.5
 
 
 def copy_the_best(state: State[Pair, Tensor, EnsembleState]) -> State[Pair, Tensor, EnsembleState]:
-    """Put copies of the best half in the place of the worst half."""
+    """Put copies of the best half in the place of the worst half, but not after the last epoch.
+
+    So the networks in the end are those whose accuracies have been measured.
+    """
+    if state.epoch == state.limits.max_epochs:
+        return state
     accuracies = member_values(state, "val_accuracy")
     order = sorted(range(len(accuracies)), key=accuracies.__getitem__, reverse=True)
     half = len(order) // 2
@@ -50,9 +55,7 @@ def evolve(task: Task, sizes: Sizes, tell: Tell) -> Swept:
     pairs = zip(trainings, sizes.rates(number), strict=True)
     start = stack([one.with_learning_rate(rate) for one, rate in pairs])
     loop: EnsembleLoop = following(Loop(step), task).on(Events.EPOCH_COMPLETED, tap(tell))
-    # The networks of the last epoch are those that its curves tell of.
-    is_before_the_end = Events.EPOCH_COMPLETED(before=sizes.epochs)
-    loop = loop.on(is_before_the_end, copy_the_best)
+    loop = loop.on(Events.EPOCH_COMPLETED, copy_the_best)
     final = loop.run(task.batches, user=start, max_epochs=sizes.epochs)
     curves = final.part(CURVES)
     return Swept(curves, best_of(curves.accuracies[-1]), final.user)
