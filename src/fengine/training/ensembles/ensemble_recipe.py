@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from fengine import Stages, State, stages
-from fengine.core.describe import call_in_words, require_callable
+from fengine.core.describe import brief, call_in_words, require_callable, typed
 from fengine.core.steps import Facts, telling, with_whole
 from fengine.training.counting import count_samples
 from fengine.training.ensembles.all_at_once import AllAtOnce
@@ -146,7 +146,7 @@ class Recipe:
         """Return an optimizer of another model, of the kind that the step has."""
         if not isinstance(model, nn.Module):
             raise TypeError(
-                f"model {number} is {model!r}; give the models of all members, each an instance of "
+                f"model {number} is {brief(model)}; give the models of all members, each an instance of "
                 "torch.nn.Module"
             )
         layout, named = self.lender.layout, dict(model.named_parameters())
@@ -292,8 +292,8 @@ def _in_torch(model: nn.Module, optimizer: OwnOptimizer | Optimizer) -> Optimize
     if not callable(getattr(known, "update", None)) or isinstance(known, type):
         require_optimizer(known, "ensemble_step")
         raise TypeError(
-            f"optimizer is {known!r}; give sgd, adam or adamw of fengine.training, or an optimizer "
-            "of torch that holds the parameters of the model"
+            f"optimizer is {brief(known)}; give sgd, adam or adamw of fengine.training, or an "
+            "optimizer of torch that holds the parameters of the model"
         )
     parameters = list(model.parameters())
     if any(one.is_complex() for one in parameters):
@@ -308,7 +308,7 @@ def _require_clip(clip: object) -> None:
     if clip is None:
         return
     if isinstance(clip, bool) or not isinstance(clip, int | float):
-        raise TypeError(f"clip={clip!r} of type {type(clip).__name__} is not a number")
+        raise TypeError(f"clip={typed(clip)} is not a number")
     if not clip > 0:
         raise ValueError(f"clip={clip!r} is not above 0")
 

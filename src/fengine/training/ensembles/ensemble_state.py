@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from fengine.core.describe import brief, typed
 from fengine.core.equality import same
 from fengine.training.functional.train_state import OptimizerState, TrainState
 from fengine.training.functional.values import Values, values_of
@@ -281,8 +282,7 @@ def _copied(training: TrainState) -> TrainState:
 def _require_ensemble(ensemble: object, function: str) -> None:
     if not isinstance(ensemble, EnsembleState):
         raise TypeError(
-            f"{function} takes an EnsembleState, such as final.user, and not {ensemble!r} of type "
-            f"{type(ensemble).__name__}"
+            f"{function} takes an EnsembleState, such as final.user, and not {typed(ensemble)}"
         )
 
 
@@ -290,8 +290,8 @@ def _require_plain(training: object, number: int) -> None:
     """Refuse what cannot be stacked."""
     if not isinstance(training, TrainState):
         raise TypeError(
-            f"stack takes trainings, and number {number} is {training!r} of type "
-            f"{type(training).__name__}; make each by functional_step(...).init()"
+            f"stack takes trainings, and number {number} is {typed(training)}; make each by "
+            "functional_step(...).init()"
         )
     if training.scaler:
         raise ValueError(
@@ -303,7 +303,7 @@ def _require_plain(training: object, number: int) -> None:
             if not isinstance(one, Tensor):
                 raise ValueError(
                     f"the optimizer of training {number} remembers {key} of {name}, which is "
-                    f"{one!r} and no tensor, so that it cannot be stacked"
+                    f"{brief(one)} and no tensor, so that it cannot be stacked"
                 )
 
 

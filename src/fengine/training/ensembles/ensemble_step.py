@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from fengine import Part, Stages, State, Stateful
+from fengine.core.describe import brief, typed
 from fengine.core.events import AnyEvent
 from fengine.core.steps import contexts_of
 from fengine.training.ensembles.ensemble_recipe import Method, Recipe, recipe_of, require_one_of
@@ -162,7 +163,7 @@ class _Step:
         known: object = key
         if not isinstance(known, Part) or known.kind is not EnsembleState:
             raise TypeError(
-                f"{known!r} is no part that begins as an EnsembleState; give "
+                f"{brief(known)} is no part that begins as an EnsembleState; give "
                 "Part('ensemble', step.init(models))"
             )
         there = self.recipe.stages(EnsembleInPart(key)).changing(**self.stages.external)
@@ -239,6 +240,6 @@ def ensemble_step(
     require_one_of("randomness", randomness, Randomness)
     require_one_of("method", method, Method)
     if type(compile) is not bool:
-        raise TypeError(f"compile={compile!r} of type {type(compile).__name__} is not a bool")
+        raise TypeError(f"compile={typed(compile)} is not a bool")
     recipe = recipe_of(model, optimizer, loss_fn, learning_rate, randomness, clip, method, compile)
     return _Step(recipe.stages(EnsembleInUser()), recipe)

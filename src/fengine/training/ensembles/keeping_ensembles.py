@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, final
 import attrs
 
 from fengine import Part, State
+from fengine.core.describe import typed
 from fengine.training.ensembles.ensemble_state import EnsembleState
 from fengine.training.functional.keeping_in_state import InUser
 from fengine.training.functional.lender import Lender
@@ -37,10 +38,10 @@ class EnsembleInUser:
         found: object = state.user
         if type(found) is not EnsembleState:
             raise TypeError(
-                f"state.user is {found!r} of type {type(found).__name__}, and not an "
-                "EnsembleState, which an ensemble step keeps there; begin with loop.run(data, "
-                "user=stack(trainings)), or with user=step.init(models). For a record of your own "
-                "beside it, have the step keep it in a part: step.at(key)"
+                f"state.user is {typed(found)}, and not an EnsembleState, which an ensemble step "
+                "keeps there; begin with loop.run(data, user=stack(trainings)), or with "
+                "user=step.init(models). For a record of your own beside it, have the step keep it "
+                "in a part: step.at(key)"
             )
         return found
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from typing_extensions import override
 
-from fengine.core.describe import call_in_words
+from fengine.core.describe import call_in_words, typed
 
 Rate: TypeAlias = float | Tensor
 # What is remembered of some parameters: of each name one tensor for each of them.
@@ -290,8 +290,8 @@ def _checked(optimizer: OwnOptimizer) -> OwnOptimizer:
     lr: object = optimizer.lr
     if isinstance(lr, bool) or not isinstance(lr, int | float):
         raise TypeError(
-            f"lr={lr!r} of type {type(lr).__name__} is not a number; learning rates that differ "
-            "between the members go with the step: ensemble_step(..., learning_rate=rates)"
+            f"lr={typed(lr)} is not a number; learning rates that differ between the members go "
+            "with the step: ensemble_step(..., learning_rate=rates)"
         )
     _ = optimizer([nn.Parameter(torch.zeros(1))])
     return optimizer

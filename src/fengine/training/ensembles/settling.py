@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from fengine import State
+from fengine.core.describe import typed
 from fengine.core.equality import same
 from fengine.training.ensembles.ensemble_state import EnsembleState
 from fengine.training.ensembles.own_optimizers import Rate
@@ -188,9 +189,7 @@ def _number(rate: object) -> float:
     if isinstance(rate, Tensor) and rate.numel() == 1:
         rate = rate.item()
     if isinstance(rate, bool) or not isinstance(rate, int | float):
-        raise TypeError(
-            f"a learning rate is {rate!r} of type {type(rate).__name__}, and not a number"
-        )
+        raise TypeError(f"a learning rate is {typed(rate)}, and not a number")
     if not (math.isfinite(rate) and rate >= 0):
         raise ValueError(f"a learning rate is {rate}, and not a finite number from 0 on")
     return float(rate)
