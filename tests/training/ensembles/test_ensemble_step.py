@@ -247,15 +247,18 @@ def test_the_modes_are_put_back(group: Group) -> None:
 def test_a_step_says_what_it_is() -> None:
     model = network()
     assert repr(ensemble_step(model, adam(0.5), cross_entropy)) == (
-        "ensemble_step(Sequential, adam(0.5), cross_entropy)"
+        "ensemble_step(Sequential of 39 parameters, adam(0.5), cross_entropy)"
     )
     step = ensemble_step(
         model, optim.SGD(model.parameters()), cross_entropy, clip=1.0, method="loop"
     )
-    assert repr(step) == "ensemble_step(Sequential, SGD, cross_entropy, clip=1.0, method='loop')"
+    assert repr(step) == (
+        "ensemble_step(Sequential of 39 parameters, SGD of 39 parameters, cross_entropy, clip=1.0, "
+        "method='loop')"
+    )
     assert repr(adamw(0.1, eps=1e-6)) == "adamw(0.1, eps=1e-06)"
     assert repr(ensemble_evaluation_step(model, method="loop")) == (
-        "ensemble_evaluation_step(Sequential, method='loop')"
+        "ensemble_evaluation_step(Sequential of 39 parameters, method='loop')"
     )
 
 

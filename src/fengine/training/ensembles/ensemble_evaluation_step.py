@@ -138,6 +138,6 @@ def ensemble_evaluation_step(
     predict = _PredictTogether(viewer) if method == "vmap" else _PredictInTurn(viewer)
     made: Stages[Any, Any, Prediction[Tensor, Tensor], EnsembleState] = stages(_Predict(predict))
     shown = {} if method == "vmap" else {"method": method}
-    words = call_in_words("ensemble_evaluation_step", type(model), **shown)
+    words = call_in_words("ensemble_evaluation_step", model, **shown)
     step = made.within(EvaluationMode(model))
     return telling(step, Facts(count_samples, Prediction, words, members=True))

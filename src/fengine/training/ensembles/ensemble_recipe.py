@@ -146,8 +146,8 @@ class Recipe:
         """Return an optimizer of another model, of the kind that the step has."""
         if not isinstance(model, nn.Module):
             raise TypeError(
-                f"model {number} is {brief(model)}; give the models of all members, each an instance of "
-                "torch.nn.Module"
+                f"model {number} is {brief(model)}; give the models of all members, each an "
+                "instance of torch.nn.Module"
             )
         layout, named = self.lender.layout, dict(model.named_parameters())
         if tuple(named) != layout.names.names:
@@ -273,9 +273,7 @@ def recipe_of(
         "compile": is_compiled or None,
     }
     shown = {name: one for name, one in given.items() if one is not None}
-    words = call_in_words(
-        "ensemble_step", type(model), optimizer if is_own else type(optimizer), loss_fn, **shown
-    )
+    words = call_in_words("ensemble_step", model, optimizer, loss_fn, **shown)
     return Recipe(lender, optimizer, settling, learning_rate, trains, words)
 
 
