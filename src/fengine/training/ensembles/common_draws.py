@@ -36,10 +36,10 @@ def drawing(
     """
     known, own = Names(tuple(generators)), tuple(generators.values())
     first = _first_of(ensemble)
-    drawn = list[Values[Tensor]]()
-    use.begin()
-    kept = states_of(known, own).whole()
+    drawn, kept = list[Values[Tensor]](), tuple[Tensor, ...]()
     try:
+        use.begin()
+        kept = states_of(known, own).whole()
         for device, generator in generators.items():
             if device in first:
                 generator.set_state(first[device])
@@ -49,9 +49,11 @@ def drawing(
         if not all(map(torch.equal, begun, ended.whole())):
             drawn.append(ended)
     finally:
-        for generator, state in zip(own, kept, strict=True):
-            generator.set_state(state)
-        use.end()
+        try:
+            for generator, state in zip(own, kept, strict=bool(kept)):
+                generator.set_state(state)
+        finally:
+            use.end()
 
 
 def _first_of(ensemble: EnsembleState) -> Values[Tensor]:

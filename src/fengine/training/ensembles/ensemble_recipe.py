@@ -102,7 +102,7 @@ class Recipe:
         if not ensemble.training:
             return ensemble, torch.full((size,), torch.nan)
         # What is remembered from the first update on, those that are not trained do not have.
-        if isinstance(self.method, OneByOne) or not all(ensemble.optimizer.values()):
+        if self._begins_to_remember(ensemble) or isinstance(self.method, OneByOne):
             ensemble = compact(ensemble)
         layout = self.lender.layout
         if not (ensemble.parameters.fits(layout.names) and ensemble.optimizer.fits(layout.held)):
@@ -120,6 +120,11 @@ class Recipe:
         found = losses.new_full((size,), torch.nan)
         found[list(after.training)] = losses[rows]
         return after, found
+
+    def _begins_to_remember(self, ensemble: EnsembleState) -> bool:
+        own = self.optimizer
+        remembers = isinstance(own, Optimizer) or own.remembers
+        return remembers and not all(ensemble.optimizer.values())
 
     def init(
         self, models: Sequence[nn.Module], seeds: Sequence[SupportsIndex] | None

@@ -39,6 +39,10 @@ class OwnOptimizer(Protocol):
     def lr(self) -> float:
         """The learning rate, where nothing else says one."""
 
+    @property
+    def remembers(self) -> bool:
+        """Whether it remembers anything from one update to the next."""
+
     def __call__(self, parameters: Parameters, /) -> Optimizer:
         """Return the optimizer of torch that does the same in place."""
 
@@ -74,6 +78,11 @@ class Sgd:
     @override
     def __repr__(self) -> str:
         return _in_words("sgd", self, sgd())
+
+    @property
+    def remembers(self) -> bool:
+        """Whether there is momentum."""
+        return bool(self.momentum)
 
     def __call__(self, parameters: Parameters, /) -> SGD:
         """Return the optimizer of torch that does the same in place."""
@@ -138,6 +147,11 @@ class AdamLike:
     def __repr__(self) -> str:
         usual = adamw() if self.is_decoupled else adam()
         return _in_words("adamw" if self.is_decoupled else "adam", self, usual)
+
+    @property
+    def remembers(self) -> bool:
+        """True."""
+        return True
 
     def __call__(self, parameters: Parameters, /) -> Adam:
         """Return the optimizer of torch that does the same in place."""
