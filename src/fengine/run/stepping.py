@@ -98,7 +98,7 @@ class Stepping(Generic[Batch, Output, User]):
             handled = () if is_heard else None
             if silent:
                 silent = part != stands_at
-                if lends:
+                if lends and read is None:  # what was lent is given back as the state is written
                     self._call_again(part, value, None if silent else box._handled)
                 if silent or box._handled is None:
                     continue

@@ -5,9 +5,6 @@ from fengine.training.ensembles.ensemble_evaluation_step import (
     ensemble_evaluation_step as ensemble_evaluation_step,
 )
 from fengine.training.ensembles.ensemble_state import EnsembleState as EnsembleState
-from fengine.training.ensembles.ensemble_state import compact as compact
-from fengine.training.ensembles.ensemble_state import members as members
-from fengine.training.ensembles.ensemble_state import stack as stack
 from fengine.training.ensembles.ensemble_step import EnsembleStep as EnsembleStep
 from fengine.training.ensembles.ensemble_step import EnsembleStepInPart as EnsembleStepInPart
 from fengine.training.ensembles.ensemble_step import ensemble_step as ensemble_step
@@ -15,6 +12,9 @@ from fengine.training.ensembles.own_optimizers import OwnOptimizer as OwnOptimiz
 from fengine.training.ensembles.own_optimizers import adam as adam
 from fengine.training.ensembles.own_optimizers import adamw as adamw
 from fengine.training.ensembles.own_optimizers import sgd as sgd
+from fengine.training.ensembles.stacking import compact as compact
+from fengine.training.ensembles.stacking import members as members
+from fengine.training.ensembles.stacking import stack as stack
 from fengine.training.evaluation_step import Prediction as Prediction
 from fengine.training.evaluation_step import evaluation_step as evaluation_step
 from fengine.training.events import Backprop as Backprop

@@ -199,6 +199,25 @@ def test_the_payload_of_the_update_has_the_losses(group: Group) -> None:
     assert not final.output.requires_grad
 
 
+def test_a_run_that_goes_on_at_the_update_calls_no_handler_twice(group: Group) -> None:
+    model = group.models[0]
+    alone = functional_step(model, optim.SGD(model.parameters()), loss_fn)
+    runs: list[tuple[Any, Any]] = [(group.step(), group.start()), (alone, alone.init())]
+    for step, start in runs:
+        seen = list[int]()
+
+        def see(state: AnyState, updated: Updated, seen: list[int] = seen) -> AnyState:
+            seen.append(state.iteration)
+            return state
+
+        loop = Loop(step).on(Update.COMPLETED, see)
+        moments = loop.iterate(group.batches, user=start)
+        first = next(one for one in moments if one.event is Update.COMPLETED)
+        moments.close()
+        loop.resume(first.state, group.batches)
+        assert seen == [1, 2]
+
+
 def test_rates_are_a_function_of_the_state() -> None:
     def falling(state: AnyState) -> list[float]:
         return [0.1 / state.epoch, 0.2, 0.0]

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 from typing_extensions import override
 
+from fengine.training.ensembles.by_row import Rate
 from fengine.training.ensembles.common_draws import drawing
 from fengine.training.ensembles.ensemble_state import EnsembleState
-from fengine.training.ensembles.own_optimizers import OwnOptimizer, Rate
+from fengine.training.ensembles.own_optimizers import OwnOptimizer
 from fengine.training.ensembles.settling import Settled
 from fengine.training.ensembles.stacked_gradients import (
     Forward,

@@ -19,10 +19,11 @@ from fengine.core.describe import call_in_words
 from fengine.core.steps import Facts, telling
 from fengine.training.counting import count_samples
 from fengine.training.ensembles.common_draws import drawing
-from fengine.training.ensembles.ensemble_recipe import Method, require_one_of
-from fengine.training.ensembles.ensemble_state import EnsembleState, members, whole_of
+from fengine.training.ensembles.ensemble_arguments import Method, require_one_of
+from fengine.training.ensembles.ensemble_state import EnsembleState, whole_of
 from fengine.training.ensembles.keeping_ensembles import EnsembleInUser
 from fengine.training.ensembles.stacked_gradients import Named, buffers_put_back, explained
+from fengine.training.ensembles.stacking import members
 from fengine.training.evaluation_step import Batch, Prediction
 from fengine.training.functional.copying import copies_of
 from fengine.training.functional.in_use import Use

@@ -20,7 +20,8 @@ from fengine import Part, Stages, State, Stateful
 from fengine.core.describe import brief, typed
 from fengine.core.events import AnyEvent
 from fengine.core.steps import contexts_of
-from fengine.training.ensembles.ensemble_recipe import Method, Recipe, recipe_of, require_one_of
+from fengine.training.ensembles.ensemble_arguments import Method, recipe_of, require_one_of
+from fengine.training.ensembles.ensemble_recipe import Recipe
 from fengine.training.ensembles.ensemble_state import EnsembleState
 from fengine.training.ensembles.keeping_ensembles import EnsembleInPart, EnsembleInUser
 from fengine.training.ensembles.own_optimizers import OwnOptimizer

@@ -18,8 +18,8 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from typing_extensions import override
 
 from fengine.core.describe import call_in_words, typed
+from fengine.training.ensembles.by_row import Rate, less, like_rows
 
-Rate: TypeAlias = float | Tensor
 # What is remembered of some parameters: of each name one tensor for each of them.
 Memory: TypeAlias = Mapping[str, Sequence[Tensor]]
 Parameters: TypeAlias = Iterable[nn.Parameter]
@@ -119,7 +119,7 @@ class Sgd:
                 steps = [g.add(b, alpha=self.momentum) for g, b in pairs]
             else:
                 steps = found
-        return [_less(p, g, rate) for p, g in zip(parameters, steps, strict=True)], memory
+        return [less(p, g, rate) for p, g in zip(parameters, steps, strict=True)], memory
 
 
 @final
@@ -187,16 +187,16 @@ class AdamLike:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return one parameter after an update, and what is remembered of it then."""
         if self.weight_decay and self.is_decoupled:
-            p = _less(p, p, rate * self.weight_decay)
+            p = less(p, p, rate * self.weight_decay)
         elif self.weight_decay:
             g = g.add(p, alpha=self.weight_decay)
         step = step + 1
         mean = mean.lerp(g, 1 - self.betas[0])
         square = square.mul(self.betas[1]).addcmul_(g, g, value=1 - self.betas[1])
         first, second = self._corrections(step)
-        second = _like(second, square) if isinstance(second, Tensor) else second
+        second = like_rows(second, square) if isinstance(second, Tensor) else second
         size = square.sqrt().div_(second).add_(self.eps)
-        return _less(p, mean, rate / first, size), step, mean, square
+        return less(p, mean, rate / first, size), step, mean, square
 
     def _corrections(self, step: Tensor) -> tuple[Rate, Rate]:
         """Return what corrects both averages after some updates: numbers, or one for each row."""
@@ -207,18 +207,6 @@ class AdamLike:
                 return 1 - one ** numbers[0], math.sqrt(1 - two ** numbers[0])
         exact = step.double()
         return 1 - one**exact, (1 - two**exact).sqrt()
-
-
-def _like(numbers: Tensor, tensor: Tensor) -> Tensor:
-    """Return a number for each row as a tensor that goes with a stacked one."""
-    return numbers.to(tensor).view(-1, *[1] * (tensor.ndim - 1))
-
-
-def _less(p: Tensor, g: Tensor, rate: Rate, size: Tensor | None = None) -> Tensor:
-    """Return `p - rate * g`, or `p - rate * g / size`."""
-    if isinstance(rate, Tensor):
-        return p.addcmul(g if size is None else g.div(size), _like(rate, p), value=-1)
-    return p.add(g, alpha=-rate) if size is None else p.addcdiv(g, size, value=-rate)
 
 
 def _in_words(name: str, optimizer: Sgd | AdamLike, usual: OwnOptimizer) -> str:

@@ -19,8 +19,8 @@ from torch.optim import Optimizer
 from fengine import State
 from fengine.core.describe import typed
 from fengine.core.equality import same
+from fengine.training.ensembles.by_row import Rate
 from fengine.training.ensembles.ensemble_state import EnsembleState
-from fengine.training.ensembles.own_optimizers import Rate
 from fengine.training.functional.lender import Lender
 from fengine.training.functional.values import Values
 
