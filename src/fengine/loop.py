@@ -391,8 +391,9 @@ class Loop(Generic[Batch, Output, User]):
         """Return this loop with things outside the state that its handlers change.
 
         Snapshots hold copies of them, and a run that goes on from one restores them. What the step
-        changes it names itself: see `Stages.changing`. A module that `torch.compile` has wrapped is
-        named as the module within, whose state has the same names.
+        changes it names itself: see `Stages.changing`. A module that `torch.compile` or
+        DistributedDataParallel has wrapped is named as the module within, whose state has the names
+        of that one.
 
         Raises:
             TypeError: something has no `state_dict` and `load_state_dict`.

@@ -24,7 +24,7 @@ from typing_extensions import override
 from fengine.checkpoints import Best, CheckpointError, NewerFormat, stores
 from fengine.checkpoints import folder as folders
 from fengine.checkpoints.folder import Content, Folder, folder_at
-from fengine.checkpoints.manifest import MANIFEST, TENSORS
+from fengine.checkpoints.manifest import MANIFEST, TENSORS, digest_of
 from tests.checkpoints.trainings import in_child
 
 
@@ -89,8 +89,7 @@ def test_one_digest_is_computed_where_a_run_goes_on(
         read.append(path.parent.name)
         return digest_of(path)
 
-    digest_of = folders._digest
-    monkeypatch.setattr(folders, "_digest", sha256)
+    monkeypatch.setattr(folders, "digest_of", sha256)
     with folder.newest() as tensors:
         assert tensors is not None
         assert tensors.kept.iteration == 2

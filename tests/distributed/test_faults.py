@@ -135,7 +135,7 @@ def preempted_within(ranks: Ranks) -> tuple[int, str, dict[str, float]]:
             os.kill(os.getpid(), signal.SIGTERM)
         return state
 
-    held_out = Loop(evaluation_step(model.module), ranks=ranks) | mean_loss(nn.MSELoss())
+    held_out = Loop(evaluation_step(model), ranks=ranks) | mean_loss(nn.MSELoss())
     with Preemption(signal.SIGTERM) as preemption:
         final = (loop | evaluation(held_out.on(Events.ITERATION_COMPLETED, end), data)).run(
             data, max_epochs=2, preemption=preemption
@@ -427,7 +427,7 @@ def evaluating_on_one(ranks: Ranks) -> Stood:
     model: Any = loop.external["model"]
     x, y = rows()
     found: list[float] = []
-    held_out = Loop(evaluation_step(model.module)) | mean_loss(nn.MSELoss())
+    held_out = Loop(evaluation_step(model)) | mean_loss(nn.MSELoss())
 
     def evaluate(state: AnyState) -> None:
         found.append(held_out.run(TensorBatches(x, y, batch_size=8)).metrics["loss"])

@@ -10,13 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from fengine.checkpoints import Checkpoints
+from tests.distributed.launched_checkpoints import train
+from tests.distributed.processes import on_ranks, values
+
 PROGRAM = "tests.distributed.launched_training"
 SECONDS = 240
 
 
-def run(folder: Path, fault: str, *launcher: str) -> int:
+def run(folder: Path, fault: str, *launcher: str, program: str = PROGRAM) -> int:
     """Run the program, started by torchrun with these options or by itself; return its status."""
-    command = [sys.executable, "-m", PROGRAM, str(folder), fault]
+    command = [sys.executable, "-m", program, str(folder), fault]
     if launcher:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", *launcher]
         command = [*torchrun, "--nproc-per-node", "2", "--module", *command[2:]]
@@ -63,3 +67,17 @@ def test_a_failure_fails_the_program(tmp_path: Path) -> None:
         assert said.read_text() == (
             "rank 1 failed: ValueError: no such class at epoch 1, iteration 4"
         )
+
+
+def test_a_run_that_torchrun_ends_and_one_that_it_restarts_go_on_bitwise(tmp_path: Path) -> None:
+    program = "tests.distributed.launched_checkpoints"
+    kept = tmp_path / "kept"
+    # SIGTERM to the agent, which tells all ranks: they save and end with 143, and torchrun with 1.
+    assert run(tmp_path, "preempted", "--max-restarts=0", program=program) == 1
+    assert [path.read_text() for path in sorted(tmp_path.glob("code-*"))] == ["143", "143"]
+    assert [one.iteration for one in Checkpoints(kept).kept()][-1] == 5
+    # One worker is killed, and the next attempt goes on from what was kept last.
+    assert run(tmp_path, "killed", "--max-restarts=1", program=program) == 0
+    expected = values(on_ranks(2, train, str(tmp_path / "whole"), "none"))
+    for rank in (0, 1):
+        assert ast.literal_eval((tmp_path / f"final-{rank}").read_text()) == expected[rank]

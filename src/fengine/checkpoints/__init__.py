@@ -1,7 +1,7 @@
 """Checkpoints: a run kept in a folder that cannot be lost, and a good end at a signal.
 
 `Checkpoints.run` begins a run, or goes on with the one that is kept. Nothing that is read is ever
-executed.
+executed. Several ranks keep one folder together.
 """
 
 from fengine.checkpoints.checkpoints import Checkpoints as Checkpoints

@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         (
             one.path.name,
             str(one.epoch),
+            str(one.ranks),
             _metrics(one),
             _size(one),
             _age(one),
@@ -52,11 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for one in kept
     ]
     rows += [
-        (path.name, "", "", "", "", reason)
+        (path.name, "", "", "", "", "", reason)
         for path, reason in sorted(broken.items())
         if path not in {one.path for one in kept}
     ]
-    _print_table([("step", "epoch", "metrics", "size", "age", "state"), *rows])
+    _print_table([("step", "epoch", "ranks", "metrics", "size", "age", "state"), *rows])
     if options.remove_broken and broken:
         return _remove(folder, sorted(path.name for path in broken))
     return 1 if broken else 0

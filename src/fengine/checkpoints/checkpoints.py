@@ -15,15 +15,18 @@ import attrs
 from typing_extensions import Unpack
 
 from fengine import Loop, Snapshot, State, When
+from fengine.checkpoints.as_one import on_all, on_first
 from fengine.checkpoints.folder import folder_at
-from fengine.checkpoints.going_on import limited, require_fit, restore, snapshot_of
+from fengine.checkpoints.going_on import limited, require_fit, restore, sharded_as, snapshot_of
 from fengine.checkpoints.iterators import pass_over, require_standing
+from fengine.checkpoints.newest import newest_of_all
 from fengine.checkpoints.of_engines import (
     EngineSaving,
     PausingEngine,
-    exit_code,
+    leave_if_asked,
     restore_engine,
 )
+from fengine.checkpoints.of_ranks import random_of, require_same_batches, require_same_shards
 from fengine.checkpoints.retention import Best, Kept, require_keep
 from fengine.checkpoints.saving import EPOCH_IS_OVER, Saving, require_saveable
 from fengine.core.events import Events
@@ -60,13 +63,17 @@ class Checkpoints:
     once it is whole on disk, and only then older ones go. So nothing acknowledged is lost, and
     nothing that is listed is unreadable, whenever the process dies.
 
+    On several ranks, of a loop with `ranks=`, they are those of all: each calls the same methods,
+    the first one writes, and all of them what is sharded. Any number of ranks goes on from them.
+
     Args:
         folder: where to keep them; a folder for each run. With `://` it is a store of fsspec.
         keep: how many of the newest stay; None: all of them.
         best: which others stay: those where a metric is best.
         every: when to save: an event at which no batch is due, filtered or not, or several joined
             by `|`. The end of a run is saved too.
-        background: write in a thread, from a copy that is kept in memory, while training goes on.
+        background: write in a thread, from a copy that is kept in memory, while training goes on;
+            not for sharded tensors.
         on_error: what to do where a save fails: "raise" CheckpointError, or "warn" and train on.
         preemption: tells whether the process is asked to end: see `Preemption`.
 
@@ -176,7 +183,7 @@ class Checkpoints:
         folder = folder_at(self.folder)
         saving: Saving[B, O, Any] = Saving(self, _required(loop), data, folder)
         saving_loop = saving.loop
-        folder.open()
+        on_first(loop.ranks, folder.open)
         try:
             after = self._taken_up(
                 saving, saving_loop, user, again=again, replay=replay, limits=limits
@@ -204,7 +211,7 @@ class Checkpoints:
                 )
         finally:
             saving.close()
-        self._leave()
+        leave_if_asked(loop.ranks, self.preemption)
         return final
 
     def _taken_up(
@@ -218,24 +225,35 @@ class Checkpoints:
         limits: LimitArguments,
     ) -> Snapshot[B, O, Any] | None:
         """Have the things of a loop take up the newest intact checkpoint, which comes back."""
-        loop = saving.of
-        with saving.writer.folder.newest() as tensors:
+        loop, ranks, data = saving.of, saving.of.ranks, saving.data
+        with newest_of_all(ranks, saving.writer.folder) as tensors:
             if tensors is None:
                 return None
             kept = tensors.kept
             saving.run = kept.run
-            tree = tensors.tree(only_shapes_of=("external",))
-            after = snapshot_of(loop, kept, tree, user)
-            require_fit(loop, kept, after)
-            over = tree.get(EPOCH_IS_OVER, after.state.event == Events.EPOCH_COMPLETED) is True
-            saving.epoch_over = after.state.epoch if over else 0
-            state = limited(after.state, limits, again=again, epoch_is_over=over)
-            after = attrs.evolve(after, state=state)
-            # These refuse what does not fit.
-            saving_loop.iterate(saving.data, after=after, replay=replay, restored=True)
-            require_standing(saving.data, after.state, replay=replay)
-            restore(loop.external, tensors)
-        return after
+            found: list[Snapshot[B, O, Any]] = []
+            random: dict[str, object] = {}
+
+            def read() -> None:
+                tree = tensors.tree(only_shapes_of=("external",))
+                after = snapshot_of(loop, kept, tree, user)
+                require_fit(loop, kept, after)
+                over = tree.get(EPOCH_IS_OVER, after.state.event == Events.EPOCH_COMPLETED) is True
+                saving.epoch_over = after.state.epoch if over else 0
+                state = limited(after.state, limits, again=again, epoch_is_over=over)
+                after = attrs.evolve(after, state=state)
+                if not after.state.status.has_ended:
+                    require_same_shards(ranks, kept, tree, data)
+                    require_same_batches(ranks, kept, after.state, data)
+                # These refuse what does not fit.
+                saving_loop.iterate(data, after=after, replay=replay, restored=True)
+                require_standing(data, after.state, replay=replay)
+                random.update(random_of(ranks, loop.external, kept, after.external))
+                found.append(after)
+
+            on_all(ranks, read)
+            on_all(ranks, lambda: restore(loop.external, tensors, random))
+        return found[0]
 
     def saving(self, loop: Loop[B, O, U], data: Iterable[B] | None = None) -> Loop[B, O, U]:
         """Return the loop with its saves, each after all other handlers of its event.
@@ -304,7 +322,8 @@ class Checkpoints:
             CheckpointError: it is broken, or of another loop.
         """
         with folder_at(self.folder).tensors(kept.path.name) as tensors:
-            return snapshot_of(loop, kept, tensors.tree(), user)
+            tree = tensors.tree(like=sharded_as(loop.external))
+            return snapshot_of(loop, kept, tree, user)
 
     def attach(
         self, engine: PausingEngine, to_save: Mapping[str, Stateful], *, at: object = None
@@ -361,11 +380,6 @@ class Checkpoints:
         if kept is not None:
             self._runs[engine] = kept.run
         return kept
-
-    def _leave(self) -> None:
-        """End the process where it was asked to end."""
-        if self.preemption is not None and self.preemption.asked:
-            raise SystemExit(exit_code(self.preemption))
 
 
 def _required(loop: Loop[B, O, U]) -> Loop[B, O, U]:

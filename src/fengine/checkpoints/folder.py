@@ -8,17 +8,16 @@ tensor is loaded.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import platform
 import re
 import stat
 import time
 import warnings
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path, PurePath
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 import attrs
 import torch
@@ -32,16 +31,18 @@ from fengine.checkpoints.manifest import (
     TENSORS,
     File,
     Manifest,
+    digest_of,
     name_of,
     numbers_of,
+    part_in_words,
     read,
     written,
 )
+from fengine.checkpoints.open_tensors import OpenTensors
 from fengine.checkpoints.retention import Best, Kept, retained
 from fengine.checkpoints.stores import LocalStore, Store
-from fengine.checkpoints.tree import NotPlain, join, split
+from fengine.checkpoints.tree import NotPlain, Tensors, split
 
-_MANY_BYTES: Final = 1 << 20  # read at once
 _OS_ERROR: Final = re.compile(r"\(os error (\d+)\)|code: (\d+)")
 
 
@@ -54,6 +55,7 @@ class Content:
         iteration: as for `Kept`, and so are the others up to `run`.
         classes: of which class each optimizer and the like is.
         tree: plain values and tensors.
+        ranks: how many ranks write it.
     """
 
     iteration: int
@@ -65,98 +67,10 @@ class Content:
     run: str
     classes: Mapping[str, str]
     tree: Mapping[str, object]
+    ranks: int = 1
 
 
-@final
-class OpenTensors:
-    """Read the tensors of a checkpoint one by one.
-
-    Args:
-        path: the folder of the checkpoint.
-        manifest: what is written of it.
-        file: its open tensors.
-    """
-
-    def __init__(self, path: PurePath, manifest: Manifest, file: Any) -> None:
-        self._path, self._manifest, self._file = path, manifest, file
-
-    def tree(self, *, only_shapes_of: Container[str] = ()) -> dict[str, object]:
-        """Return the whole tree.
-
-        Args:
-            only_shapes_of: the tensors in what these names stand for have a shape and a dtype, but
-                no data.
-
-        Raises:
-            CheckpointError: it cannot be read.
-        """
-        with self._in_words():
-            return {
-                name: join(
-                    part, self._shape_of if name in only_shapes_of else self._file.get_tensor
-                )
-                for name, part in self._part().items()
-            }
-
-    @property
-    def kept(self) -> Kept:
-        """Which checkpoint it is."""
-        return self._manifest.kept(self._path)
-
-    @property
-    def classes(self) -> Mapping[str, str]:
-        """Of which class each optimizer and the like was."""
-        return self._manifest.classes
-
-    def names(self, *path: str) -> tuple[str, ...]:
-        """Return the keys of the map at a path of keys.
-
-        Raises:
-            CheckpointError: there is none.
-        """
-        with self._in_words():
-            return tuple(self._part(*path))
-
-    def filled(self, *path: str) -> Any:
-        """Return the part of the tree at a path of keys.
-
-        Raises:
-            CheckpointError: there is none, or it cannot be read.
-        """
-        with self._in_words():
-            return join(self._part(*path), self._file.get_tensor)
-
-    def each(self, *path: str) -> Iterator[tuple[str, Any]]:
-        """Give the entries of the map at a path of keys, each read when it is asked for.
-
-        Raises:
-            CheckpointError: there is none, or it cannot be read.
-        """
-        with self._in_words():
-            part = self._part(*path)
-            pairs = part.get("$ordered", part.get("$dict"))
-            for key, value in part.items() if pairs is None else pairs:
-                yield join(key, self._file.get_tensor), join(value, self._file.get_tensor)
-
-    def _part(self, *path: str) -> Any:
-        part = self._manifest.tree
-        for key in path:
-            part = part[key]
-        return part
-
-    @contextlib.contextmanager
-    def _in_words(self) -> Iterator[None]:
-        try:
-            yield
-        except (NotPlain, SafetensorError, KeyError, TypeError, AttributeError, OSError) as error:
-            raise CheckpointError(self._path, f"cannot be read: {error!r}") from error
-
-    def _shape_of(self, name: str) -> torch.Tensor:
-        part = self._file.get_slice(name)
-        dtype = _DTYPES.get(part.get_dtype())
-        if dtype is None:
-            dtype = self._file.get_tensor(name).dtype
-        return torch.empty(part.get_shape(), dtype=dtype, device="meta")
+WriteShards: TypeAlias = Callable[[Tensors, Path], Mapping[str, File]]
 
 
 @final
@@ -193,10 +107,23 @@ class Folder:
         """Let another one write."""
         self._store.close()
 
+    def names(self) -> list[str]:
+        """Return the names of the checkpoints, the oldest first."""
+        found = [(numbers, name) for name in self._store.names() if (numbers := numbers_of(name))]
+        return [name for _, name in sorted(found)]
+
+    def sees(self, name: str) -> bool:
+        """Tell whether a checkpoint of that name is there, whole or not."""
+        try:
+            self._store.manifest(name)
+        except OSError:
+            return False
+        return True
+
     def kept(self) -> tuple[Kept, ...]:
         """Return what is kept, the oldest first; what has no whole manifest is not among it."""
         found = []
-        for name in self._steps():
+        for name in self.names():
             with contextlib.suppress(CheckpointError):
                 found.append(self._manifest(name).kept(self.path / name))
         return tuple(found)
@@ -204,17 +131,22 @@ class Folder:
     def broken(self) -> dict[PurePath, str]:
         """Return what is wrong with those that have no whole manifest, by their paths."""
         found = {}
-        for name in self._steps():
+        for name in self.names():
             try:
                 self._manifest(name)
             except CheckpointError as error:
                 found[self.path / name] = error.reason
         return found
 
-    def commit(self, content: Content) -> Kept:
+    def commit(self, content: Content, write_shards: WriteShards | None = None) -> Kept:
         """Write a checkpoint; it is acknowledged where this returns.
 
         The one that is there already comes back where the newest of its iteration is the same.
+
+        Args:
+            content: what is written.
+            write_shards: writes the sharded tensors, with the other ranks, into a folder; None:
+                such are refused.
 
         Raises:
             CheckpointError: it cannot be written, or the iteration is one of another run. Earlier
@@ -223,14 +155,20 @@ class Folder:
         path = self.path / name_of(content.iteration, 0)
         self._require_newest(content)
         saves = [
-            one for one in map(numbers_of, self._steps()) if one and one[0] == content.iteration
+            one for one in map(numbers_of, self.names()) if one and one[0] == content.iteration
         ]
         before = self._before(saves[-1]) if saves else None
         save = saves[-1][1] + 1 if saves else 0
         try:
-            tree, tensors = split(content.tree)
+            sharded: Tensors = {}
+            tree, tensors = split(content.tree, None if write_shards is None else sharded)
+            if sharded and not isinstance(self._store, LocalStore):
+                raise NotPlain(f"{next(iter(sharded))} is sharded: its parts are written to a disk")
             with self._store.staged(str(content.iteration)) as staged:
-                manifest = _manifest(content, save, tree, _write_tensors(tensors, staged))
+                files = {TENSORS: _write_tensors(tensors, staged)}
+                if write_shards is not None and sharded:
+                    files.update(write_shards(sharded, staged))
+                manifest = _manifest(content, save, tree, files)
                 if before is not None and before.is_alike(manifest):
                     return before.kept(self.path / name_of(*saves[-1]))
                 file = staged / MANIFEST
@@ -254,7 +192,7 @@ class Folder:
         Raises:
             CheckpointError: a whole one is of another run, or of a later iteration.
         """
-        for name in reversed(self._steps()):
+        for name in reversed(self.names()):
             try:
                 manifest = self._manifest(name)
             except NewerFormat:
@@ -295,7 +233,7 @@ class Folder:
             kept = kept[:-1]
         stay = {one.path.name for one in retained(kept, keep, best)}
         newest = (kept[-1].iteration, kept[-1].save) if kept else (0, 0)
-        for name in self._steps():
+        for name in self.names():
             numbers = numbers_of(name)
             if name not in stay and numbers is not None and numbers < newest:
                 self.remove(name)
@@ -321,13 +259,17 @@ class Folder:
             return manifest.kept(self.path / name)
 
     @contextlib.contextmanager
-    def tensors(self, name: str) -> Iterator[OpenTensors]:
+    def tensors(self, name: str, *, by: tuple[int, int] = (0, 1)) -> Iterator[OpenTensors]:
         """Open the tensors of a checkpoint, after all of it is verified.
+
+        Args:
+            name: its name.
+            by: which rank of how many does so; sharded tensors are verified by one rank each.
 
         Raises:
             CheckpointError: it is broken.
         """
-        with self._verified(name) as (manifest, path):
+        with self._verified(name, by) as (manifest, path):
             try:
                 file = safe_open(path, framework="pt", backend="pread")
             except (SafetensorError, OSError) as error:
@@ -352,7 +294,7 @@ class Folder:
         broken: list[str] = []
         with contextlib.ExitStack() as opened:
             found = None
-            for name in reversed(self._steps()):
+            for name in reversed(self.names()):
                 try:
                     found = opened.enter_context(self.tensors(name))
                     break
@@ -361,11 +303,16 @@ class Folder:
                 except CheckpointError as error:
                     broken.append(str(error))
             if broken:
-                self._tell(broken, found)
+                self.tell(broken, found)
             yield found
 
-    def _tell(self, broken: list[str], found: OpenTensors | None) -> None:
+    def tell(self, broken: list[str], found: OpenTensors | None, *, warns: bool = True) -> None:
         """Warn of those that are broken, newer than the one that was found.
+
+        Args:
+            broken: what is wrong, with their paths.
+            found: the one that was found; None if there is none.
+            warns: whether this rank does.
 
         Raises:
             CheckpointError: none was found.
@@ -377,16 +324,13 @@ class Folder:
                 + "; ".join(broken)
                 + ". To begin a new run, move them away or give another folder",
             )
+        if not warns:
+            return
         warnings.warn(
             f"{found.kept.path} is the newest intact checkpoint; left out, since broken: "
             + "; ".join(broken),
             stacklevel=6,  # who called Checkpoints
         )
-
-    def _steps(self) -> list[str]:
-        """Return the names of the checkpoints, the oldest first."""
-        found = [(numbers, name) for name in self._store.names() if (numbers := numbers_of(name))]
-        return [name for _, name in sorted(found)]
 
     def _manifest(self, name: str) -> Manifest:
         path = self.path / name
@@ -402,25 +346,35 @@ class Folder:
         return self._manifest(name) if self._is_whole(name) else None
 
     @contextlib.contextmanager
-    def _verified(self, name: str) -> Iterator[tuple[Manifest, Path]]:
-        manifest = self._manifest(name)
-        if set(manifest.files) != {TENSORS}:
+    def _verified(self, name: str, by: tuple[int, int] = (0, 1)) -> Iterator[tuple[Manifest, Path]]:
+        manifest, (rank, size) = self._manifest(name), by
+        if TENSORS not in manifest.files:
             raise CheckpointError(self.path / name, f"its {MANIFEST} names no {TENSORS}")
-        said = manifest.files[TENSORS]
-        where = self.path / name / TENSORS
+        shards = sorted(set(manifest.files) - {TENSORS})
+        for file in shards[rank::size]:
+            with self._verified_file(name, file, manifest.files[file]):
+                pass
+        with self._verified_file(name, TENSORS, manifest.files[TENSORS]) as path:
+            yield manifest, path
+
+    @contextlib.contextmanager
+    def _verified_file(self, name: str, file: str, said: File) -> Iterator[Path]:
+        where = self.path / name / file
         with contextlib.ExitStack() as stack:
             try:  # but not what happens while it is open
-                path = stack.enter_context(self._store.local(name, TENSORS))
+                path = stack.enter_context(self._store.local(name, file))
                 size = path.stat().st_size
                 if size != said.bytes:
                     raise CheckpointError(where, f"has {size} bytes, and {said.bytes} were written")
-                if _digest(path) != said.sha256:
+                if digest_of(path) != said.sha256:
                     raise CheckpointError(
                         where, "has been changed since it was written: its SHA-256 is another one"
                     )
             except OSError as error:
-                raise CheckpointError(where, f"cannot be read: {reason_of(error)}") from error
-            yield manifest, path
+                raise CheckpointError(
+                    where, f"{part_in_words(file)}cannot be read: {reason_of(error)}"
+                ) from error
+            yield path
 
 
 def folder_at(path: str | os.PathLike[str]) -> Folder:
@@ -435,8 +389,8 @@ def folder_at(path: str | os.PathLike[str]) -> Folder:
     return Folder(LocalStore(Path(text).absolute()))  # wherever the process goes
 
 
-def _manifest(content: Content, save: int, tree: Any, file: File) -> Manifest:
-    names = ("iteration", "epoch", "event", "status", "metrics", "fresh", "run", "classes")
+def _manifest(content: Content, save: int, tree: Any, files: Mapping[str, File]) -> Manifest:
+    names = ("iteration", "epoch", "event", "status", "metrics", "fresh", "run", "ranks", "classes")
     return Manifest(
         **{name: getattr(content, name) for name in names},
         save=save,
@@ -446,7 +400,7 @@ def _manifest(content: Content, save: int, tree: Any, file: File) -> Manifest:
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
-        files={TENSORS: file},
+        files=files,
         tree=tree,
     )
 
@@ -467,26 +421,4 @@ def _write_tensors(tensors: Mapping[str, torch.Tensor], folder: Path) -> File:
     stores.reached("after the tensors")
     stores.flush(path)
     stores.reached("flushed")
-    return File(path.stat().st_size, _digest(path))
-
-
-def _digest(path: Path) -> str:
-    digest, buffer = hashlib.sha256(), memoryview(bytearray(_MANY_BYTES))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-    return digest.hexdigest()
-
-
-_DTYPES: Final = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+    return File(path.stat().st_size, digest_of(path))

@@ -10,23 +10,33 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final, TypeVar, final
 
 import attrs
 import torch
+from immutables import Map
 
 from fengine import Limits, Loop, Snapshot, State, Status
 from fengine.checkpoints.errors import CheckpointError
-from fengine.checkpoints.folder import OpenTensors
+from fengine.checkpoints.of_ranks import counted_by_first, for_rank
+from fengine.checkpoints.open_tensors import Like, OpenTensors
 from fengine.checkpoints.retention import Kept
 from fengine.checkpoints.saving import EPOCH_IS_OVER
+from fengine.checkpoints.tree import Tensors, is_sharded, may_be_sharded, shards_of
 from fengine.core.events import Events
 from fengine.core.limits import EndArguments, LimitArguments
 from fengine.core.stateful import Stateful
 from fengine.core.table import where_in_run
+from fengine.features.seeding import seed_of
 from fengine.keep.external import require_names
-from fengine.keep.fitting import is_module, is_trained, loads_as_modules_do, require_fitting
+from fengine.keep.fitting import (
+    has_own_hooks,
+    is_module,
+    is_trained,
+    loads_as_modules_do,
+    require_fitting,
+)
 from fengine.keep.readers import SnapshotError, excerpt
 from fengine.keep.structure import is_structured
 
@@ -40,6 +50,8 @@ def snapshot_of(
 ) -> Snapshot[B, O, U]:
     """Read a kept snapshot of a loop, whose user's record is read by the type of another one.
 
+    On several ranks it is what this one takes up.
+
     Raises:
         CheckpointError: it is of another loop, or its record is of another type.
     """
@@ -48,8 +60,10 @@ def snapshot_of(
             kept.path, "was kept by an Engine, and no Loop goes on from it; use Checkpoints.restore"
         )
     try:
-        plain = {name: one for name, one in tree.items() if name != EPOCH_IS_OVER}
-        return read_snapshot(loop, plain, user)
+        plain = for_rank(loop.ranks, loop.external, kept, tree, seed_of(loop))
+        plain.pop(EPOCH_IS_OVER, None)
+        snapshot = read_snapshot(loop, plain, user)
+        return attrs.evolve(snapshot, state=counted_by_first(loop, snapshot.state))
     except SnapshotError as error:
         raise CheckpointError(kept.path, f"does not fit this loop: {error}") from error
 
@@ -109,7 +123,11 @@ def require_fit(loop: Loop[B, O, U], kept: Kept, snapshot: Snapshot[B, O, U]) ->
         raise CheckpointError(kept.path, str(error)) from None
 
 
-def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
+def restore(
+    external: Mapping[str, Stateful],
+    tensors: OpenTensors,
+    instead: Mapping[str, object] = Map(),
+) -> None:
     """Have things take up the states of a checkpoint, which fit them.
 
     An optimizer first lets go of the state that it has, then takes up the other tensor by tensor.
@@ -121,6 +139,7 @@ def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
     Args:
         external: the things.
         tensors: the checkpoint.
+        instead: the states of some of them, in the place of those in the checkpoint.
 
     Raises:
         BaseException: whatever a thing raises, with a note that names it.
@@ -137,11 +156,14 @@ def restore(external: Mapping[str, Stateful], tensors: OpenTensors) -> None:
                 before[name] = copy.deepcopy(thing.state_dict())
             try:
                 if name in held:
-                    _copy_into(held[name], tensors.each("external", name))
+                    tensors.copy_into(held[name], "external", name)
+                elif name in instead:
+                    thing.load_state_dict(instead[name])
                 elif obeys[name] and _is_read_in_parts(thing, tensors.names("external", name)):
-                    _load_optimizer(thing, tensors, "external", name)
+                    _load_optimizer(thing, tensors, name)
                 else:
-                    thing.load_state_dict(tensors.filled("external", name))
+                    like = sharded_as({name: thing})
+                    thing.load_state_dict(tensors.filled("external", name, like=like))
             except BaseException as error:
                 error.add_note(f"in restoring external[{name!r}]")
                 raise
@@ -161,7 +183,7 @@ def _held(thing: Any) -> Mapping[str, torch.Tensor] | None:
     """Return the tensors of a module that are all it saves; None where loading does more."""
     if not loads_as_modules_do(thing):
         return None
-    if any(one._load_state_dict_post_hooks for one in thing.modules()):
+    if any(map(has_own_hooks, (one._load_state_dict_post_hooks for one in thing.modules()))):
         return None
     own = thing.state_dict()
     held = {
@@ -173,19 +195,40 @@ def _held(thing: Any) -> Mapping[str, torch.Tensor] | None:
 
 def _is_same(saved: Any, held: torch.Tensor | None) -> bool:
     """Tell whether what a module saves is what it has, and no copy and no state of another kind."""
-    return (
-        held is not None
-        and isinstance(saved, torch.Tensor)
-        and (saved.data_ptr(), saved.shape, saved.stride())
-        == (held.data_ptr(), held.shape, held.stride())
-    )
+    if held is None or not isinstance(saved, torch.Tensor):
+        return False
+    lies, lay = ((_here(one).data_ptr(), one.shape, one.stride()) for one in (saved, held))
+    return lies == lay and is_sharded(saved) == is_sharded(held)
 
 
-@torch.no_grad()
-def _copy_into(own: Mapping[str, torch.Tensor], saved: Iterable[tuple[str, Any]]) -> None:
-    for key, tensor in saved:
-        own[key].copy_(tensor)
-        del tensor  # before the next one is read
+def _here(tensor: Any) -> torch.Tensor:
+    """Return what this process holds of a tensor."""
+    here: torch.Tensor = tensor.to_local() if is_sharded(tensor) else tensor
+    return here
+
+
+def sharded_as(external: Mapping[str, Stateful]) -> Like:
+    """Return what says for the names of saved tensors which tensors they are to be sharded like.
+
+    What a thing has by that name says so, and what an optimizer keeps of a parameter is sharded as
+    the parameter is.
+    """
+    own: Tensors = {}
+    for name, thing in external.items() if may_be_sharded() else ():
+        if is_trained(thing) and not is_module(thing):
+            optimizer: Any = thing
+            parameters = [one for group in optimizer.param_groups for one in group["params"]]
+            for number, parameter in enumerate(parameters):
+                if is_sharded(parameter):
+                    own[f"external.{name}.state.{number}"] = parameter.detach()
+        else:
+            own.update(shards_of({"external": {name: thing.state_dict()}}))
+
+    def like(name: str) -> torch.Tensor | None:
+        parent, _, last = name.rpartition(".")
+        return own.get(name, None if last == "step" else own.get(parent))
+
+    return like
 
 
 def _is_read_in_parts(optimizer: Any, names: Collection[str]) -> bool:
@@ -195,21 +238,23 @@ def _is_read_in_parts(optimizer: Any, names: Collection[str]) -> bool:
     )
 
 
-def _load_optimizer(optimizer: Any, tensors: OpenTensors, *path: str) -> None:
+def _load_optimizer(optimizer: Any, tensors: OpenTensors, name: str) -> None:
+    path = "external", name
     state = {key: tensors.filled(*path, key) for key in tensors.names(*path) if key != "state"}
     optimizer.state = defaultdict(dict)
-    optimizer.load_state_dict({**state, "state": _ReadWhenAsked(tensors, path)})
+    entries = _ReadWhenAsked(tensors, (*path, "state"), sharded_as({name: optimizer}))
+    optimizer.load_state_dict({**state, "state": entries})
 
 
 @final
 class _ReadWhenAsked:
     """Be what an optimizer keeps for each parameter, each entry read as it is asked for."""
 
-    def __init__(self, tensors: OpenTensors, path: tuple[str, ...]) -> None:
-        self._tensors, self._path = tensors, path
+    def __init__(self, tensors: OpenTensors, path: tuple[str, ...], like: Like) -> None:
+        self._tensors, self._path, self._like = tensors, path, like
 
     def items(self) -> Iterator[tuple[Any, Any]]:
-        return self._tensors.each(*self._path, "state")
+        return self._tensors.each(*self._path, like=self._like)
 
 
 def limited(
@@ -272,7 +317,7 @@ def _say_it_was_asked_to_end(state: State[Any, Any, Any]) -> None:
     warnings.warn(
         f"the run was asked to end {where_in_run(state)}, so it stays ended; say again=True to "
         "train on from there",
-        stacklevel=4,
+        stacklevel=7,
     )
 
 

@@ -48,7 +48,7 @@ def require_standing(data: object, state: State[Any, Any, Any], *, replay: bool)
     warnings.warn(
         f"{begun}, and goes on with whatever this {kind}{of} gives next: nobody can tell where it "
         f"stands. If it is new in this process, it gives the first batches again. {ways}",
-        stacklevel=4,  # who called Checkpoints.run
+        stacklevel=7,  # who called Checkpoints.run
     )
 
 

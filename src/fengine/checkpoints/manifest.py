@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Final, final
 
 import attrs
@@ -36,8 +36,11 @@ from fengine.keep.readers import (
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"
 TENSORS: Final = "tensors.safetensors"
+SHARDS: Final = "shards"  # a folder within
 _STEP: Final = re.compile(r"step-([0-9]{10,})(?:\.([1-9][0-9]*))?\Z")
+_OF_SHARDS: Final = re.compile(SHARDS + r"/(?:\.metadata|__([0-9]+)_[0-9]+\.distcp)\Z")
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}\Z")
+_MANY_BYTES: Final = 1 << 20  # read at once
 # Far more than any manifest needs; a larger file is not read at all.
 MOST_BYTES: Final = 1 << 30
 
@@ -72,6 +75,7 @@ class Manifest:
     metrics: Mapping[str, Any]
     fresh: tuple[str, ...]
     run: str
+    ranks: int
     time: float
     versions: Mapping[str, str]
     classes: Mapping[str, str]
@@ -90,6 +94,7 @@ class Manifest:
             metrics=Map({name: float(value) for name, value in self.metrics.items()}),
             fresh=self.fresh,
             run=self.run,
+            ranks=self.ranks,
             size=sum(file.bytes for file in self.files.values()),
             time=self.time,
         )
@@ -99,7 +104,7 @@ class Manifest:
         return self._content() == other._content()
 
     def _content(self) -> bytes:
-        names = ("iteration", "epoch", "event", "status", "run", "tree")
+        names = ("iteration", "epoch", "event", "status", "run", "ranks", "tree")
         maps = ("metrics", "classes", "files")
         plain = {name: getattr(self, name) for name in names}
         return _body([plain, *(sorted(map(repr, getattr(self, name).items())) for name in maps)])
@@ -125,6 +130,16 @@ def numbers_of(name: str) -> tuple[int, int] | None:
         return None
     numbers = int(found[1]), int(found[2] or 0)
     return numbers if name_of(*numbers) == name else None
+
+
+def part_in_words(file: str) -> str:
+    """Say whose part of the sharded tensors a file has; "" for another file.
+
+    >>> part_in_words("shards/__1_0.distcp")
+    'the part of rank 1 '
+    """
+    found = _OF_SHARDS.match(file)
+    return f"the part of rank {found[1]} " if found is not None and found[1] else ""
 
 
 def written(manifest: Manifest) -> bytes:
@@ -181,6 +196,15 @@ def read(content: bytes, path: PurePath) -> Manifest:
     return manifest
 
 
+def digest_of(path: Path) -> str:
+    """Return the digest of a file."""
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(_MANY_BYTES))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(buffer):
+            digest.update(buffer[:count])
+    return digest.hexdigest()
+
+
 def _body(plain: object) -> bytes:
     return json.dumps(plain, allow_nan=False, separators=(",", ":")).encode()
 
@@ -192,7 +216,7 @@ def _metric(value: object, path: str) -> float:
 def _files(value: object, path: str) -> Any:
     files = map_of(record(File, bytes=integer(0), sha256=text))(value, path)
     for name, file in files.items():
-        if name != TENSORS:
+        if name != TENSORS and not _OF_SHARDS.match(name):
             raise SnapshotError(path, f"{name!r} is no file of a checkpoint")
         if not _DIGEST.match(file.sha256):
             raise SnapshotError(path, f"{file.sha256!r} is no digest")
@@ -209,6 +233,7 @@ _READERS: Final[dict[str, Reader]] = {
     "metrics": map_of(_metric),
     "fresh": list_of(text),
     "run": text,
+    "ranks": integer(1),
     "time": number,
     "versions": map_of(text),
     "classes": map_of(text),

@@ -1,7 +1,7 @@
 """Checkpoints of an Engine: its state dict, and that of each thing that is to be saved with it.
 
 An Engine says of itself how far it is and no more, so only what is named is saved. What attaches
-here knows an Engine by its methods alone.
+here knows an Engine by its methods alone. On several ranks it is as with a Loop.
 """
 
 from __future__ import annotations
@@ -14,17 +14,33 @@ from typing import Any, Final, Protocol, final
 from immutables import Map
 
 from fengine import Event
+from fengine.checkpoints.as_one import on_all, on_first
 from fengine.checkpoints.errors import CheckpointError
 from fengine.checkpoints.folder import Content, Folder
 from fengine.checkpoints.going_on import restore
+from fengine.checkpoints.newest import newest_of_all
+from fengine.checkpoints.of_ranks import (
+    OfRank,
+    for_rank,
+    random_of,
+    random_states,
+    require_same_shards,
+    tree_of,
+)
 from fengine.checkpoints.retention import Kept
-from fengine.checkpoints.saving import Policy, Writer, report, warn_of, warn_without_best
+from fengine.checkpoints.writer import Policy, Writer
 from fengine.core.metrics import metric
 from fengine.core.phases import PHASES, has_step_to_come
 from fengine.core.stateful import Stateful, named
 from fengine.keep.fitting import class_names, require_fitting
 from fengine.run.ports import Preempting
-from fengine.training.attaching import AnyEngine, call_as_runs_are_left, require_engine
+from fengine.run.ranks import Ranks, of_all
+from fengine.training.attaching import (
+    AnyEngine,
+    call_as_runs_are_left,
+    ranks_of,
+    require_engine,
+)
 
 # The events of an Engine at which no batch is due, so that it can pause there.
 _PAUSES: Final = ("EPOCH_STARTED", "ITERATION_COMPLETED", "EPOCH_COMPLETED")
@@ -64,7 +80,8 @@ class EngineSaving:
         runs: Mapping[object, str],
     ) -> None:
         self.policy, self.engine, self.things = policy, engine, _named(to_save)
-        self.writer, self.runs = Writer(folder, policy), runs
+        self.ranks = ranks_of(engine)
+        self.writer, self.runs = Writer(folder, policy, self.ranks), runs
         self.run: str | None = None
 
     def attach(self, at: object, preemption: Preempting | None) -> None:
@@ -97,25 +114,28 @@ class EngineSaving:
         Raises:
             CheckpointError: that is not possible, where it is an error.
         """
-        folder = self.writer.folder
         try:
-            folder.open()
-            kept = folder.kept()
-            self.run = self.run or self.runs.get(self.engine)
-            if kept and kept[-1].run != self.run:
-                raise CheckpointError(
-                    folder.path,
-                    f"holds the checkpoints of another run, the newest {kept[-1].path.name}; to go "
-                    "on with that one, call restore(engine, to_load) of these Checkpoints before "
-                    "the run, or give this run a folder of its own",
-                )
-            self.run = self.run or uuid.uuid4().hex
+            self.run = on_first(self.ranks, self._id_of_run)
             self.writer.write(self._content(self.run))
         except CheckpointError as error:
-            report(error, self.policy)
+            self.writer.report(error)
         finally:
             if not self.policy.background:
-                folder.close()
+                self.writer.folder.close()
+
+    def _id_of_run(self) -> str:
+        folder = self.writer.folder
+        folder.open()
+        kept = folder.kept()
+        run = self.run or self.runs.get(self.engine)
+        if kept and kept[-1].run != run:
+            raise CheckpointError(
+                folder.path,
+                f"holds the checkpoints of another run, the newest {kept[-1].path.name}; to go "
+                "on with that one, call restore(engine, to_load) of these Checkpoints before "
+                "the run, or give this run a folder of its own",
+            )
+        return run or uuid.uuid4().hex
 
     def leave(self, failure: BaseException | None) -> None:
         """Let go of the thread and of the folder, however the run has ended.
@@ -124,12 +144,10 @@ class EngineSaving:
             CheckpointError: the save that was under way failed, in a run that has not.
         """
         try:
-            self.writer.wait()
-        except CheckpointError as error:
             if failure is None:
-                report(error, self.policy)
-            else:  # the exception of the run is not to be lost to this one
-                warn_of(error)
+                self.writer.settle()
+            else:  # the exception of the run is not to be lost to another one
+                self.writer.abandon()
         finally:
             self.writer.close()
 
@@ -152,8 +170,7 @@ class EngineSaving:
             SystemExit: it is.
         """
         self.end()
-        if preemption is not None and preemption.asked:
-            raise SystemExit(exit_code(preemption))
+        leave_if_asked(self.ranks, preemption)
 
     def complete(self, preemption: Preempting | None) -> None:
         """Save the end of a run, and end the process if it is asked to end.
@@ -162,13 +179,17 @@ class EngineSaving:
             SystemExit: it is.
         """
         self.pause(preemption)
-        warn_without_best(self.policy.best, self.writer.folder)
+        self.writer.warn_without_best()
 
     def _content(self, run: str) -> Content:
         state = self.engine.state
         metrics = Map(_numbers(state.metrics))
         best = self.policy.best
         things = {name: thing.state_dict() for name, thing in self.things.items()}
+        tree = {"engine": self.engine.state_dict(), "external": things}
+        if self.ranks.size > 1:
+            random = on_all(self.ranks, lambda: random_states(self.things))
+            tree["ranks"] = tree_of([OfRank({}, one, None) for one in random], state.dataloader)
         return Content(
             iteration=state.iteration,
             epoch=state.epoch,
@@ -178,7 +199,8 @@ class EngineSaving:
             fresh=() if best is None or best.metric not in metrics else (best.metric,),
             run=run,
             classes=class_names(self.things),
-            tree={"engine": self.engine.state_dict(), "external": things},
+            tree=tree,
+            ranks=self.ranks.size,
         )
 
 
@@ -191,23 +213,32 @@ def restore_engine(
         CheckpointError: it does not fit; then nothing is changed.
     """
     require_engine(engine, "restore()")
-    things = _named(to_load)
-    with folder.newest() as tensors:
+    things, ranks = _named(to_load), ranks_of(engine)
+    with newest_of_all(ranks, folder) as tensors:
         if tensors is None:
             return None
         kept = tensors.kept
-        tree = tensors.tree(only_shapes_of=("external",))
-        shapes: Any = tree.get("external")
-        if "engine" not in tree or not isinstance(shapes, Mapping):
-            raise CheckpointError(
-                kept.path, "was kept by a Loop, and no Engine goes on from it; use Checkpoints.run"
-            )
-        _require_names(kept, things, shapes)
-        try:
-            require_fitting(things, shapes, tensors.classes)
-        except ValueError as error:
-            raise CheckpointError(kept.path, str(error)) from None
-        restore(things, tensors)
+        tree: dict[str, Any] = {}
+
+        def read() -> None:
+            found = tensors.tree(only_shapes_of=("external",))
+            shapes: Any = found.get("external")
+            if "engine" not in found or not isinstance(shapes, Mapping):
+                raise CheckpointError(
+                    kept.path,
+                    "was kept by a Loop, and no Engine goes on from it; use Checkpoints.run",
+                )
+            _require_names(kept, things, shapes)
+            require_same_shards(ranks, kept, found)
+            tree.update(for_rank(ranks, things, kept, found, None))
+            try:
+                require_fitting(things, shapes, tensors.classes)
+            except ValueError as error:
+                raise CheckpointError(kept.path, str(error)) from None
+
+        on_all(ranks, read)
+        random = random_of(ranks, things, kept, tree["external"])
+        on_all(ranks, lambda: restore(things, tensors, random))
         engine.load_state_dict(tree["engine"])
     return kept
 
@@ -230,10 +261,19 @@ def _named(things: Mapping[str, Stateful]) -> Map[str, Stateful]:
     return named(things)
 
 
-def exit_code(preemption: Preempting) -> int:
-    """Return with what a process ends that was asked to: 128 and the number of the signal."""
-    code = getattr(preemption, "exit_code", None)
-    return code if isinstance(code, int) else 128 + 15
+def leave_if_asked(ranks: Ranks, preemption: Preempting | None) -> None:
+    """End the process where that of any rank was asked to end; collective.
+
+    Raises:
+        SystemExit: it was; the code is 128 and the number of the signal.
+    """
+    own = None
+    if preemption is not None and preemption.asked:
+        code = getattr(preemption, "exit_code", None)
+        own = code if isinstance(code, int) else 128 + 15
+    for one in of_all(ranks, own):
+        if one is not None:
+            raise SystemExit(one)
 
 
 def _numbers(metrics: Mapping[str, object]) -> Iterator[tuple[str, float]]:

@@ -51,6 +51,7 @@ class Kept:
         metrics: the metrics of the state.
         fresh: the names of the metrics that were set at that event.
         run: which run it is of.
+        ranks: how many ranks have written it.
         size: in bytes.
         time: when it was written, in seconds since 1970.
 
@@ -68,6 +69,7 @@ class Kept:
     metrics: Map[str, float] = attrs.field(default=Map(), converter=_frozen)
     fresh: tuple[str, ...] = ()
     run: str = ""
+    ranks: int = 1
     size: int = 0
     time: float = 0.0
 

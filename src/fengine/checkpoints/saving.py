@@ -3,30 +3,29 @@
 The save comes after all handlers of its event, as an Onlooker. So what is written is the state of
 that moment: a run that goes on from it has nothing of the event left to do.
 
-A run has one `Saving`, which holds its folder open, and has at most one save under way. What is
-written comes from the things themselves. It is copied only where another thread writes it while the
-training goes on.
+On several ranks all of them agree on the state first. Then each adds what is its own: see
+`of_ranks`.
+
+A run has one `Saving`, which holds its folder open. How its contents are written is in `writer`.
 """
 
 from __future__ import annotations
 
-import os
 import uuid
 import warnings
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
-from typing import Final, Generic, Literal, Protocol, TypeVar, final
+from typing import Any, Final, Generic, TypeVar, final
 
 import attrs
 from typing_extensions import override
 
 from fengine import Loop, Outcome, State, Status, When
-from fengine.checkpoints.buffers import Buffers
+from fengine.checkpoints.as_one import on_all, on_first
 from fengine.checkpoints.errors import CheckpointError
 from fengine.checkpoints.folder import Content, Folder
-from fengine.checkpoints.retention import Best
+from fengine.checkpoints.of_ranks import OfRank, merged, of_rank, require_whole_things, tree_of
 from fengine.checkpoints.tree import NotPlain, split
+from fengine.checkpoints.writer import Policy, Writer
 from fengine.core.events import Event, Events, EventSet, FilteredPayloadEvent, PayloadEvent
 from fengine.core.missing import MISSING
 from fengine.core.phases import PHASES, has_step_to_come, rank_of
@@ -35,9 +34,10 @@ from fengine.core.taking import Onlooker
 from fengine.features.reading import where_set
 from fengine.keep.fitting import class_names
 from fengine.keep.readers import SnapshotError
-from fengine.keep.snapshot import Snapshot, require_whole
+from fengine.keep.snapshot import Snapshot, plain_of, require_whole
 from fengine.run.place import position_of, require_place
 from fengine.run.source import length_of
+from fengine.run.together import agreed
 
 B = TypeVar("B")
 O = TypeVar("O")  # noqa: E741  # the output, beside the batch and the user
@@ -46,94 +46,6 @@ U = TypeVar("U")
 # The key of a kept tree that tells whether EPOCH_COMPLETED has fired in the last epoch. The state
 # of a run that was asked to end does not say so.
 EPOCH_IS_OVER: Final = "epoch_is_over"
-
-
-class Policy(Protocol):
-    """Say what is kept, and how a save is made; `Checkpoints` does."""
-
-    @property
-    def keep(self) -> int | None:
-        """How many of the newest stay; None: all."""
-
-    @property
-    def best(self) -> Best | None:
-        """Which others stay."""
-
-    @property
-    def every(self) -> When:
-        """When to save."""
-
-    @property
-    def background(self) -> bool:
-        """Whether another thread writes."""
-
-    @property
-    def on_error(self) -> Literal["raise", "warn"]:
-        """What to do where a save fails."""
-
-
-@final
-class Writer:
-    """Write contents into a folder, one after the other, and let go of what is not to be kept.
-
-    Args:
-        folder: where to.
-        policy: what is kept, and whether another thread writes.
-    """
-
-    def __init__(self, folder: Folder, policy: Policy) -> None:
-        self.folder, self.policy = folder, policy
-        self._under_way: Future[None] | None = None
-        self._process = os.getpid()  # a fork has no thread that writes
-        self._buffers = Buffers()
-
-    @cached_property
-    def _thread(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1, "checkpoints")
-
-    def write(self, content: Content) -> None:
-        """Write a content, now or in the background.
-
-        Raises:
-            CheckpointError: this one, or the one before, cannot be written, where that is an error.
-        """
-        if os.getpid() != self._process:
-            raise CheckpointError(
-                self.folder.path,
-                f"is written to by process {self._process}, of which this one is a fork; save in "
-                "that process alone",
-            )
-        try:
-            self.wait()
-        except CheckpointError as error:
-            report(error, self.policy)
-        if self.policy.background:
-            tree = self._buffers.copy_of(content.tree)
-            content = attrs.evolve(content, tree=tree)
-            self._under_way = self._thread.submit(self._commit, content)
-        else:
-            self._commit(content)
-
-    def wait(self) -> None:
-        """Wait for the save that is under way.
-
-        Raises:
-            CheckpointError: it failed.
-        """
-        under_way, self._under_way = self._under_way, None
-        if under_way is not None and os.getpid() == self._process:
-            under_way.result()
-
-    def close(self) -> None:
-        """Let go of the thread and of the folder."""
-        if "_thread" in self.__dict__:
-            self._thread.shutdown()
-            del self._thread
-        self.folder.close()
-
-    def _commit(self, content: Content) -> None:
-        self.folder.commit(content)
-        self.folder.prune(self.policy.keep, self.policy.best)
 
 
 @final
@@ -157,7 +69,7 @@ class Saving(Generic[B, O, U]):
         run: str | None = None,
     ) -> None:
         self.policy, self.of, self.data, self.run = policy, of, data, run
-        self.writer = Writer(folder, policy)
+        self.writer = Writer(folder, policy, of.ranks)
         self.epoch_over = 0  # the last epoch whose EPOCH_COMPLETED has fired
         self._has_told = False
 
@@ -190,8 +102,10 @@ class Saving(Generic[B, O, U]):
             CheckpointError: it does, or it cannot be written.
         """
         self.epoch_over = 0
-        if self.run is not None:
-            return
+        if self.run is None:
+            self.run = on_first(self.of.ranks, self._id_of_new)
+
+    def _id_of_new(self) -> str:
         folder = self.writer.folder
         folder.open()
         kept = folder.kept()
@@ -202,37 +116,38 @@ class Saving(Generic[B, O, U]):
                 f"holds the checkpoints of another run, the newest {kept[-1].path.name}; go on "
                 "with that one by Checkpoints.run, or give this run a folder of its own",
             )
-        self.run = uuid.uuid4().hex
+        return uuid.uuid4().hex
+
+    def _id_of_kept(self) -> str:
+        folder = self.writer.folder
+        folder.open()
+        kept = folder.kept()
+        return kept[-1].run if kept else uuid.uuid4().hex
 
     def save(self, state: State[B, O, U], fresh: tuple[str, ...]) -> None:
-        """Save a state after all handlers of its event.
+        """Save a state after all handlers of its event; collective.
 
         Raises:
             CheckpointError: it cannot be written, where that is an error.
         """
+        ranks = self.of.ranks
         if self.run is None:  # the run goes on from a state, and began elsewhere
-            self.writer.folder.open()
-            kept = self.writer.folder.kept()
-            self.run = kept[-1].run if kept else uuid.uuid4().hex
+            self.run = on_first(ranks, self._id_of_kept)
         try:
             self.writer.write(self._content(state, fresh, self.run))
         except CheckpointError as error:
-            report(error, self.policy)
+            self.writer.report(error)
 
     def end(self, state: State[B, O, U], outcome: Outcome) -> None:
         """Save how the run has ended, unless it failed, and let go of the folder."""
         try:
             if outcome.status is not Status.FAILED:
-                self.save(state, ())
-            try:
-                self.writer.wait()
-            except CheckpointError as error:
-                if outcome.status is not Status.FAILED:
-                    report(error, self.policy)
-                else:  # the exception of the run is not to be lost to this one
-                    warn_of(error)
+                self.save(agreed(state), ())
+                self.writer.settle()
+            else:
+                self.writer.abandon()
             if outcome.status.has_ended:
-                warn_without_best(self.policy.best, self.writer.folder)
+                self.writer.warn_without_best()
         finally:
             self.close()
 
@@ -242,21 +157,18 @@ class Saving(Generic[B, O, U]):
         self.writer.close()
 
     def _content(self, state: State[B, O, U], fresh: tuple[str, ...], run: str) -> Content:
-        where = f"the state at {state.event!r}, epoch {state.epoch}, iteration {state.iteration}"
-        try:
-            require_whole(self.of.external, self.of.parts, state)
-            external = {name: thing.state_dict() for name, thing in self.of.external.items()}
-            classes = class_names(self.of.external)
-            place = position_of(self.data, state)
-            state = self._findable(state, place)
-            state = attrs.evolve(with_plain_output(state), handled=None)
-            tree = Snapshot(state, external, place, classes).to_dict()
-            if state.status is Status.TERMINATED:
-                tree[EPOCH_IS_OVER] = state.epoch == self.epoch_over
-        except (SnapshotError, ValueError) as error:
-            raise CheckpointError(
-                self.writer.folder.path, f"{where} cannot be saved: {error}"
-            ) from error
+        ranks, place = self.of.ranks, position_of(self.data, state)
+        tree: dict[str, object] = {}
+
+        def of_this_rank() -> OfRank | None:
+            tree.update(self._tree(state, place))
+            return of_rank(self.of, state, place) if ranks.size > 1 else None
+
+        every = [one for one in on_all(ranks, of_this_rank) if one is not None]
+        if every:
+            whole = merged(self.of, state, every)
+            tree["state"] = self._findable(whole, place).to_dict()
+            tree["ranks"] = tree_of(every, self.data)
         return Content(
             iteration=state.iteration,
             epoch=state.epoch,
@@ -265,19 +177,44 @@ class Saving(Generic[B, O, U]):
             metrics=state.metrics,
             fresh=tuple(name for name in fresh if name in state.metrics),
             run=run,
-            classes=classes,
+            classes=class_names(self.of.external),
             tree=tree,
+            ranks=ranks.size,
         )
 
+    def _tree(self, state: State[B, O, U], place: object) -> dict[str, Any]:
+        """Return what this rank has to save, as plain data and tensors.
+
+        Raises:
+            CheckpointError: something is no such data.
+        """
+        external = self.of.external
+        try:
+            require_whole(external, self.of.parts, state)
+            require_whole_things(external)
+            states = {name: thing.state_dict() for name, thing in external.items()}
+            state = self._findable(state, place)
+            snapshot = Snapshot(state, states, place, class_names(external))
+            tree = plain_of(snapshot, state.to_dict())
+        except (SnapshotError, ValueError) as error:
+            where = f"{state.event!r}, epoch {state.epoch}, iteration {state.iteration}"
+            raise CheckpointError(
+                self.writer.folder.path, f"the state at {where} cannot be saved: {error}"
+            ) from error
+        if state.status is Status.TERMINATED:
+            tree[EPOCH_IS_OVER] = state.epoch == self.epoch_over
+        return tree
+
     def _findable(self, state: State[B, O, U], place: object) -> State[B, O, U]:
-        """Return a state from which a run goes on, without its batch where that is not found again.
+        """Return a state as it can be written, without its batch where that is not found again.
 
         There is a warning, once, where a run would not find its place in the data by itself.
         """
+        state = attrs.evolve(with_plain_output(state), handled=None)
         if self.data is None or self._misplaced(state, place, with_batch=True) is None:
             return state
         reason = self._misplaced(state, place, with_batch=False)
-        if reason is not None and not self._has_told:
+        if reason is not None and not self._has_told and self.of.ranks.rank == 0:
             self._has_told = True
             warnings.warn(
                 f"from a checkpoint within an epoch this run goes on with replay=True only: "
@@ -339,6 +276,7 @@ class _Saves(Onlooker, Generic[B, O, U]):
         return "save a checkpoint"
 
     def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
+        state = agreed(state)
         self.saving.save(state, self.fresh)
         return state
 
@@ -365,32 +303,6 @@ def with_plain_output(state: State[B, O, U]) -> State[B, O, U]:
         except NotPlain:
             return attrs.evolve(state, output=MISSING)
     return state
-
-
-def report(error: CheckpointError, policy: Policy) -> None:
-    """Raise the error of a save, or warn of it.
-
-    Raises:
-        CheckpointError: that is what is asked for.
-    """
-    if policy.on_error == "raise":
-        raise error
-    warn_of(error)
-
-
-def warn_without_best(best: Best | None, folder: Folder) -> None:
-    """Warn of a run that has ended, and of which no checkpoint is the best."""
-    if best is not None and best.among(folder.kept()) == ():
-        warnings.warn(
-            f"no checkpoint of this run is the best: the metric {best.metric!r} was never set to a "
-            "finite number",
-            stacklevel=2,
-        )
-
-
-def warn_of(error: CheckpointError) -> None:
-    """Warn of a save that failed."""
-    warnings.warn(f"not saved: {error}", stacklevel=2)
 
 
 def require_saveable(every: When) -> None:

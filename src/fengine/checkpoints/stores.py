@@ -166,7 +166,7 @@ class LocalStore:
     def local(self, name: str, file: str) -> Iterator[Path]:
         """Give the file itself."""
         path = self.path / name / file
-        if path.is_symlink() or (self.path / name).is_symlink():
+        if any(one.is_symlink() for one in (path, path.parent, self.path / name)):
             raise FileNotFoundError(f"{path} is a link, which is not followed")
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing")

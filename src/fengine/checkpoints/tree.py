@@ -3,6 +3,8 @@
 Reading runs nothing: there is no pickle, and no name of a class. A value that has no JSON of its
 own is an object whose first key begins with `$`. Whatever is no plain value is refused by its path.
 
+A sharded tensor, of which this process holds a part, is named apart from the others.
+
 Law: `join(*split(tree))` is the tree, with its types and to the bit. Tensors come back as plain
 tensors without gradients, on the CPU, with their strides where they fill their memory; tied ones
 are one tensor again.
@@ -11,8 +13,10 @@ are one tensor again.
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import struct
+import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias
@@ -23,8 +27,11 @@ from torch.nn.parameter import is_lazy
 
 Tensors: TypeAlias = dict[str, torch.Tensor]
 TensorOf: TypeAlias = Callable[[str], torch.Tensor]
+# By its name, its dtype and its shape as a whole.
+ShardOf: TypeAlias = Callable[[str, torch.dtype, torch.Size], Any]
 
 _MARK: Final = "$"
+_SHARDING: Final = "torch.distributed.tensor"
 # Deeper than any state, and far from the depth at which Python gives up.
 _DEEPEST: Final = 100
 _MAPS: Final[dict[type, str]] = {
@@ -74,10 +81,24 @@ class NotPlain(ValueError):
     """Tell that a value is no plain one, by its path."""
 
 
-def split(tree: object) -> tuple[Any, Tensors]:
+def may_be_sharded() -> bool:
+    """Tell whether this process has imported what shards tensors."""
+    return _SHARDING in sys.modules
+
+
+def is_sharded(value: object) -> bool:
+    """Tell whether a value is a tensor that is sharded over ranks."""
+    return may_be_sharded() and isinstance(value, sys.modules[_SHARDING].DTensor)
+
+
+def split(tree: object, sharded: Tensors | None = None) -> tuple[Any, Tensors]:
     """Return a tree as what JSON knows, and its tensors by their names.
 
     A tensor that can be written as it lies is not copied.
+
+    Args:
+        tree: the tree.
+        sharded: what takes up the tensors that are sharded, by their names; None: there are none.
 
     Raises:
         NotPlain: the tree holds something else, which is named.
@@ -85,16 +106,26 @@ def split(tree: object) -> tuple[Any, Tensors]:
     >>> split({"weight": torch.ones(2), "steps": (1, 2)})
     ({'weight': {'$tensor': 'weight'}, 'steps': {'$tuple': [1, 2]}}, {'weight': tensor([1., 1.])})
     """
-    splitting = _Splitting()
+    splitting = _Splitting(sharded)
     return splitting.value(tree, ""), splitting.tensors
 
 
-def join(plain: object, tensor_of: TensorOf) -> Any:
+def shards_of(tree: object) -> Tensors:
+    """Return the sharded tensors of a tree, by the names that `split` gives them."""
+    sharded: Tensors = {}
+    if may_be_sharded() and _has_shards(tree):
+        with contextlib.suppress(NotPlain):  # to split it for writing raises this again
+            split(tree, sharded)
+    return sharded
+
+
+def join(plain: object, tensor_of: TensorOf, shard_of: ShardOf | None = None) -> Any:
     """Return the tree that was split.
 
     Args:
         plain: what JSON knows of it.
         tensor_of: returns the tensor of a name. One without data will do, to ask for shapes.
+        shard_of: returns what stands for a sharded tensor; None: there is none.
 
     Raises:
         NotPlain: it was not made by `split`.
@@ -102,7 +133,7 @@ def join(plain: object, tensor_of: TensorOf) -> Any:
     >>> join({"weight": {"$tensor": "weight"}}, {"weight": torch.ones(2)}.__getitem__)
     {'weight': tensor([1., 1.])}
     """
-    return _Joining(tensor_of).value(plain, 0)
+    return _Joining(tensor_of, shard_of).value(plain, 0)
 
 
 def _who_holds(path: str) -> str:
@@ -122,8 +153,8 @@ def _who_holds(path: str) -> str:
 
 
 class _Splitting:
-    def __init__(self) -> None:
-        self.tensors: Tensors = {}
+    def __init__(self, sharded: Tensors | None) -> None:
+        self.tensors, self.sharded = Tensors(), sharded
         self._names: dict[object, str] = {}
         self._storages: set[object] = set()
 
@@ -142,7 +173,7 @@ class _Splitting:
                 f"{path} lies in more than {_DEEPEST} levels of lists and dicts; keep it flatter"
             )
         if isinstance(value, torch.Tensor):
-            return self._tensor(value, path)
+            return self._shard(value, path) if is_sharded(value) else self._tensor(value, path)
         if kind is list:
             return self._list(value, path, depth)
         if kind in _LISTS:
@@ -206,7 +237,7 @@ class _Splitting:
         if not tensor.is_contiguous() and _is_dense(tensor):
             made["stride"] = list(tensor.stride())
         if not tensor.numel() or place not in self._names:
-            name = self._free_name(path)
+            name = self._free_name(path, self.tensors)
             shares = bool(tensor.numel()) and (tensor.device, storage) in self._storages
             self.tensors[name] = tensor.clone() if shares else tensor
             if not tensor.is_contiguous():
@@ -215,10 +246,21 @@ class _Splitting:
             self._names[place] = name
         return {"$tensor": self._names[place], **made}
 
-    def _free_name(self, path: str) -> str:
+    def _shard(self, tensor: torch.Tensor, path: str) -> dict[str, Any]:
+        if self.sharded is None:
+            raise NotPlain(
+                f"{path} is a sharded tensor, of which this process holds a part only; what keeps "
+                "those is fengine.checkpoints.Checkpoints with Loop(step, ranks=ranks)"
+            )
+        name = self._free_name(path, self.sharded)
+        self.sharded[name] = tensor.detach()
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return {"$shard": name, "dtype": dtype, "shape": list(tensor.shape)}
+
+    def _free_name(self, path: str, taken: Tensors) -> str:
         path = path.encode("utf-8", "replace").decode()
         name, number = path, 1
-        while name in self.tensors:
+        while name in taken:
             number += 1
             name = f"{path}#{number}"
         return name
@@ -236,8 +278,8 @@ class _Splitting:
 
 
 class _Joining:
-    def __init__(self, tensor_of: TensorOf) -> None:
-        self._tensor_of = tensor_of
+    def __init__(self, tensor_of: TensorOf, shard_of: ShardOf | None) -> None:
+        self._tensor_of, self._shard_of = tensor_of, shard_of
         self._known: dict[tuple[str, object], torch.Tensor] = {}
 
     def value(self, plain: Any, depth: int) -> Any:
@@ -260,6 +302,10 @@ class _Joining:
     def _marked(self, word: str, content: Any, plain: dict[str, Any], depth: int) -> Any:
         if word == "$tensor":
             return self._tensor(content, plain.get("stride"))
+        if word == "$shard" and self._shard_of is not None:
+            dtype = getattr(torch, plain["dtype"])
+            if dtype in _DTYPES:
+                return self._shard_of(content, dtype, torch.Size(plain["shape"]))
         if word in _LISTS.values():
             return _MADE[word](self.value(one, depth + 1) for one in content)
         if word in _MAPS.values():
@@ -342,6 +388,14 @@ def _why_not(tensor: torch.Tensor) -> str | None:
     if tensor.numel() and not tensor.data_ptr():
         return "is a tensor whose memory has been freed"
     return None
+
+
+def _has_shards(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_has_shards, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_shards, value))
+    return is_sharded(value)
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from fengine.checkpoints.errors import CheckpointError
-from fengine.checkpoints.folder import OpenTensors, folder_at
+from fengine.checkpoints.folder import folder_at
 from fengine.checkpoints.manifest import numbers_of
+from fengine.checkpoints.open_tensors import OpenTensors
 
 
 def weights(path: str | os.PathLike[str], name: str) -> dict[str, torch.Tensor]:

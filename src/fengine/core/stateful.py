@@ -2,8 +2,9 @@
 
 A run changes such things outside its state. They are named, so that a snapshot holds them too.
 
-What `torch.compile` makes of a module is named as the module, so that the names in its state are
-those of the module, and a snapshot does not know whether it was compiled.
+What `torch.compile` or DistributedDataParallel makes of a module is named as the module, so that
+the names in its state are those of the module. So a snapshot does not know whether it was compiled,
+or how many processes trained it.
 """
 
 from __future__ import annotations
@@ -49,22 +50,29 @@ def named(external: Mapping[str, Stateful]) -> Map[str, Stateful]:
                 f"{name}={what} has no state_dict() and load_state_dict() to be saved and "
                 "restored with"
             )
-    return Map({name: uncompiled(thing) for name, thing in external.items()})
+    return Map({name: unwrapped(thing) for name, thing in external.items()})
 
 
-_COMPILED: Final = "torch._dynamo.eval_frame.OptimizedModule"
+# The classes that wrap a module, and where each has it.
+_WRAPPERS: Final = {
+    "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",
+    "torch.nn.parallel.distributed.DistributedDataParallel": "module",
+}
 
 
-def uncompiled(thing: Any) -> Any:
-    """Return the module that `torch.compile` has wrapped; anything else as it is.
+def unwrapped(thing: Any) -> Any:
+    """Return the module that `torch.compile` or DistributedDataParallel has wrapped.
 
-    >>> uncompiled(3)
+    Anything else comes back as it is.
+
+    >>> unwrapped(3)
     3
     """
-    while any(
-        f"{kind.__module__}.{kind.__qualname__}" == _COMPILED for kind in type(thing).__mro__
-    ):
-        thing = thing._orig_mod
+    wrapper: str | None = ""
+    while wrapper is not None:
+        names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(thing).__mro__)
+        wrapper = next((_WRAPPERS[name] for name in names if name in _WRAPPERS), None)
+        thing = thing if wrapper is None else getattr(thing, wrapper)
     return thing
 
 

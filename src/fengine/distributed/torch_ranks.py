@@ -1,8 +1,8 @@
 """The ranks of `torch.distributed`: how they agree, and how they learn of each other's end.
 
 They agree in a small gloo group of their own, beside the group of the gradients, so that neither
-disturbs the other. What one rank has to say while others are busy it writes into the store of the
-process group: its failure, and that it asks for something.
+disturbs the other. Sharded checkpoints have one, too. What one rank has to say while others are
+busy it writes into the store of the process group: its failure, and that it asks for something.
 
 Each exchange begins with a frame of fixed size that says what is exchanged, so that ranks which ask
 each other for different things find that out instead of waiting or reading nonsense.
@@ -83,7 +83,15 @@ class TorchRanks:
         store = dist.distributed_c10d._get_default_store()
         self._store = dist.PrefixStore(prefix, store)  # type: ignore[attr-defined]
         self._group: dist.ProcessGroup | None = dist.new_group(backend="gloo", timeout=limit)
+        self._shard_group: dist.ProcessGroup | None = None
         self._failed = False
+
+    @property
+    def shard_group(self) -> dist.ProcessGroup:
+        """A gloo group for checkpoints of sharded tensors; the first time it is collective."""
+        if self._shard_group is None:
+            self._shard_group = dist.new_group(backend="gloo", timeout=self.limit)
+        return self._shard_group
 
     @override
     def __repr__(self) -> str:
@@ -150,11 +158,13 @@ class TorchRanks:
         self._leave()
 
     def _leave(self) -> None:
-        """Destroy the group, which closes its connections and wakes whoever waits there."""
-        group, self._group = self._group, None
-        if group is not None:
-            with contextlib.suppress(Exception):
-                dist.destroy_process_group(group)
+        """Destroy the groups, which closes their connections and wakes whoever waits there."""
+        groups = self._group, self._shard_group
+        self._group = self._shard_group = None
+        for group in groups:
+            if group is not None:
+                with contextlib.suppress(Exception):
+                    dist.destroy_process_group(group)
 
     def _reason(self) -> PeerFailed | None:
         """Find out which rank has failed, where connections have broken or time is over."""

@@ -15,7 +15,7 @@ from typing_extensions import override
 from fengine import Loop, State
 from fengine.core.describe import call_in_words
 from fengine.core.missing import MISSING, Missing
-from fengine.core.stateful import uncompiled
+from fengine.core.stateful import unwrapped
 from fengine.core.steps import require_not_lent
 from fengine.features.averages_in_state import AveragedInState
 from fengine.features.gradients import require_positive
@@ -125,7 +125,8 @@ def ema(
     the weights. Buffers, such as the statistics of batch norm, are averaged too. An update that a
     scaler has left out moves nothing. What is evaluated is `.model`: it is a copy of the model as
     it is now, so make the feature after the step, which may move the model to a device. Of a
-    compiled model it is a copy that is not compiled.
+    compiled model it is a copy that is not compiled, and of one in DistributedDataParallel a copy
+    of the model within.
 
     Law: the average is bitwise that of a loop by hand, which calls `update_parameters` of a
     `torch.optim.swa_utils.AveragedModel` after each update.
@@ -163,7 +164,7 @@ def ema(
     require_module(model)
     _require_decay(decay)
     source, kept = cast("Model", model), cast("float", decay)
-    averaged = AveragedModel(uncompiled(source), multi_avg_fn=TakeAverage(kept), use_buffers=True)
+    averaged = AveragedModel(unwrapped(source), multi_avg_fn=TakeAverage(kept), use_buffers=True)
     return Averaged(source, kept, name, averaged)
 
 

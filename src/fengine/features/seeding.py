@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from typing import SupportsIndex, TypeVar, final
+from typing import Any, SupportsIndex, TypeVar, final
 
 import attrs
 from typing_extensions import override
@@ -76,6 +76,20 @@ def seed_of_rank(seed: int, rank: int) -> int:
     if not rank:
         return seed
     return int.from_bytes(hashlib.blake2b(f"{seed}, {rank}".encode(), digest_size=4).digest())
+
+
+def seed_of(loop: Loop[Any, Any, Any]) -> int | None:
+    """Return the seed that `seeded` has given a loop; None where it has given none.
+
+    >>> from fengine import outputs
+    >>> seed_of(Loop(outputs(abs)) | seeded(3)), seed_of(Loop(outputs(abs)))
+    (3, None)
+    """
+    for one in loop.table.registrations:
+        handler: object = one.handler
+        if isinstance(handler, _Seeding):
+            return handler.feature.seed
+    return None
 
 
 def seeded(seed: SupportsIndex) -> SeedRun:

@@ -21,6 +21,7 @@ from fengine.core.stateful import Stateful
 _MODULE: Final = "torch.nn.modules.module.Module"
 _MODULES: Final = "torch.nn."
 _OPTIMIZERS: Final = "torch.optim"
+_SHARDING: Final = "torch.distributed.fsdp."
 _EXTRA: Final = "_extra_state"
 # What optimizers of torch keep for each parameter in its own dtype and shape.
 _LIKE_PARAMETERS: Final = (
@@ -150,9 +151,18 @@ def loads_as_modules_do(thing: Any) -> bool:
         is_module(thing)
         and _is_of_torch(type(thing).load_state_dict)
         and all(
-            _is_of_torch(type(one)._load_from_state_dict) and not one._load_state_dict_pre_hooks
+            _is_of_torch(type(one)._load_from_state_dict)
+            and not has_own_hooks(one._load_state_dict_pre_hooks)
             for one in thing.modules()
         )
+    )
+
+
+def has_own_hooks(hooks: Mapping[Any, Any]) -> bool:
+    """Tell whether hooks of a module do more than to keep a sharded one in order."""
+    return any(
+        not str(getattr(getattr(one, "hook", one), "__module__", None)).startswith(_SHARDING)
+        for one in hooks.values()
     )
 
 

@@ -7,8 +7,8 @@ Does not live here: what a state is as plain data (`plain_data`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping
-from typing import Any, Generic, final
+from collections.abc import Callable, Container, Iterator, Mapping
+from typing import Any, Final, Generic, final
 
 import attrs
 from immutables import Map
@@ -27,6 +27,9 @@ from fengine.keep.fitting import class_names
 from fengine.keep.plain_data import SCHEMA, read_schema
 from fengine.keep.readers import SnapshotError, map_of, read_fields, text
 from fengine.run.place import position_of
+
+_SHARDED: Final = "torch.distributed.tensor"  # the module of its one kind of tensors
+_DEEPEST: Final = 100  # more than any state
 
 
 def _frozen(external: Mapping[str, object]) -> Map[str, object]:
@@ -88,16 +91,19 @@ class Snapshot(Generic[Batch, Output, User]):
             output: as for `State.to_dict`.
             batch: as for `State.to_dict`.
 
+        Raises:
+            ValueError: `external` has a sharded tensor, of which this process holds a part.
+
         >>> list(Snapshot(State(epoch=2)).to_dict())
         ['schema', 'state', 'external', 'position', 'classes']
         """
-        return {
-            "schema": SCHEMA,
-            "state": self.state.to_dict(user=user, output=output, batch=batch),
-            "external": dict(self.external),
-            "position": self.position,
-            "classes": dict(self.classes),
-        }
+        for path in _shards("external", self.external):
+            raise ValueError(
+                f"{path} is a sharded tensor, of which this process holds a part only, so that the "
+                "run could not go on from what it writes; keep it with "
+                "fengine.checkpoints.Checkpoints and Loop(step, ranks=ranks), which write all parts"
+            )
+        return plain_of(self, self.state.to_dict(user=user, output=output, batch=batch))
 
     @staticmethod
     def from_dict(
@@ -165,6 +171,31 @@ class Snapshot(Generic[Batch, Output, User]):
         )
 
     __hash__ = None  # type: ignore[assignment]  # a snapshot holds tensors, which compare by content
+
+
+def plain_of(snapshot: Snapshot[Any, Any, Any], state: Mapping[str, object]) -> dict[str, Any]:
+    """Return a snapshot as plain data, whose state is plain already."""
+    return {
+        "schema": SCHEMA,
+        "state": state,
+        "external": dict(snapshot.external),
+        "position": snapshot.position,
+        "classes": dict(snapshot.classes),
+    }
+
+
+def _shards(path: str, value: Any, depth: int = 0) -> Iterator[str]:
+    """Give the paths of tensors in plain data that are sharded over several processes."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, Mapping):
+        for name, one in value.items():
+            yield from _shards(f"{path}.{name}", one, depth + 1)
+    elif isinstance(value, list | tuple):
+        for place, one in enumerate(value):
+            yield from _shards(f"{path}.{place}", one, depth + 1)
+    elif type(value).__module__.startswith(_SHARDED) and value.device_mesh.size() > 1:
+        yield path
 
 
 def taken(

@@ -8,6 +8,9 @@ stand at different places, or have other limits or metrics, find that out there 
 A failure is told to the others before the handlers of EXCEPTION_RAISED run, so that nobody waits
 for a rank that has failed. On several ranks nothing is recovered: one cannot go on by itself.
 
+A handler that only looks on, and is last at its event, may need what all have agreed on, as one
+that saves does. It has the ranks agree before it goes on, by `agreed`.
+
 Whether the process is asked to end is agreed on like a request. So a run within a handler pauses on
 all ranks or on none.
 
@@ -18,7 +21,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
+from weakref import WeakValueDictionary
 
 import attrs
 
@@ -32,8 +36,9 @@ from fengine.core.requests import (
     TerminateEpoch,
     shared,
 )
+from fengine.core.state import State, with_requests
 from fengine.core.table import where_in_run
-from fengine.run.box import Box
+from fengine.run.box import RUNNING, Box
 from fengine.run.preemption import AgreedPreemption
 from fengine.run.ranks import (
     AgreeEvery,
@@ -62,6 +67,9 @@ SHARED: Final = {event.name: number for number, event in enumerate(_SHARED)}
 # before the step, in which they might wait for each other.
 SHARED_FOR_UNKNOWN_LENGTH: Final = {**SHARED, Events.GET_BATCH_COMPLETED.name: len(SHARED)}
 
+AnyState: TypeAlias = State[Any, Any, Any]
+_Standing: TypeAlias = Box[Any, Any, Any] | AnyState
+
 # Numbers that grow with what is asked for, so that the largest of several is what all obey.
 _TERMINATE: Final = (None, Terminate.LIMIT, Terminate.SILENT, Terminate.ANNOUNCED)
 _TERMINATE_EPOCH: Final = (None, TerminateEpoch.SILENT, TerminateEpoch.ANNOUNCED)
@@ -80,6 +88,8 @@ _MEND_METRICS: Final = (
     "Metrics are the same on all ranks: give the loops that measure ranks=, too, or reduce numbers "
     "of your own before, as fengine.distributed.summed does"
 )
+# What has runs be one on all ranks, by the identity of their boxes; a box would hold a circle.
+_TOGETHER: Final[WeakValueDictionary[int, Together]] = WeakValueDictionary()
 
 
 @final
@@ -100,6 +110,7 @@ class Together:
         preemption: what the run asks whether it is to end.
         serial: the number of the run, the same on all ranks.
         turn: how often a rank has asked, where they agree when asked.
+        fired: the event that is being fired; None once the ranks have agreed at this firing.
         told: an exception that the others have been told of, and what leaves this rank for it.
     """
 
@@ -113,13 +124,16 @@ class Together:
     preemption: AgreedPreemption = attrs.field(init=False)
     serial: int = attrs.field(init=False, default=0)
     turn: int = attrs.field(init=False, default=0)
+    fired: AnyEvent | None = attrs.field(init=False, default=None)
     told: tuple[BaseException, BaseException] | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         unknown = self.has_data and self.length is None
         self.events = SHARED_FOR_UNKNOWN_LENGTH if unknown else SHARED
         self.preemption = AgreedPreemption(self.box.preemption)
-        self.box.preemption, self.box.is_shared = self.preemption, True
+        box = self.box
+        box.preemption, box.is_shared = self.preemption, True
+        _TOGETHER[id(box)] = self
 
     def begin(self, said: Mapping[str, object]) -> None:
         """Agree on where the run begins, and on what it is made of.
@@ -131,8 +145,8 @@ class Together:
             RanksDiverged: something is not.
         """
         box = self.box
-        place = {**self._place(), "handlers that have run": box._handled, **said}
-        self._join(0, _digest(place), lambda: place, _MEND_PLACE)
+        place = {**_place(box), "handlers that have run": box._handled, **said}
+        box.requests = self._join(box, 0, _digest(place), place, _MEND_PLACE)
         (self.serial,) = self.ranks.largest((box.number,))
         event = box.event
         if event is None or box._handled is not None or event.name not in self.events:
@@ -145,16 +159,29 @@ class Together:
         box, events = self.box, self.events
 
         def fire_and_agree(event: AnyEvent) -> None:
+            self.fired = event
             fire(event)
-            number = events.get(event.name)
-            if number is None or not self._is_due(event):
-                box.agreed = None
-                return
-            self._agree(event, number + 1)
+            if self.fired is not None:
+                if event.name not in events or not self._is_due(event):
+                    box.agreed = None
+                    return
+                box.requests = self._agree(event, box)
             # Where an epoch is cut, all that follows until its end is the same on all ranks.
             box.agreed = _EPOCH_DONE if event is _CUT else event
 
         return fire_and_agree
+
+    def agreed_in(self, state: AnyState) -> AnyState:
+        """Return a state within the firing of an event as all ranks have agreed on it; collective.
+
+        Raises:
+            RanksDiverged: the ranks stand at different places, or differ in what all share.
+        """
+        event, self.fired = self.fired, None
+        if event is None:
+            return state
+        joined = self._agree(event, state)
+        return state if joined is state.requests else with_requests(state, joined)
 
     def tell(self, error: BaseException) -> BaseException:
         """Tell the others of an exception, and return the one that leaves this rank."""
@@ -193,39 +220,35 @@ class Together:
         self.turn += 1
         return True
 
-    def _agree(self, event: AnyEvent, number: int) -> None:
-        box = self.box
-        if event is not _EPOCH_DONE:
-            self._join(number, 0, lambda: {"event": event.name, **self._place()}, _MEND_PLACE)
-            return
-        self._require_whole_pass()
-        known: Mapping[str, object] = box.metrics if self.metrics is None else self.metrics()
+    def _agree(self, event: AnyEvent, at: _Standing) -> Requests:
+        """Have the requests of all ranks, where the run stands after handlers of an event."""
+        number = self.events.get(event.name, len(self.events)) + 1
+        said: dict[str, object] = {"event": event.name}
+        if event is not _EPOCH_DONE and at is self.box:
+            return self._join(at, number, 0, said, _MEND_PLACE)
+        if event is _EPOCH_DONE:
+            self._require_whole_pass(at)
+        known: Mapping[str, object] = at.metrics if self.metrics is None else self.metrics()
         metrics = {f"metrics[{name!r}]": one for name, one in known.items()}
-        self._join(
-            number,
-            _digest(metrics),
-            lambda: {"event": event.name, **self._place(), **metrics},
-            _MEND_METRICS,
-        )
+        return self._join(at, number, _digest(metrics), said | metrics, _MEND_METRICS)
 
     def _join(
-        self, number: int, digest: int, said: Callable[[], Mapping[str, object]], mend: str
-    ) -> None:
+        self, at: _Standing, number: int, digest: int, said: Mapping[str, object], mend: str
+    ) -> Requests:
         """Have the requests of all ranks, at a place where all stand alike.
 
         Raises:
             RanksDiverged: they do not.
         """
-        box = self.box
-        limits, requests = box.limits, box.requests
+        limits, requests = at.limits, at.requests
         length = -1 if limits.epoch_length is None else limits.epoch_length
         mark = _BITS & hash(
             (
                 number,
-                rank_at(box.event),
-                box.iteration,
-                box.epoch,
-                box.batches,
+                rank_at(at.event),
+                at.iteration,
+                at.epoch,
+                at.batches,
                 limits.max_epochs or -1,
                 limits.max_iters or -1,
                 length,
@@ -243,7 +266,7 @@ class Together:
             )
         )
         if high != -low:
-            what = differences(self.ranks.gathered(dict(said())))
+            what = differences(self.ranks.gathered({**said, **_place(at)}))
             raise RanksDiverged(f"{what or 'the ranks differ'}. {mend}", on_all=True)
         self.preemption.asked = bool(preempted)
         joined = Requests(
@@ -252,42 +275,53 @@ class Together:
             _INTERRUPT[asked[2]],
             requests.recovery,
         )
-        if joined != requests:
-            box.requests = shared(joined)
+        return requests if joined == requests else shared(joined)
 
-    def _place(self) -> dict[str, object]:
-        box, limits = self.box, self.box.limits
-        return {
-            "event of the run": box.event,
-            "epoch": box.epoch,
-            "iteration": box.iteration,
-            "batches": box.batches,
-            "max_epochs": limits.max_epochs,
-            "max_iters": limits.max_iters,
-            "epoch_length": limits.epoch_length,
-        }
-
-    def _require_whole_pass(self) -> None:
+    def _require_whole_pass(self, at: _Standing) -> None:
         """Refuse a pass with fewer batches than the data said, of which the others cannot know.
 
         Raises:
             RanksDiverged: it is one.
         """
-        box = self.box
-        length = box.limits.epoch_length
+        length = at.limits.epoch_length
         if (
             self.length is not None
             and length is not None
-            and box._notes.length_of_data
-            and box.batches < min(length, self.length)
-            and box.requests.terminate_epoch is None
+            and at._notes.length_of_data
+            and at.batches < min(length, self.length)
+            and at.requests.terminate_epoch is None
         ):
             raise RanksDiverged(
                 f"the data of rank {self.ranks.rank} said that it has {self.length} batches, and "
-                f"gave {box.batches} in epoch {box.epoch}; on several ranks nobody else knows of "
+                f"gave {at.batches} in epoch {at.epoch}; on several ranks nobody else knows of "
                 "that in time. Give data that says its length right, or fengine.distributed.even "
                 "over an iterator of it, which asks all ranks at each batch"
             )
+
+
+def _place(at: _Standing) -> dict[str, object]:
+    limits = at.limits
+    return {
+        "event of the run": at.event,
+        "epoch": at.epoch,
+        "iteration": at.iteration,
+        "batches": at.batches,
+        "max_epochs": limits.max_epochs,
+        "max_iters": limits.max_iters,
+        "epoch_length": limits.epoch_length,
+    }
+
+
+def agreed(state: AnyState) -> AnyState:
+    """Return the state that a handler was given as all ranks have agreed on it; collective.
+
+    On one rank it comes back as it is. The handler is one that only looks on, on all ranks.
+
+    Raises:
+        RanksDiverged: the ranks stand at different places, or differ in what all share.
+    """
+    together = _TOGETHER.get(id(RUNNING.get(state._notes.run)))
+    return state if together is None else together.agreed_in(state)
 
 
 _LONGEST: Final = 300

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from fengine import Events, Loop, State, outputs
+from fengine.checkpoints import Checkpoints
 from fengine.distributed import (
     EVERY_ITERATION,
     SHORTEST,
@@ -48,6 +49,8 @@ with ranks_of_torchrun() as ranks:
     assert_type(ranks.gathered(3), list[int])
     assert_type(ranks.largest((1, 2)), tuple[int, ...])
     shuffled = Shuffled(10, seed=0, ranks=ranks)
+    kept = Checkpoints("runs/of-ranks").run(loop, data, max_epochs=3)
+    assert_type(kept, State[tuple[Tensor, Tensor], Tensor, None])
     engine = Engine(lambda engine, batch: batch, ranks=ranks)
 
 
