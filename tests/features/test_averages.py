@@ -257,11 +257,13 @@ def test_it_compares_by_the_average_and_prints_as_it_was_made() -> None:
     assert averaged == copy.copy(averaged)
     assert hash(averaged) == hash(copy.copy(averaged))
     assert averaged != ema(model, 0.9)
-    assert repr(averaged) == "ema(Sequential, 0.9)"
-    assert repr(ema(model, 0.9, name="slow")) == "ema(Sequential, 0.9, name='slow')"
+    assert repr(averaged) == "ema(Sequential of 65 parameters, 0.9)"
+    assert (
+        repr(ema(model, 0.9, name="slow")) == "ema(Sequential of 65 parameters, 0.9, name='slow')"
+    )
     loop = training(model, optimizer)
     assert loop | averaged == loop | copy.copy(averaged)
-    assert "1. ema(Sequential, 0.9)" in str(loop | averaged)
+    assert "1. ema(Sequential of 65 parameters, 0.9)" in str(loop | averaged)
 
 
 def test_a_pickle_of_it_averages_on() -> None:
@@ -280,7 +282,9 @@ def test_a_pickle_of_it_averages_on() -> None:
 def test_the_same_average_twice_is_refused() -> None:
     model, optimizer = make()
     averaged = ema(model, 0.9)
-    with pytest.raises(ValueError, match=r"ema\(Sequential, 0.9\) is in the loop already"):
+    with pytest.raises(
+        ValueError, match=r"ema\(Sequential of 65 parameters, 0.9\) is in the loop already"
+    ):
         training(model, optimizer) | averaged | averaged
 
 

@@ -192,7 +192,7 @@ def test_features_print_as_they_were_made() -> None:
         "mean_loss(cross_entropy, name='held', over=Events.COMPLETED)",
         "accuracy(top_k=2)",
         "early_stopping('loss', mode='min', patience=3)",
-        "clip_grad_norm(Sequential, 1.0, metric='norm')",
+        "clip_grad_norm(Sequential of 58 parameters, 1.0, metric='norm')",
         "lr_schedule(OneCycleLR, at=Events.EPOCH_COMPLETED)",
         "learning_rate(AdamW)",
         "random_state()",

@@ -201,8 +201,9 @@ FEATURES: list[Callable[[nn.Module], Any]] = [
 def test_a_step_that_does_not_tell_where_gradients_are_is_refused(feature: Any) -> None:
     model, optimizer = make()
     said = (
-        r"clip_grad_\w+\(Sequential, 1.0\) acts at Backprop.COMPLETED, which the step of this loop "
-        r"does not fire; put it after Loop\(training_step\(...\)\), or have stages of your own emit"
+        r"clip_grad_\w+\(Sequential of 49 parameters, 1.0\) acts at Backprop.COMPLETED, which the "
+        r"step of this loop does not fire; put it after "
+        r"Loop\(training_step\(...\)\), or have stages of your own emit"
     )
 
     def train(batch: Pair) -> float:

@@ -423,7 +423,7 @@ def test_a_run_goes_on_from_a_snapshot_of_it_as_it_would_have() -> None:
 def test_it_prints_as_it_was_made() -> None:
     model, optimizer = make()
     assert repr(training_step(model, optimizer, mse_loss)) == (
-        "training_step(Sequential, Adam, mse_loss)"
+        "training_step(Sequential of 65 parameters, Adam of 65 parameters, mse_loss)"
     )
     precise = training_step(
         model,
@@ -433,7 +433,8 @@ def test_it_prints_as_it_was_made() -> None:
         scaler=torch.amp.GradScaler("cpu"),
     )
     assert repr(precise) == (
-        "training_step(Sequential, Adam, loss=own_loss, autocast=torch.bfloat16, scaler=GradScaler)"
+        "training_step(Sequential of 65 parameters, Adam of 65 parameters, loss=own_loss, "
+        "autocast=torch.bfloat16, scaler=GradScaler)"
     )
 
 
