@@ -273,7 +273,7 @@ def test_what_is_no_scheduler_is_refused() -> None:
     model, optimizer = make()
     for other, said in (
         (optimizer, "takes a scheduler, not a SGD"),
-        (StepLR, "takes a scheduler of torch, not <class"),
+        (StepLR, "takes a scheduler of torch, not the class StepLR"),
         (model, "takes a scheduler of torch, not Linear"),
         (None, "takes a scheduler of torch, not None"),
     ):

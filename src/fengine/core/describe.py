@@ -185,9 +185,11 @@ def _code_of(function: Callable[..., object]) -> object:
 def typed(value: object) -> str:
     """Write a value with its type, cut short where it is long, such as a list of batches.
 
-    >>> typed(3), typed(list(range(100)))
-    ('3 of type int', '[0, 1, 2, 3, 4, 5, ... 100 in all] of type list')
+    >>> typed(3), typed(int), typed(list(range(100)))
+    ('3 of type int', 'the class int', '[0, 1, 2, 3, 4, 5, ... 100 in all] of type list')
     """
+    if isinstance(value, type):
+        return f"the class {value.__qualname__}"
     return f"{brief(value)} of type {type(value).__name__}"
 
 

@@ -495,5 +495,5 @@ def step_of(optimizer: Optimizer) -> Callable[..., object]:
 def require_module(model: object) -> None:
     """Refuse a model that is not an instance of `torch.nn.Module`."""
     if not isinstance(model, nn.Module):
-        what = f"the class {model.__name__}" if isinstance(model, type) else typed(model)
+        what = typed(model)
         raise TypeError(f"model is {what}; give an instance of torch.nn.Module")
