@@ -72,7 +72,7 @@ def restored(text: str, program: Program) -> Played:
         parts={SEEN: st.integers(), RATIO: st.floats()},
     )
 )
-def test_law_7_reading_what_was_written_gives_the_same_state(state: State[Any, Any, Any]) -> None:
+def test_reading_what_was_written_gives_the_same_state(state: State[Any, Any, Any]) -> None:
     plain = state.to_dict(batch=identity)
     assert State.from_dict(plain, events=OWN, parts=PARTS) == state
     assert State.from_dict(json.loads(json.dumps(plain)), events=OWN, parts=PARTS) == state
