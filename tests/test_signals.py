@@ -137,7 +137,7 @@ STEPS: dict[str, Loop[int, int, Kept]] = {
     ).on(MIDDLE, keep),
     "that fires": Loop[int, int, Kept](firing).register(MIDDLE).on(MIDDLE, keep),
 }  # fmt: skip
-LIMITS: list[Limits] = [{"max_epochs": 2}, {"max_iters": 3}]
+LIMITS: list[Limits] = [{"max_epochs": 2}, {"max_iters": 1}]
 
 
 def at_each_line(
