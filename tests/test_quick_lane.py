@@ -11,7 +11,7 @@ from tests.quick import LANE, LEFT_OUT, ROOT, is_quick, leads_to_quick
 from tests.test_architecture import ROOMS
 
 
-def tests_of(path: Path) -> int:
+def number_of_tests(path: Path) -> int:
     """Count the tests and the doctests that a file has, or the files of a folder."""
     files = path.rglob("*.py") if path.is_dir() else [path]
     return sum(
@@ -23,7 +23,7 @@ def tests_of(path: Path) -> int:
 def require_there(one: str) -> None:
     """Refuse a name that no test of the lane has."""
     file, _, test = one.partition("::")
-    assert tests_of(ROOT / file), f"{file} has no test"
+    assert number_of_tests(ROOT / file), f"{file} has no test"
     if test:
         tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
         defined = {getattr(node, "name", "") for node in tree.body}
