@@ -1,7 +1,4 @@
-"""What a handler, another run and another thread can do to a run, and what they cannot.
-
-The names have the numbers of the list of faults, as in `test_bad_input`.
-"""
+"""What a handler, another run and another thread can do to a run, and what they cannot."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ def keep_sum(state: AnyState) -> AnyState:
 LOOP: Any = Loop(outputs(identity))
 SUMMING = LOOP.on(Events.ITERATION_COMPLETED, keep_sum)
 
-# H5: only the loop moves a run.
+# Only the loop moves a run.
 
 OLD: AnyState = LOOP.run([1, 2, 3, 4], max_epochs=2)
 
@@ -55,7 +52,7 @@ MOVED: dict[str, tuple[Callable[[AnyState], AnyState], str]] = {
 
 
 @pytest.mark.parametrize(("handler", "words"), MOVED.values(), ids=MOVED)
-def test_H5_a_handler_cannot_move_the_run(handler: Any, words: str) -> None:
+def test_a_handler_cannot_move_the_run(handler: Any, words: str) -> None:
     def misplace(state: AnyState) -> AnyState:
         moved: AnyState = handler(state)
         return moved
@@ -68,7 +65,7 @@ def test_H5_a_handler_cannot_move_the_run(handler: Any, words: str) -> None:
     assert LOOP.resume(last_state(raised.value), [1, 2, 3]).iteration == 6
 
 
-def test_H5_a_step_cannot_move_the_run() -> None:
+def test_a_step_cannot_move_the_run() -> None:
     def stuck(state: AnyState) -> AnyState:
         return attrs.evolve(state, iteration=0, output=1)
 
@@ -76,7 +73,7 @@ def test_H5_a_step_cannot_move_the_run() -> None:
         Loop(stuck).run([1, 2], max_iters=10)
 
 
-def test_H5_a_step_cannot_give_an_old_state() -> None:
+def test_a_step_cannot_give_an_old_state() -> None:
     kept: list[AnyState] = []
 
     def step(state: AnyState) -> AnyState:
@@ -88,7 +85,7 @@ def test_H5_a_step_cannot_give_an_old_state() -> None:
 
 
 @pytest.mark.parametrize("name", ["iteration", "epoch", "batches"])
-def test_H5_a_counter_is_a_number_from_0(name: str) -> None:
+def test_a_counter_is_a_number_from_0(name: str) -> None:
     wrong: Any = State
     evolve: Any = attrs.evolve
     with pytest.raises(ValueError, match=f"{name}=-1 is negative"):
@@ -100,10 +97,10 @@ def test_H5_a_counter_is_a_number_from_0(name: str) -> None:
             wrong(**{name: value})
 
 
-# H10: what is taken away twice was there once.
+# What is taken away twice was there once.
 
 
-def test_H10_a_handler_is_taken_away_once() -> None:
+def test_a_handler_is_taken_away_once() -> None:
     once = SUMMING.without(Events.ITERATION_COMPLETED, keep_sum)
     with pytest.raises(ValueError, match=r"keep_sum .* is not registered .*nothing to take away"):
         once.without(Events.ITERATION_COMPLETED, keep_sum)
@@ -111,7 +108,7 @@ def test_H10_a_handler_is_taken_away_once() -> None:
         LOOP.without(Events.ITERATION_COMPLETED, keep_sum)
 
 
-# H13: a run inside a handler ends as it likes; the run around it goes on.
+# A run inside a handler ends as it likes; the run around it goes on.
 
 ENDINGS: dict[str, tuple[Any, Status]] = {
     "terminated": (State.terminate, Status.TERMINATED),
@@ -125,7 +122,7 @@ ENDINGS: dict[str, tuple[Any, Status]] = {
 
 
 @pytest.mark.parametrize(("ask", "status"), ENDINGS.values(), ids=ENDINGS)
-def test_H13_how_a_nested_run_ends_is_its_own_matter(ask: Any, status: Status) -> None:
+def test_how_a_nested_run_ends_is_its_own_matter(ask: Any, status: Status) -> None:
     inner = LOOP.on(Events.ITERATION_COMPLETED(once=1), ask)
     ended: list[Status] = []
 
@@ -145,7 +142,7 @@ def test_H13_how_a_nested_run_ends_is_its_own_matter(ask: Any, status: Status) -
         assert evaluated.run([1, 2], user=0).status is Status.COMPLETED
 
 
-def test_H13_a_nested_run_that_fails_leaves_the_state_around_it() -> None:
+def test_a_nested_run_that_fails_leaves_the_state_around_it() -> None:
     inner = LOOP.on(Events.ITERATION_COMPLETED(once=2), tap(lambda state: 1 // 0))
 
     def nested(state: AnyState) -> AnyState:
@@ -159,10 +156,10 @@ def test_H13_a_nested_run_that_fails_leaves_the_state_around_it() -> None:
     assert (state.user, state.epoch, state.iteration) == (3, 1, 2)
 
 
-# H14, H15: loops share handlers, and threads share loops.
+# Loops share handlers, and threads share loops.
 
 
-def test_H14_loops_that_share_handlers_share_nothing_else() -> None:
+def test_loops_that_share_handlers_share_nothing_else() -> None:
     other: Any = Loop(outputs(lambda batch: 10 * batch)).on(Events.ITERATION_COMPLETED, keep_sum)
     alone = [list(loop.iterate([1, 2, 3], user=0)) for loop in (SUMMING, other)]
     one, two = (loop.iterate([1, 2, 3], user=0) for loop in (SUMMING, other))
@@ -171,7 +168,7 @@ def test_H14_loops_that_share_handlers_share_nothing_else() -> None:
     assert [moments[-1].state.user for moments in alone] == [6, 60]
 
 
-def test_H15_threads_run_one_loop_each_on_its_own() -> None:
+def test_threads_run_one_loop_each_on_its_own() -> None:
     started = threading.Barrier(4)
     loop = SUMMING.on(Events.STARTED, tap(lambda state: started.wait(timeout=60)))
 
@@ -184,7 +181,7 @@ def test_H15_threads_run_one_loop_each_on_its_own() -> None:
     assert {final.iteration for final in finals} == {1000}
 
 
-# H16: a handler cannot write the state.
+# A handler cannot write the state.
 
 
 @pytest.mark.parametrize(
@@ -192,16 +189,16 @@ def test_H15_threads_run_one_loop_each_on_its_own() -> None:
     [lambda state: setattr(state, "iteration", 0), lambda state: delattr(state, "user")],
     ids=["assign", "delete"],
 )
-def test_H16_a_handler_that_writes_the_state_fails(write: Any) -> None:
+def test_a_handler_that_writes_the_state_fails(write: Any) -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError) as raised:
         LOOP.on(Events.STARTED, tap(write)).run([1])
     assert "in handler tap(" in raised.value.__notes__[0]
 
 
-# H17: what is being written does not change.
+# What is being written does not change.
 
 
-def test_H17_a_snapshot_is_written_while_the_training_goes_on() -> None:
+def test_a_snapshot_is_written_while_the_training_goes_on() -> None:
     model = nn.Linear(4, 4)
 
     def train(batch: int) -> int:
@@ -225,7 +222,7 @@ def test_H17_a_snapshot_is_written_while_the_training_goes_on() -> None:
     assert not model.weight.equal(before["external"]["model"]["weight"])
 
 
-# H25: runs leave nothing behind.
+# Runs leave nothing behind.
 
 
 def counted() -> tuple[int, int, int]:
@@ -235,7 +232,7 @@ def counted() -> tuple[int, int, int]:
     return len(gc.get_objects()), threading.active_count(), free
 
 
-def test_H25_ten_thousand_runs_leave_nothing_behind() -> None:
+def test_ten_thousand_runs_leave_nothing_behind() -> None:
     def run(times: int) -> None:
         for _ in range(times):
             LOOP.resume(next(SUMMING.iterate([1, 2], user=0)).state, [1, 2])

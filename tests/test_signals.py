@@ -30,9 +30,9 @@ from fengine.engine import Events as EngineEvents
 from fengine.training import evaluation_step, modes, training_step
 
 PACKAGE = str(Path(fengine.__file__).parent)
-DATA = [1, 2, 3]
+DATA = [1, 2]
 PAIRS = [(torch.ones(1, 1), torch.ones(1, 1))] * 2
-SIGNALS = 1500
+SIGNALS = 500
 
 
 class Limits(TypedDict, total=False):
@@ -83,8 +83,8 @@ def keep(state: Run) -> Run:
     return state.evolve(user=(*state.user, state.iteration))
 
 
-def cut_second(state: Run) -> Run:
-    return state.terminate_epoch() if state.iteration == 2 else state
+def cut_first(state: Run) -> Run:
+    return state.terminate_epoch() if state.iteration == 1 else state
 
 
 def double(number: int) -> int:
@@ -128,7 +128,7 @@ STEPS: dict[str, Loop[int, int, Kept]] = {
     "of the batch": Loop[int, int, Kept](outputs(double)).on(Events.ITERATION_COMPLETED, keep),
     "heard at each event": listening(Loop(outputs(double))),
     "of many handlers": many(Loop(outputs(double))),
-    "cut": listening(Loop(outputs(double))).on(Events.ITERATION_COMPLETED, cut_second),
+    "cut": listening(Loop(outputs(double))).on(Events.ITERATION_COMPLETED, cut_first),
     "of the state": Loop[int, int, Kept](
         lambda state: state.evolve(output=2 * state.batch)
     ).on(Events.ITERATION_COMPLETED, keep),
@@ -137,7 +137,7 @@ STEPS: dict[str, Loop[int, int, Kept]] = {
     ).on(MIDDLE, keep),
     "that fires": Loop[int, int, Kept](firing).register(MIDDLE).on(MIDDLE, keep),
 }  # fmt: skip
-LIMITS: list[Limits] = [{"max_epochs": 2}, {"max_iters": 5}]
+LIMITS: list[Limits] = [{"max_epochs": 2}, {"max_iters": 1}]
 
 
 def at_each_line(
@@ -235,9 +235,9 @@ def test_a_run_goes_on_after_ctrl_c_at_any_line(kind: str, limits: Limits) -> No
 @pytest.mark.parametrize("kind", STEPS)
 def test_a_resumed_run_goes_on_after_ctrl_c_at_any_line(kind: str) -> None:
     loop, journal, _ = begun(kind, LIMITS[0])
-    paused = loop.on(Events.ITERATION_COMPLETED(once=2), State.interrupt)
+    paused = loop.on(Events.ITERATION_COMPLETED(once=1), State.interrupt)
     half = paused.run(DATA, user=(), **LIMITS[0])
-    assert half.iteration == 2
+    assert half.iteration == 1
     whole = loop.resume(half, DATA)
     journal.started = journal.exited = 0
     for error, line in at_each_line(lambda: partial(loop.resume, half, DATA)):
@@ -269,7 +269,7 @@ def test_an_engine_runs_again_after_ctrl_c_at_any_line() -> None:
     for error, line in at_each_line(begin):
         assert isinstance(error, KeyboardInterrupt), line
         state = engine.run(DATA, max_epochs=4)
-        assert (state.epoch, state.epoch_length) == (4, 3), line
+        assert (state.epoch, state.epoch_length) == (4, 2), line
 
 
 def modes_of(model: nn.Module) -> list[bool]:

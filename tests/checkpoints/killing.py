@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import random
 import signal
@@ -17,6 +18,7 @@ from tests.checkpoints.trainings import Training, in_child, run_of
 EVERY: Final = Events.ITERATION_COMPLETED(every=3) | Events.EPOCH_COMPLETED
 
 
+@functools.cache
 def digest_of_whole(**keywords: Any) -> str:
     """Return the digest of a run that nobody kills."""
     training = Training(**keywords)

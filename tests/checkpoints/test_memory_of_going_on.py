@@ -21,9 +21,11 @@ OPTIMIZER = 2 * LAYERS * LARGEST
 SLACK = 1 << 22  # what is imported, and the buffer of a digest
 
 
-def stepped(seed: int, *, kind: Any = torch.optim.AdamW) -> tuple[nn.Module, Any, Any]:
+def stepped(
+    seed: int, *, kind: Any = torch.optim.AdamW, width: int = 16
+) -> tuple[nn.Module, Any, Any]:
     torch.manual_seed(seed)
-    model = nn.Sequential(*(nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(LAYERS)))
+    model = nn.Sequential(*(nn.Linear(width, width, bias=False) for _ in range(LAYERS)))
     # No gradients beside the parameters, whose memory going on might use.
     optimizer = kind(model.parameters(), lr=0.01, foreach=False)
     for parameter in model.parameters():
@@ -36,7 +38,7 @@ def stepped(seed: int, *, kind: Any = torch.optim.AdamW) -> tuple[nn.Module, Any
 
 def peak_of_going_on(folder: str) -> int:
     """Return how many bytes more were in use at most than before a run goes on."""
-    _, _, loop = stepped(1)
+    _, _, loop = stepped(1, width=WIDTH)
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak of what came before
     before = memory("VmRSS")
     Checkpoints(folder).run(loop, [1])
@@ -44,10 +46,10 @@ def peak_of_going_on(folder: str) -> int:
 
 
 def test_an_optimizer_that_has_a_state_takes_up_another_one_in_its_place(tmp_path: Path) -> None:
-    _, optimizer, loop = stepped(0)
+    _, optimizer, loop = stepped(0, width=WIDTH)
     Checkpoints(tmp_path).run(loop, [1])
     saved = optimizer.state_dict()
-    _, other, loop = stepped(1)
+    _, other, loop = stepped(1, width=WIDTH)
     assert diff(other.state_dict()["state"], saved["state"])
     Checkpoints(tmp_path).run(loop, [1])
     assert not diff(other.state_dict(), saved)

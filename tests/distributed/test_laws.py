@@ -127,7 +127,7 @@ several = st.integers(2, 4).flatmap(
 agreements = st.sampled_from([EVERY_ITERATION, AgreeEvery(2), AgreeEvery(3), WHEN_ASKED])
 
 
-@settings(max_examples=100)
+@settings(max_examples=min(100, settings().max_examples))
 @given(several, st.sampled_from([DOCUMENTED, IGNITE_0_5_5]), agreements)
 def test_ranks_with_any_requests_at_any_events_end_alike(
     wanted: dict[int, tuple[Wish, ...]], semantics: Semantics, agree: Agreeing

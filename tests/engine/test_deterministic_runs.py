@@ -139,7 +139,7 @@ def test_the_state_dict_of_either_loads_in_the_other(writer: Any, reader: Any) -
 
 @pytest.mark.parametrize("with_rng_states", [True, False], ids=["rng states", "none"])
 @pytest.mark.parametrize("kind", DATA)
-def test_d11_a_resumed_run_is_the_rest_of_the_uninterrupted_one(
+def test_a_resumed_run_is_the_rest_of_the_uninterrupted_one(
     kind: str, with_rng_states: bool
 ) -> None:
     limits = {"max_epochs": 3, "epoch_length": 4}
@@ -156,7 +156,7 @@ def test_d11_a_resumed_run_is_the_rest_of_the_uninterrupted_one(
             assert batches(resumed) == batches(whole[iteration:])
 
 
-def test_d11_with_workers_that_outlive_a_pass() -> None:
+def test_with_workers_that_outlive_a_pass() -> None:
     def run(package: Any, state_dict: Any = None) -> Play:
         play = Play(package)
         data = shuffled(num_workers=2, persistent_workers=True)
@@ -170,7 +170,7 @@ def test_d11_with_workers_that_outlive_a_pass() -> None:
         assert run(OURS, whole.saved[iteration]).seen == whole.seen[iteration:]
 
 
-def test_d11_is_a_defect_of_pytorch_ignite() -> None:
+def test_pytorch_ignite_sees_other_batches_where_it_goes_on() -> None:
     play = Play(IGNITE)
     whole = play.run(shuffled(), max_epochs=2)
     assert batches(rest(shuffled(), play.saved[3], IGNITE)) != batches(whole[3:])
@@ -186,7 +186,7 @@ def test_d11_is_a_defect_of_pytorch_ignite() -> None:
     epoch_length=st.none() | st.integers(1, 5),
     data=st.data(),
 )
-def test_d11_for_any_loader_and_any_iteration(
+def test_for_any_loader_and_any_iteration(
     size: int,
     batch_size: int,
     shuffle: bool,
@@ -209,7 +209,7 @@ def test_d11_for_any_loader_and_any_iteration(
         assert batches(rest(make(), without)) == batches(whole[iteration:])
 
 
-def test_d11_a_handler_that_draws_does_not_change_the_order_of_the_batches() -> None:
+def test_a_handler_that_draws_does_not_change_the_order_of_the_batches() -> None:
     def run(state_dict: Any = None) -> list[Seen]:
         play = Play()
         for event in (Events.EPOCH_STARTED, Events.GET_BATCH_STARTED, Events.EPOCH_COMPLETED):
@@ -224,7 +224,7 @@ def test_d11_a_handler_that_draws_does_not_change_the_order_of_the_batches() -> 
         assert batches(run(state_dict)) == batches(whole[iteration:])
 
 
-def test_d11_a_pause_before_a_pass_does_not_change_the_order_of_the_batches() -> None:
+def test_a_pause_before_a_pass_does_not_change_the_order_of_the_batches() -> None:
     paused = Play()
     paused.engine.add_event_handler(Events.DATALOADER_STOP_ITERATION, paused.engine.interrupt)
     paused.run(shuffled(), max_epochs=2)

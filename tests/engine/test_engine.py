@@ -1,7 +1,4 @@
-"""What an Engine does on its own account: defects that it does not have, copies, threads, memory.
-
-The ids in the names are those of the list of defects of the documented package.
-"""
+"""What an Engine does on its own account: no defects, copies, threads, memory."""
 
 from __future__ import annotations
 
@@ -78,7 +75,7 @@ class Plain(Enum):
 # Events
 
 
-def test_a1_joining_events_leaves_both_sides_alone() -> None:
+def test_joining_events_leaves_both_sides_alone() -> None:
     base = Events.STARTED | Events.COMPLETED
     more = base | Events.EPOCH_STARTED
     assert (len(base), len(more)) == (2, 3)
@@ -95,14 +92,14 @@ def test_a1_joining_events_leaves_both_sides_alone() -> None:
     assert calls == [1]
 
 
-def test_a2_joining_events_is_associative() -> None:
+def test_joining_events_is_associative() -> None:
     a, b, c, d = Events.STARTED, Events.COMPLETED, Events.EPOCH_STARTED, Custom.TICK
     for joined in ((a | b) | (c | d), a | (b | (c | d)), ((a | b) | c) | d):
         assert isinstance(joined, EventsList)
         assert list(joined) == [a, b, c, d]
 
 
-def test_a3_an_event_registered_with_one_engine_is_unknown_to_others() -> None:
+def test_an_event_registered_with_one_engine_is_unknown_to_others() -> None:
     make().register_events(*Custom, event_to_attr={Custom.TICK: "ticks"})
     other = make()
     assert not other.has_registered_events(Custom.TICK)
@@ -110,7 +107,7 @@ def test_a3_an_event_registered_with_one_engine_is_unknown_to_others() -> None:
     assert not hasattr(State(), "ticks")
 
 
-def test_a4_two_engines_count_the_same_event_under_different_names() -> None:
+def test_two_engines_count_the_same_event_under_different_names() -> None:
     first, second = make(), make()
     calls: list[str] = []
     first.register_events(Custom.TICK, event_to_attr={Custom.TICK: "a"})
@@ -125,7 +122,7 @@ def test_a4_two_engines_count_the_same_event_under_different_names() -> None:
     assert not hasattr(first.state, "b")
 
 
-def test_a15_adding_to_several_events_is_all_or_nothing() -> None:
+def test_adding_to_several_events_is_all_or_nothing() -> None:
     engine = make()
     with pytest.raises(ValueError, match="TICK"):
         engine.add_event_handler(Events.STARTED | Custom.TICK, print)
@@ -139,7 +136,7 @@ def test_a15_adding_to_several_events_is_all_or_nothing() -> None:
 
 
 @BOTH
-def test_b2_a_parameter_named_engine_is_the_engine(semantics: Semantics) -> None:
+def test_a_parameter_named_engine_is_the_engine(semantics: Semantics) -> None:
     engine, calls = make(fail, semantics), []
 
     @engine.on(Events.EXCEPTION_RAISED)
@@ -151,7 +148,7 @@ def test_b2_a_parameter_named_engine_is_the_engine(semantics: Semantics) -> None
 
 
 @BOTH
-def test_b3_handlers_of_terminate_single_epoch_take_any_part_of_it(semantics: Semantics) -> None:
+def test_handlers_of_terminate_single_epoch_take_any_part_of_it(semantics: Semantics) -> None:
     engine = make(lambda engine, batch: engine.terminate_epoch(), semantics)
     calls: list[Any] = []
 
@@ -185,7 +182,7 @@ def test_b3_handlers_of_terminate_single_epoch_take_any_part_of_it(semantics: Se
     ]
 
 
-def test_b5_functions_that_a_call_does_not_run_are_refused() -> None:
+def test_functions_that_a_call_does_not_run_are_refused() -> None:
     async def waits(engine: Engine) -> None:
         pass
 
@@ -197,7 +194,7 @@ def test_b5_functions_that_a_call_does_not_run_are_refused() -> None:
             make().add_event_handler(Events.STARTED, handler)
 
 
-def test_b6_the_arguments_of_a_handler_stay_as_they_were_given() -> None:
+def test_the_arguments_of_a_handler_stay_as_they_were_given() -> None:
     engine = make(lambda engine, batch: engine.terminate_epoch())
     given = {"tag": 1}
     engine.add_event_handler(Events.TERMINATE_SINGLE_EPOCH, lambda **kwargs: None, **given)
@@ -206,7 +203,7 @@ def test_b6_the_arguments_of_a_handler_stay_as_they_were_given() -> None:
     assert kept == given == {"tag": 1}
 
 
-def test_b8_a_handler_without_weak_references_is_added_and_removed() -> None:
+def test_a_handler_without_weak_references_is_added_and_removed() -> None:
     calls = []
 
     class Slotted:
@@ -252,7 +249,7 @@ def test_an_array_given_at_registration_reaches_the_handler() -> None:
 
 
 @BOTH
-def test_c1_the_run_after_one_that_raised_is_a_whole_run(semantics: Semantics) -> None:
+def test_the_run_after_one_that_raised_is_a_whole_run(semantics: Semantics) -> None:
     failing = [True]
 
     def process_function(engine: Engine, batch: Any) -> Any:
@@ -273,7 +270,7 @@ def test_c1_the_run_after_one_that_raised_is_a_whole_run(semantics: Semantics) -
 
 
 @BOTH
-def test_c2_a_handler_that_is_gone_takes_no_exception(semantics: Semantics) -> None:
+def test_a_handler_that_is_gone_takes_no_exception(semantics: Semantics) -> None:
     engine = make(fail, semantics)
     with engine.add_event_handler(Events.EXCEPTION_RAISED, lambda engine, error: None):
         engine.run([1])
@@ -286,7 +283,7 @@ def test_c2_a_handler_that_is_gone_takes_no_exception(semantics: Semantics) -> N
 
 
 @BOTH
-def test_c4_a_handler_that_raises_again_is_called_once(semantics: Semantics) -> None:
+def test_a_handler_that_raises_again_is_called_once(semantics: Semantics) -> None:
     engine, calls = make(fail, semantics), []
 
     @engine.on(Events.EXCEPTION_RAISED)
@@ -300,7 +297,7 @@ def test_c4_a_handler_that_raises_again_is_called_once(semantics: Semantics) -> 
 
 
 @BOTH
-def test_c5_a_stop_iteration_of_the_process_function_stays_itself(semantics: Semantics) -> None:
+def test_a_stop_iteration_of_the_process_function_stays_itself(semantics: Semantics) -> None:
     stop = StopIteration("mine")
 
     def process_function(engine: Engine, batch: Any) -> Any:
@@ -321,7 +318,7 @@ def test_c5_a_stop_iteration_of_the_process_function_stays_itself(semantics: Sem
 
 @BOTH
 @pytest.mark.parametrize("event", [Events.GET_BATCH_STARTED, Events.GET_BATCH_COMPLETED])
-def test_c6_a_stop_iteration_of_a_handler_is_not_the_end_of_the_data(
+def test_a_stop_iteration_of_a_handler_is_not_the_end_of_the_data(
     semantics: Semantics, event: Any
 ) -> None:
     engine = make(semantics=semantics)
@@ -378,7 +375,7 @@ def with_handlers() -> Engine:
 
 
 @COPIES
-def test_c9_c10_a_copy_of_an_engine_is_an_engine_of_its_own(
+def test_a_copy_of_an_engine_is_an_engine_of_its_own(
     copied: Callable[[Engine], Engine],
 ) -> None:
     engine = with_handlers()
@@ -399,7 +396,7 @@ def test_c9_c10_a_copy_of_an_engine_is_an_engine_of_its_own(
 
 
 @COPIES
-def test_c9_c10_a_copy_of_an_interrupted_engine_goes_on_by_itself(
+def test_a_copy_of_an_interrupted_engine_goes_on_by_itself(
     copied: Callable[[Engine], Engine],
 ) -> None:
     engine = with_handlers()
@@ -420,7 +417,7 @@ def test_c9_c10_a_copy_of_an_interrupted_engine_goes_on_by_itself(
     assert engine.state.calls == twin.state.calls
 
 
-def test_c10_handlers_removed_from_a_copy_stay_with_the_original() -> None:
+def test_handlers_removed_from_a_copy_stay_with_the_original() -> None:
     engine = with_handlers()
     twin = copy.deepcopy(engine)
     twin.remove_event_handler(count_call, Events.ITERATION_COMPLETED)
@@ -428,7 +425,7 @@ def test_c10_handlers_removed_from_a_copy_stay_with_the_original() -> None:
     assert engine.has_event_handler(count_call, Events.ITERATION_COMPLETED)
 
 
-def test_c11_a_weak_reference_of_the_users_stays_one() -> None:
+def test_a_weak_reference_of_the_users_stays_one() -> None:
     engine = make()
     calls: list[Any] = []
     thing = Counter()
@@ -444,7 +441,7 @@ def test_c11_a_weak_reference_of_the_users_stays_one() -> None:
 
 
 @BOTH
-def test_c15_h12_running_an_engine_in_its_own_handler_is_one_clear_error(
+def test_running_an_engine_in_its_own_handler_is_one_clear_error(
     semantics: Semantics,
 ) -> None:
     engine, errors = make(semantics=semantics), []
@@ -464,7 +461,7 @@ def test_c15_h12_running_an_engine_in_its_own_handler_is_one_clear_error(
     assert names.count("STARTED") == names.count("COMPLETED") == 1
 
 
-def test_h12_the_error_leaves_the_run_if_nobody_catches_it() -> None:
+def test_the_error_leaves_the_run_if_nobody_catches_it() -> None:
     engine = make(lambda engine, batch: engine.run([1]))
     with pytest.raises(EngineRunningError):
         engine.run([1])
@@ -473,7 +470,7 @@ def test_h12_the_error_leaves_the_run_if_nobody_catches_it() -> None:
     assert engine.run([1, 2]).iteration == 2
 
 
-def test_h12_another_engine_runs_in_a_handler() -> None:
+def test_another_engine_runs_in_a_handler() -> None:
     evaluator, trainer, lengths = make(), make(), []
     trainer.add_event_handler(
         Events.EPOCH_COMPLETED, lambda: lengths.append(evaluator.run([1, 2]).iteration)
@@ -482,7 +479,7 @@ def test_h12_another_engine_runs_in_a_handler() -> None:
     assert lengths == [2, 2]
 
 
-def test_h12_a_second_thread_cannot_run_an_engine_that_runs() -> None:
+def test_a_second_thread_cannot_run_an_engine_that_runs() -> None:
     running, go_on = threading.Event(), threading.Event()
     errors: list[BaseException] = []
 
@@ -510,14 +507,14 @@ def test_h12_a_second_thread_cannot_run_an_engine_that_runs() -> None:
 
 
 @BOTH
-def test_d5_the_length_of_unsized_data_is_found_out_in_each_run(semantics: Semantics) -> None:
+def test_the_length_of_unsized_data_is_found_out_in_each_run(semantics: Semantics) -> None:
     engine = make(semantics=semantics)
     lengths = [engine.run(iter(range(length))).iteration for length in (3, 10, 2)]
     assert lengths == [3, 10, 2]
 
 
 @BOTH
-def test_d5_a_length_that_was_given_stays(semantics: Semantics) -> None:
+def test_a_length_that_was_given_stays(semantics: Semantics) -> None:
     engine = make(semantics=semantics)
     engine.run(iter(range(9)), epoch_length=2)
     assert engine.run(iter(range(9))).iteration == 2
@@ -629,7 +626,7 @@ def test_empty_data_gives_an_epoch_without_a_batch() -> None:
         make(semantics=IGNITE_0_5_5).run([])
 
 
-def test_q30_a_run_for_iterations_ends_when_the_data_does() -> None:
+def test_a_run_for_iterations_ends_when_the_data_does() -> None:
     engine = make()
     names = events_of(engine)
     with pytest.warns(UserWarning, match="no batch"):
@@ -638,14 +635,14 @@ def test_q30_a_run_for_iterations_ends_when_the_data_does() -> None:
     assert names[-2:] == ["TERMINATE", "COMPLETED"]
 
 
-def test_q08_a_run_for_iterations_can_be_repeated() -> None:
+def test_a_run_for_iterations_can_be_repeated() -> None:
     engine = make()
     for _ in range(2):
         assert engine.run(iter([0, 1, 2]), max_iters=2).iteration == 2
         assert engine.state.max_epochs is None
 
 
-def test_q22_data_that_is_refused_changes_nothing() -> None:
+def test_data_that_is_refused_changes_nothing() -> None:
     engine = make()
 
     @engine.on(Events.ITERATION_COMPLETED(once=1))
@@ -661,7 +658,7 @@ def test_q22_data_that_is_refused_changes_nothing() -> None:
 # The state
 
 
-def test_r21_a_batch_written_before_the_step_is_the_one_it_gets() -> None:
+def test_a_batch_written_before_the_step_is_the_one_it_gets() -> None:
     engine = make()
 
     @engine.on(Events.ITERATION_STARTED)
@@ -671,7 +668,7 @@ def test_r21_a_batch_written_before_the_step_is_the_one_it_gets() -> None:
     assert engine.run([1, 2]).output == 4
 
 
-def test_r21_an_output_written_in_a_handler_stays_until_the_next_batch() -> None:
+def test_an_output_written_in_a_handler_stays_until_the_next_batch() -> None:
     engine, seen = make(), []
 
     @engine.on(Events.ITERATION_COMPLETED)
@@ -696,7 +693,7 @@ def test_r21_an_output_written_in_a_handler_stays_until_the_next_batch() -> None
         ("epoch", 2, (2, 3)),
     ],
 )
-def test_r21_what_is_written_in_a_run_reaches_the_loop(
+def test_what_is_written_in_a_run_reaches_the_loop(
     name: str, value: int, expected: tuple[int, int]
 ) -> None:
     engine = make()
@@ -709,7 +706,7 @@ def test_r21_what_is_written_in_a_run_reaches_the_loop(
     assert (state.epoch, state.iteration) == expected
 
 
-def test_r21_a_limit_written_by_the_process_function_reaches_the_loop() -> None:
+def test_a_limit_written_by_the_process_function_reaches_the_loop() -> None:
     def process_function(engine: Engine, batch: int) -> int:
         engine.state.max_epochs = 1
         engine.state.note = batch
@@ -719,7 +716,7 @@ def test_r21_a_limit_written_by_the_process_function_reaches_the_loop() -> None:
     assert (state.epoch, state.note) == (1, 2)
 
 
-def test_r21_data_written_to_the_state_is_used_at_the_next_start_over_the_data() -> None:
+def test_data_written_to_the_state_is_used_at_the_next_start_over_the_data() -> None:
     outputs = []
     engine = make(lambda engine, batch: outputs.append(batch))
 
@@ -861,7 +858,7 @@ MADE: dict[str, Callable[[], Engine]] = {
 
 @pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("made", list(MADE))
-def test_r40_an_engine_is_freed_with_its_last_reference(made: str) -> None:
+def test_an_engine_is_freed_with_its_last_reference(made: str) -> None:
     engine = MADE[made]()
     references: list[weakref.ref[Any]] = [weakref.ref(engine), weakref.ref(engine.state)]
     del engine
@@ -874,7 +871,7 @@ class Thing:
 
 @pytest.mark.usefixtures("no_collector")
 @BOTH
-def test_r41_the_last_batch_and_output_are_released_in_time(semantics: Semantics) -> None:
+def test_the_last_batch_and_output_are_released_in_time(semantics: Semantics) -> None:
     batches: list[weakref.ref[Thing]] = []
     outputs: list[weakref.ref[Thing]] = []
 
@@ -899,7 +896,7 @@ def test_r41_the_last_batch_and_output_are_released_in_time(semantics: Semantics
 
 
 @pytest.mark.usefixtures("no_collector")
-def test_r42_a_handle_outlives_its_engine() -> None:
+def test_a_handle_outlives_its_engine() -> None:
     engine, counter = make(), Counter()
     handles = [
         engine.add_event_handler(Events.STARTED, counter),
@@ -912,7 +909,7 @@ def test_r42_a_handle_outlives_its_engine() -> None:
 
 
 @pytest.mark.usefixtures("no_collector")
-def test_r43_a_bound_method_lives_as_long_as_it_is_registered() -> None:
+def test_a_bound_method_lives_as_long_as_it_is_registered() -> None:
     class Owner:
         def __init__(self) -> None:
             self.calls = 0
@@ -996,7 +993,7 @@ def test_terminate_from_a_signal_handler_is_never_lost(trial: int) -> None:
 
 
 @pytest.mark.parametrize(("semantics", "iterations"), [(DOCUMENTED, 1), (IGNITE_0_5_5, 1)])
-def test_c14_terminate_asked_for_while_a_run_is_suspended_is_obeyed(
+def test_terminate_asked_for_while_a_run_is_suspended_is_obeyed(
     semantics: Semantics, iterations: int
 ) -> None:
     engine = make(lambda engine, batch: engine.interrupt(), semantics)
@@ -1006,7 +1003,7 @@ def test_c14_terminate_asked_for_while_a_run_is_suspended_is_obeyed(
 
 
 @BOTH
-def test_c14_interrupt_asked_for_while_a_run_is_suspended_is_obeyed(semantics: Semantics) -> None:
+def test_interrupt_asked_for_while_a_run_is_suspended_is_obeyed(semantics: Semantics) -> None:
     engine = make(semantics=semantics)
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda engine: engine.interrupt())
     engine.run([1, 2, 3])
@@ -1016,7 +1013,7 @@ def test_c14_interrupt_asked_for_while_a_run_is_suspended_is_obeyed(semantics: S
     assert names == ["GET_BATCH_STARTED", "INTERRUPT"]
 
 
-def test_r41_a_batch_is_released_before_the_next_one_is_fetched_without_data_too() -> None:
+def test_a_batch_is_released_before_the_next_one_is_fetched_without_data_too() -> None:
     seen = []
 
     def process_function(engine: Engine, batch: Any) -> None:
@@ -1044,7 +1041,7 @@ def test_a_length_forgotten_in_a_run_without_data_is_found_out_again() -> None:
 
 
 @BOTH
-def test_c12_a_run_that_replaces_a_suspended_one_takes_its_own_data(semantics: Semantics) -> None:
+def test_a_run_that_replaces_a_suspended_one_takes_its_own_data(semantics: Semantics) -> None:
     outputs: list[Any] = []
     engine = make(lambda engine, batch: outputs.append(batch), semantics)
     engine.add_event_handler(Events.ITERATION_COMPLETED(once=1), lambda engine: engine.interrupt())

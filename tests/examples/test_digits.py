@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import pty
 import re
@@ -10,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import torch
@@ -28,19 +30,20 @@ LINE = re.compile(r"^epoch +(\d+)/60   loss \d\.\d{4}   held-out accuracy +([\d.
 BEST = re.compile(r"Best held-out accuracy: (?P<percent>[\d.]+)%, in epoch (?P<epoch>\d+)")
 
 
-def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
     """Compute as the program does."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def refused(*arguments: str) -> int | str | None:
+    """Call the command where it leaves at once, and return its exit code."""
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    return left.value.code
 
 
 def accuracy(task: Task) -> float:
@@ -89,7 +92,6 @@ def same_bits(one: nn.Module, other: nn.Module) -> bool:
     return all(torch.equal(a.view(torch.uint8), b.view(torch.uint8)) for a, b in pairs)
 
 
-@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize(
     "options",
     [
@@ -120,7 +122,7 @@ def test_three_ways_to_train_end_with_bitwise_the_same_weights(
 
 
 def test_the_main_job(tmp_path: Path) -> None:
-    done = run(cwd=tmp_path)
+    done = subprocess.run(COMMAND, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
     best = BEST.search(done.stdout)
@@ -144,7 +146,6 @@ def test_the_main_job(tmp_path: Path) -> None:
     assert f"{accuracy(task):.2%}" == best["percent"] + "%"
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_the_engine_prints_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = []
     for way in ([], ["--engine"]):
@@ -156,7 +157,6 @@ def test_the_engine_prints_the_same(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert printed[0].replace("functional", "Engine") == printed[1]
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_the_seed_decides_everything(tmp_path: Path) -> None:
     models = []
     for seed in (0, 0, 1):
@@ -168,9 +168,12 @@ def test_the_seed_decides_everything(tmp_path: Path) -> None:
     assert not same_bits(models[0], models[2])
 
 
-def test_help_says_what_can_be_chosen_and_what_comes_of_it(tmp_path: Path) -> None:
-    done = run("--help", cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_help_says_what_can_be_chosen_and_what_comes_of_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert refused("--help") == 0
+    help_, errors = capsys.readouterr()
+    assert errors == ""
     for said in (
         "python -m fengine.examples.digits",
         "--epochs N ",
@@ -185,8 +188,8 @@ def test_help_says_what_can_be_chosen_and_what_comes_of_it(tmp_path: Path) -> No
         "curves.png",
         "Ctrl-C",
     ):
-        assert said in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 100
+        assert said in help_
+    assert max(map(len, help_.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(
@@ -218,12 +221,20 @@ def test_help_says_what_can_be_chosen_and_what_comes_of_it(tmp_path: Path) -> No
     ],
     ids=" ".join,
 )
-def test_bad_arguments_get_one_line(arguments: list[str], said: str, tmp_path: Path) -> None:
+def test_bad_arguments_get_one_line(
+    arguments: list[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "file").touch()
-    done = run(*arguments, cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"digits: error: {said}")
-    assert done.stderr.count("\n") == 1
+    monkeypatch.chdir(tmp_path)
+    assert refused(*arguments) == 2
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith(f"digits: error: {said}")
+    assert errors.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -246,51 +257,86 @@ main([])
     assert list(tmp_path.iterdir()) == []
 
 
-def interrupted(*arguments: str, after: str, cwd: Path) -> tuple[int, str, str]:
-    """Press Ctrl-C once a line that begins so has come; give exit code, output and errors."""
+@contextlib.contextmanager
+def started(*arguments: str, folder: Path) -> Iterator[tuple[int, IO[str]]]:
+    """Start the command in a fork, which has nothing left to import; give its id and its output."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            os.dup2(writing, 1)
+            sys.stdout = os.fdopen(1, "w")
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            code = main([*arguments, f"--out={folder}"])
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with os.fdopen(reading) as output:
+        yield child, output
+
+
+def ended(child: int) -> int:
+    """Wait for a child, and return its exit code, or the signal that ended it, below 0."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def read_up_to(begin: str, output: IO[str]) -> str:
+    """Return the lines up to the first that begins so."""
+    text = ""
+    for line in output:
+        text += line
+        if line.startswith(begin):
+            break
+    return text
+
+
+def require_reached(folder: Path, output: str, kept: list[str]) -> None:
+    """Check what a training has said and left that Ctrl-C has ended."""
+    assert re.search(r"^Interrupted in epoch \d+, iteration \d+\.$", output, re.M)
+    assert BEST.search(output)
+    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", *kept, "curves.png"]
+
+
+def test_ctrl_c_ends_it_with_what_was_reached(tmp_path: Path) -> None:
     # Where the tests run in the background Ctrl-C may be ignored, and children inherit that.
     program = (
         "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "runpy.run_module('fengine.examples.digits', run_name='__main__', alter_sys=True)"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", program, *arguments],
-        cwd=cwd,
+        [sys.executable, "-c", program, "--epochs=500", "--patience=500"],
+        cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stdout is not None
-        output = ""
-        for line in process.stdout:
-            output += line
-            if line.startswith(after):
-                process.send_signal(signal.SIGINT)
-                break
+        output = read_up_to("epoch   2/", process.stdout)
+        process.send_signal(signal.SIGINT)
         rest, errors = process.communicate(timeout=60)
-    return process.returncode, output + rest, errors
+    assert (process.returncode, errors) == (130, "")
+    require_reached(tmp_path / "digits-out", output + rest, ["checkpoints"])
 
 
-@pytest.mark.parametrize("way", [[], ["--engine"]], ids=["functional", "engine"])
-def test_ctrl_c_ends_it_with_what_was_reached(way: list[str], tmp_path: Path) -> None:
-    code, output, errors = interrupted(
-        *way, "--epochs=500", "--patience=500", after="epoch   2/", cwd=tmp_path
-    )
-    assert (code, errors) == (130, "")
-    assert re.search(r"^Interrupted in epoch \d+, iteration \d+\.$", output, re.M)
-    assert BEST.search(output)
-    folder = tmp_path / "digits-out"
-    kept = [] if way else ["checkpoints"]
-    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", *kept, "curves.png"]
+def test_ctrl_c_ends_an_engine_with_what_was_reached(tmp_path: Path) -> None:
+    with started("--engine", "--epochs=500", "--patience=500", folder=tmp_path) as (child, lines):
+        output = read_up_to("epoch   2/", lines)
+        os.kill(child, signal.SIGINT)
+        output += lines.read()
+    assert ended(child) == 130
+    require_reached(tmp_path, output, [])
 
 
 def test_ctrl_c_in_the_first_epoch_leaves_no_file(tmp_path: Path) -> None:
-    code, output, errors = interrupted("--batch-size=1", after="Digits:", cwd=tmp_path)
-    assert code == 130
-    assert "Traceback" not in errors
-    assert "No epoch was completed" in output or "interrupted" in errors
-    left = [path.name for path in (tmp_path / "digits-out").iterdir()]
-    assert left in ([], ["checkpoints"])
+    with started("--batch-size=1", folder=tmp_path) as (child, lines):
+        read_up_to("Digits:", lines)
+        os.kill(child, signal.SIGINT)
+        rest = lines.read()
+    assert ended(child) == 130
+    assert "No epoch was completed" in rest or rest == ""  # before the training, or within it
+    assert [path.name for path in tmp_path.iterdir()] in ([], ["checkpoints"])
 
 
 def weights_of(folder: Path) -> dict[str, Tensor]:
@@ -298,52 +344,60 @@ def weights_of(folder: Path) -> dict[str, Tensor]:
     return found
 
 
+OPTIONS = ["--epochs=6", "--seed=3"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], dict[str, Tensor]]:
+    """Return the lines and the weights of a training that nobody stops."""
+    folder = tmp_path_factory.mktemp("whole")
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        assert main([*OPTIONS, f"--out={folder}"]) == 0
+    return re.findall(r"^epoch \d/6 .*$", output.getvalue(), re.M), weights_of(folder)
+
+
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_a_training_that_was_stopped_goes_on(ending: int, tmp_path: Path) -> None:
-    options = ["--epochs=6", "--seed=3"]
-    whole = run(*options, "--out=whole", cwd=tmp_path)
-    with subprocess.Popen(
-        [*COMMAND, *options, "--out=cut"], cwd=tmp_path, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if line.startswith("epoch 3/"):
-                process.send_signal(ending)
-                break
-        process.communicate(timeout=60)
-    assert process.returncode == (130 if ending == signal.SIGINT else -ending)
-    other = run("--epochs=7", "--seed=3", "--out=cut", cwd=tmp_path)
-    assert other.returncode == 1
-    assert "holds a training with Options(epochs=6" in other.stderr
-    rest = run(*options, "--out=cut", cwd=tmp_path)
-    assert (rest.returncode, rest.stderr) == (0, "")
-    going_on = re.search(r"^Going on with a training .*, after epoch (\d)\.$", rest.stdout, re.M)
+def test_a_training_that_was_stopped_goes_on(
+    ending: int,
+    whole: tuple[list[str], dict[str, Tensor]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "cut"
+    with started(*OPTIONS, folder=folder) as (child, lines_of_child):
+        read_up_to("epoch 3/", lines_of_child)
+        os.kill(child, ending)
+        lines_of_child.read()
+    assert ended(child) == (130 if ending == signal.SIGINT else -ending)
+    assert main(["--epochs=7", "--seed=3", f"--out={folder}"]) == 1
+    assert "holds a training with Options(epochs=6" in capsys.readouterr().err
+    assert main([*OPTIONS, f"--out={folder}"]) == 0
+    output, errors = capsys.readouterr()
+    assert errors == ""
+    going_on = re.search(r"^Going on with a training .*, after epoch (\d)\.$", output, re.M)
     assert going_on is not None
-    lines = re.findall(r"^epoch \d/6 .*$", whole.stdout, re.M)
-    assert re.findall(r"^epoch \d/6 .*$", rest.stdout, re.M) == lines[int(going_on[1]) :]
-    one, two = weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut")
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["best.pt", "curves.png"]
+    lines, weights = whole
+    assert re.findall(r"^epoch \d/6 .*$", output, re.M) == lines[int(going_on[1]) :]
+    kept = weights_of(folder)
+    assert all(torch.equal(kept[name], weights[name]) for name in weights)
+    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "curves.png"]
 
 
-def test_on_a_terminal_there_is_a_progress_bar(tmp_path: Path) -> None:
+def test_on_a_terminal_there_is_a_progress_bar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     master, terminal = pty.openpty()
     try:
-        done = subprocess.run(
-            [*COMMAND, "--epochs=1"],
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=terminal,
-            text=True,
-            check=True,
-        )
-        drawn = os.read(master, 100_000).decode()
+        with os.fdopen(terminal, "w") as errors:
+            monkeypatch.setattr(sys, "stderr", errors)
+            assert main(["--epochs=1", f"--out={tmp_path}"]) == 0
+            errors.flush()
+            drawn = os.read(master, 100_000).decode()
     finally:
-        os.close(terminal)
         os.close(master)
     assert "epoch 1/1:   0%|" in drawn
     assert drawn.endswith("\r")  # wiped away
-    assert "%|" not in done.stdout
+    assert "%|" not in capsys.readouterr().out
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
@@ -362,7 +416,6 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path: Path) -> None:
     assert process.returncode == 1
 
 
-@pytest.mark.usefixtures("one_thread")
 def test_a_full_disk_is_told_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -382,7 +435,6 @@ def test_a_folder_that_is_gone_is_told_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("train", [functional.train, mutable.train], ids=["functional", "engine"])
 @pytest.mark.parametrize("place", ["save", "replace"])
-@pytest.mark.usefixtures("one_thread")
 def test_ctrl_c_while_weights_are_saved_waits_for_them(
     place: str,
     train: Train,

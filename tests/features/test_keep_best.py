@@ -354,7 +354,7 @@ def test_it_goes_on_exactly_from_every_moment() -> None:
         model, optimizer = make()
         best = keep_best("val_loss", mode="min", model=model)
         loop = training(model, optimizer) | best
-        return loop, TensorBatches(x, y, batch_size=6, seed=0), {"max_epochs": 4}
+        return loop, TensorBatches(x, y, batch_size=6, seed=0), {"max_epochs": 3}
 
     assert_resume_exact(remake)
 

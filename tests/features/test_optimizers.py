@@ -127,7 +127,7 @@ def test_it_goes_on_exactly_from_every_moment(name: str, at: Any) -> None:
     def remake() -> Any:
         model, optimizer = optimizer_for(name)
         loop = training(model, optimizer) | lr_schedule(SCHEDULERS[name](optimizer), at=at)
-        return loop | learning_rate(optimizer), DATA, {"max_epochs": EPOCHS}
+        return loop | learning_rate(optimizer), DATA, {"max_epochs": 2}
 
     assert_resume_exact(remake)
 

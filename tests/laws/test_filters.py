@@ -137,7 +137,7 @@ def test_every_4_and_every_6_is_every_12() -> None:
 
 
 @given(SETS, SETS, SETS)
-def test_law_5_joining_events_is_associative_and_leaves_its_operands_alone(
+def test_joining_events_is_associative_and_leaves_its_operands_alone(
     a: EventSet, b: EventSet, c: EventSet
 ) -> None:
     before = tuple(map(tuple, (a, b, c)))

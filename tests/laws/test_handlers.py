@@ -98,14 +98,14 @@ def renew(state: Any_) -> Any_:
 
 
 @given(STATES, st.sampled_from(sorted(TRANSITIONS)))
-def test_law_1_a_transition_never_changes_its_argument(state: Any_, name: str) -> None:
+def test_a_transition_never_changes_its_argument(state: Any_, name: str) -> None:
     before = copy.deepcopy(state)
     TRANSITIONS[name](state)
     assert state == before
 
 
 @given(STATES, handlers())
-def test_law_1_a_combinator_never_changes_its_argument(state: Any_, handler: AnyHandler) -> None:
+def test_a_combinator_never_changes_its_argument(state: Any_, handler: AnyHandler) -> None:
     state = state.evolve(user=Record(state.user))
     before = copy.deepcopy(state)
     join: AnyHandler = compose(
@@ -187,7 +187,7 @@ TABLES = st.lists(EVENTS.flatmap(entries), max_size=4).map(lambda few: Table(tup
 
 
 @given(TABLES, STATES, st.data())
-def test_law_2_firing_is_threading_by_hand(
+def test_firing_is_threading_by_hand(
     table: Table[Any, Any, Any], state: Any_, draw: st.DataObject
 ) -> None:
     event = draw.draw(EVENTS)
@@ -228,7 +228,7 @@ def test_a_filter_asks_for_the_count_that_the_handlers_before_it_left(
 
 
 @given(TABLES, STATES, EVENTS)
-def test_law_3_without_handlers_the_state_stays(
+def test_without_handlers_the_state_stays(
     table: Table[Any, Any, Any], state: Any_, event: AnyEvent
 ) -> None:
     assert fire({}, event, state) == state
@@ -237,7 +237,7 @@ def test_law_3_without_handlers_the_state_stays(
 
 
 @given(TABLES, st.data())
-def test_law_4_adding_and_removing_is_the_identity(
+def test_adding_and_removing_is_the_identity(
     table: Table[Any, Any, Any], draw: st.DataObject
 ) -> None:
     before = copy.deepcopy(table)
@@ -248,7 +248,7 @@ def test_law_4_adding_and_removing_is_the_identity(
 
 
 @given(st.sampled_from([event for event in Events.all() if isinstance(event, Event)]), st.data())
-def test_law_4_on_and_without_are_inverse(event: Event, draw: st.DataObject) -> None:
+def test_on_and_without_are_inverse(event: Event, draw: st.DataObject) -> None:
     loop: Loop[Any, Any, Any] = Loop(outputs(abs)).on(Events.STARTED, State.terminate)
     heard: Any = draw.draw(st.just(event) | filtered([event]))
     several = heard | Events.STARTED
@@ -257,7 +257,7 @@ def test_law_4_on_and_without_are_inverse(event: Event, draw: st.DataObject) -> 
 
 
 @given(st.lists(own_events(), min_size=1, max_size=3, unique_by=lambda event: event.name))
-def test_law_6_what_one_loop_registers_no_other_sees(own: list[AnyEvent]) -> None:
+def test_what_one_loop_registers_no_other_sees(own: list[AnyEvent]) -> None:
     loop: Loop[Any, Any] = Loop(outputs(abs))
     other: Loop[Any, Any] = Loop(outputs(abs))
     knowing = loop.register(*own)
@@ -307,7 +307,7 @@ def test_a_request_is_asked_for_once(asked: Any, state: Any_) -> None:
 
 
 @given(st.integers(1, 9), st.integers(1, 60))
-def test_law_11_every_n_fires_floor_k_by_n_times(n: int, k: int) -> None:
+def test_every_n_fires_floor_k_by_n_times(n: int, k: int) -> None:
     loop = Loop[Any, Any, int](outputs(lambda batch: batch)).on(
         Events.ITERATION_COMPLETED(every=n), renew
     )

@@ -49,7 +49,7 @@ def interrupted_and_failing(failure: Fail) -> Program:
 @given(programs())
 @example(interrupted_and_failing(Fail(Recovery.SKIP_BATCH)))
 @example(interrupted_and_failing(Fail(Recovery.END_EPOCH)))
-def test_law_8_every_trace_is_a_word_of_the_event_grammar(program: Program) -> None:
+def test_every_trace_is_a_word_of_the_event_grammar(program: Program) -> None:
     run = record(program.iterate())
     in_exited = isinstance(run.error, Fault) and run.error.place == "exited"
     assert_word(
@@ -82,7 +82,7 @@ def pickled(state: Played) -> Played:
 
 @pytest.mark.filterwarnings("ignore:the run was asked to end:UserWarning")
 @given(programs(data=REPLAYED), st.sampled_from([same_state, pickled, copy.deepcopy]))
-def test_law_9_a_resumed_run_goes_on_like_the_uninterrupted_one(
+def test_a_resumed_run_goes_on_like_the_uninterrupted_one(
     program: Program, passed_on: Callable[[Played], Played]
 ) -> None:
     whole = record(program.iterate())
@@ -150,7 +150,7 @@ def without_key(counts: Seen, name: str) -> Seen:
 
 
 @given(programs())
-def test_law_10_counters_are_monotone_and_within_their_limits(program: Program) -> None:
+def test_counters_are_monotone_and_within_their_limits(program: Program) -> None:
     before: Played = State(user=Seen())
     for moment in record(program.iterate()).moments:
         state, limits = moment.state, moment.state.limits
@@ -191,7 +191,7 @@ def stops(act: Act) -> bool:
 
 
 @given(programs())
-def test_law_13_a_lazily_pulled_run_equals_an_eager_one(program: Program) -> None:
+def test_a_lazily_pulled_run_equals_an_eager_one(program: Program) -> None:
     lazy = record(program.iterate())
     if lazy.error is None:
         assert program.run() == lazy.final
@@ -203,7 +203,7 @@ def test_law_13_a_lazily_pulled_run_equals_an_eager_one(program: Program) -> Non
 
 
 @given(programs(data=REPLAYED, events=WITHIN_RUN, recoveries=()), st.data())
-def test_law_14_a_mended_loop_goes_on_from_the_last_complete_state(
+def test_a_mended_loop_goes_on_from_the_last_complete_state(
     program: Program, draw: st.DataObject
 ) -> None:
     program = not_listening_to(program, "exception_raised", "exited")

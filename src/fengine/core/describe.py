@@ -127,6 +127,31 @@ def require_callable(
         ) from None
 
 
+def can_take(function: object, *numbers: int) -> tuple[bool, ...]:
+    """Tell for some numbers of positional arguments whether `require_callable` lets them through.
+
+    It makes no words of why it does not, so it is quick where the answer may well be no.
+
+    >>> can_take(lambda state: state, 1, 2)
+    (True, False)
+    """
+    if not callable(function) or isinstance(function, type) or runs_later(function):
+        return (False,) * len(numbers)
+    try:
+        signature = inspect.signature(function)
+    except ValueError:
+        return (True,) * len(numbers)
+    return tuple(_binds(signature, number) for number in numbers)
+
+
+def _binds(signature: inspect.Signature, number: int) -> bool:
+    try:
+        signature.bind(*range(number))
+    except TypeError:
+        return False
+    return True
+
+
 def is_generator_function(function: object) -> bool:
     """Tell whether calling a function returns a generator.
 

@@ -11,7 +11,7 @@ from typing import ClassVar, Self, final
 import attrs
 from typing_extensions import override
 
-from fengine.core.describe import describe, name_of, require_callable
+from fengine.core.describe import can_take, describe, name_of, require_callable
 
 
 @final
@@ -59,19 +59,10 @@ def takes(handler: object, role: str = "a handler") -> Takes:
     """
     if isinstance(handler, Combined):
         return handler.takes
-    try:
+    alone, payload = can_take(handler, 1, 2)
+    if not alone and not payload:
         require_callable(handler, role, "state")
-    except TypeError as mismatch:
-        try:
-            require_callable(handler, role, "state", "payload")
-        except TypeError:
-            raise mismatch from None
-        return Takes(alone=False, payload=True)
-    try:
-        require_callable(handler, role, "state", "payload")
-    except TypeError:
-        return Takes(alone=True, payload=False)
-    return Takes(alone=True, payload=True)
+    return Takes(alone, payload)
 
 
 class StandIn:

@@ -1,1 +1,1 @@
-"""One check for each row of the measured surface and of the list of defects, named by its id."""
+"""One check for each row that README.md lists here, named by its id."""

@@ -1,4 +1,4 @@
-"""Rows P-01 to P-12: what handlers and metrics of pytorch-ignite touch of an Engine.
+"""Rows P-01 to P-13: what handlers and metrics of pytorch-ignite touch of an Engine.
 
 The checks know only `ignite.engine`, whichever that is: they hold of pytorch-ignite itself, and of
 `fengine.engine` in its place.
@@ -280,7 +280,7 @@ def an_engine_says_what_it_saves() -> None:
         assert isinstance(an_engine(kind), Serializable)
 
 
-@row("filtered handlers")
+@row("P-13")
 def a_filtered_handler_is_found_by_itself() -> None:
     engine, average = an_engine(), Average()
     usage = BatchFiltered(every=2)

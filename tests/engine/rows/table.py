@@ -6,7 +6,7 @@ names of the tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TypeAlias
 
 import pytest
@@ -31,11 +31,3 @@ class Rows(dict[str, Check]):
     def params(self) -> list[object]:
         """Give the checks as parameters of a test, each with its id."""
         return [pytest.param(check, id=row) for row, check in sorted(self.items())]
-
-
-def ids(letter: str, *numbers: int | Iterable[int], digits: int = 2) -> set[str]:
-    """Name the rows of a letter: `ids("E", range(1, 63))`."""
-    found: set[int] = set()
-    for number in numbers:
-        found |= {number} if isinstance(number, int) else set(number)
-    return {f"{letter}-{number:0{digits}}" for number in found}

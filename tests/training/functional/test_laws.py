@@ -58,7 +58,7 @@ def finished(loop: Loop[Any, Any, Any], data: Any, **arguments: Any) -> AnyState
     return state
 
 
-@settings(max_examples=40)
+@settings(max_examples=min(40, settings().max_examples))
 @given(
     tasks,
     st.integers(1, 3),
@@ -96,7 +96,7 @@ def test_a_run_is_bitwise_one_in_place_and_changes_nothing(
     assert torch.equal(final.user.random["cpu"], torch.get_rng_state())
 
 
-@settings(max_examples=15)
+@settings(max_examples=min(15, settings().max_examples))
 @given(tasks, st.integers(1, 2), st.sampled_from(sorted(FEATURES)))
 def test_a_run_equals_itself_lazily_and_from_every_moment_on(
     task: Task, epochs: int, feature: str
@@ -124,7 +124,7 @@ def test_a_run_goes_on_exactly_in_another_process(model: str, optimizer: str, fe
     assert_resume_exact(build)
 
 
-@settings(max_examples=10)
+@settings(max_examples=min(10, settings().max_examples))
 @given(tasks, st.integers(0, 20), st.floats(0.001, 1))
 def test_a_fork_changes_no_earlier_value(task: Task, at: int, rate: float) -> None:
     loop, start = functional(task)
@@ -137,7 +137,7 @@ def test_a_fork_changes_no_earlier_value(task: Task, at: int, rate: float) -> No
     assert moment.state.status.has_ended or set(final.user.learning_rates) == {rate}
 
 
-@settings(max_examples=10)
+@settings(max_examples=min(10, settings().max_examples))
 @given(tasks, st.lists(st.booleans(), max_size=40))
 def test_runs_that_take_turns_are_those_alone(task: Task, turns: list[bool]) -> None:
     loop, start = functional(task)
@@ -163,7 +163,7 @@ def test_runs_that_take_turns_are_those_alone(task: Task, turns: list[bool]) -> 
     assert ends[False] == loop.run(task.batches, user=other, max_epochs=2)
 
 
-@settings(max_examples=15)
+@settings(max_examples=min(15, settings().max_examples))
 @given(tasks)
 def test_to_restore_what_there_is_changes_nothing(task: Task) -> None:
     training = Loop(training_step(task.model, task.optimizer, loss_fn))
@@ -175,7 +175,7 @@ def test_to_restore_what_there_is_changes_nothing(task: Task) -> None:
     assert functional(task)[1] == start
 
 
-@settings(max_examples=15)
+@settings(max_examples=min(15, settings().max_examples))
 @given(tasks)
 def test_a_donated_training_ends_the_same_and_cannot_be_read(task: Task) -> None:
     other = task.copied()
@@ -191,7 +191,7 @@ def test_a_donated_training_ends_the_same_and_cannot_be_read(task: Task) -> None
     assert donated != kept
 
 
-@settings(max_examples=15)
+@settings(max_examples=min(15, settings().max_examples))
 @given(
     tasks,
     st.sampled_from(["SGD", "AdamW", "Nesterov", "two groups"]),

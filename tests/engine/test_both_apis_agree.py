@@ -1,4 +1,4 @@
-"""Law 12: a run of `Loop` and one of `Engine` give the same events and the same final state.
+"""A run of `Loop` and one of `Engine` give the same events and the same final state.
 
 Both run on the one script, so that what could differ is what lies around it: the source of the
 batches, the handlers and their filters, and how a state is begun and left.
