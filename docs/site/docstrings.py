@@ -2,6 +2,8 @@
 
 A session that begins with `>>>` is a block of code. A record, of attrs or a NamedTuple, is made by the
 fields that its docstring describes; one whose docstring describes none is made by a function.
+
+A package that exports a function named like the module that defines it has the function.
 """
 
 from __future__ import annotations
@@ -38,6 +40,22 @@ class Records(griffe.Extension):
             if parameters and "__init__" not in cls.members:
                 made = griffe.Function("__init__", parameters=griffe.Parameters(*parameters))
                 cls.set_member("__init__", made)
+
+
+class Exports(griffe.Extension):
+    """Have packages show what they export, and not the modules of the same names."""
+
+    def on_package(self, *, pkg: griffe.Module, **_: object) -> None:
+        """Put functions in the place of modules, once all else has been found in these."""
+        packages = [pkg, *(one for one in pkg.modules.values() if one.is_init_module)]
+        for package in packages:
+            for name, member in package.members.items():
+                if member.is_alias and name in (package.exports or ()):
+                    member.resolve_target()
+        for package in packages:
+            for name, member in list(package.members.items()):
+                if name in (package.exports or ()) and member.is_module:
+                    package.members[name] = griffe.Alias(name, member[name], parent=package)
 
 
 def _parameters(cls: griffe.Class) -> Iterator[griffe.Parameter]:
