@@ -25,6 +25,7 @@ OUTSIDE = {"index.md": ROOT / "README.md", "changes.md": ROOT / "CHANGELOG.md"}
 
 _FENCED = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?P<text>\[[^\]]+\])\((?P<path>[^):#\s]+)(?P<anchor>#[^)\s]+)?\)")
+_NEEDS = re.compile(r"^( *```python) \S+$", re.MULTILINE)  # says to the tests what a program needs
 _PROMPT = re.compile(r"^( *```)python$(?=\n *>>> )", re.MULTILINE)
 
 
@@ -60,7 +61,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
     parts = _FENCED.split(markdown)
     parts[::2] = [_LINK.sub(replaced, prose) for prose in parts[::2]]
-    return _PROMPT.sub(r"\1pycon", "".join(parts))
+    return _PROMPT.sub(r"\1pycon", _NEEDS.sub(r"\1", "".join(parts)))
 
 
 def _reference(nav: object) -> Iterator[str]:
