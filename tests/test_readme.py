@@ -84,7 +84,9 @@ def test_programs_that_need_another_package_run_where_it_is_installed(tmp_path: 
         program = "\n".join((first.text, by_hand.text, block.text))
         compile(program, f"{document}, line {block.line}", "exec")
         if importlib.util.find_spec(block.label.removeprefix("python ")) is not None:
-            subprocess.run([sys.executable, "-W", "ignore", "-c", program], cwd=tmp_path, check=True)
+            subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", program], cwd=tmp_path, check=True
+            )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
@@ -101,7 +103,8 @@ def test_ci_runs_the_first_two_shell_blocks() -> None:
     commands = [line[2:] for line in dry_run.stdout.splitlines() if line.startswith("+ ")]
     first, second, *_ = [block.text for block in blocks(README) if block.label == "bash"]
     documented = (first + second).splitlines()
-    assert commands[: len(documented)] == documented
+    start = commands.index(documented[0])
+    assert commands[start : start + len(documented)] == documented
     assert "python -m fengine.examples.digits" in first
     assert "python -m pytest" in second
 

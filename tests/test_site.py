@@ -66,7 +66,9 @@ class Page(HTMLParser):
             self.links.append(given["href"])
         if tag == "link" and "href" in given:
             self.loaded.append(given["href"])
-        self.loaded += [given[name] for name in ("src", "srcset", "data", "action") if name in given]
+        self.loaded += [
+            given[name] for name in ("src", "srcset", "data", "action") if name in given
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +167,7 @@ def said() -> Said:
 def tab(browser: Browser, address: str, said: Said) -> Iterator[Tab]:
     """Open a tab that notes each complaint, and each request to another host."""
     opened = browser.new_page()
+    opened.set_default_timeout(120_000)
     opened.on("console", lambda one: said.errors.append(one.text) if one.type == "error" else None)
     opened.on("pageerror", lambda error: said.errors.append(str(error)))
 

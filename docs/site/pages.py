@@ -36,7 +36,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for uri in _reference(config.nav):
         files.append(File.generated(config, uri, content=_reference_page(Path(uri).stem)))
     documents = [DOCS / file.src_uri for file in files.documentation_pages()]
-    for path in sorted({path for one in documents for path in _sources(OUTSIDE.get(one.name, one))}):
+    for path in sorted(
+        {path for one in documents for path in _sources(OUTSIDE.get(one.name, one))}
+    ):
         page = File.generated(config, _uri(path), content=_source_page(path))
         page.inclusion = InclusionLevel.NOT_IN_NAV
         files.append(page)
