@@ -1,7 +1,7 @@
 """Docstrings as pages show them.
 
-A session that begins with `>>>` is a block of code. A record, of attrs or a NamedTuple, is made by the
-fields that its docstring describes; one whose docstring describes none is made by a function.
+A session that begins with `>>>` is a block of code. A record, of attrs or a NamedTuple, is made by
+the fields that its docstring describes; one whose docstring describes none is made by a function.
 
 A package that exports a function named like the module that defines it has the function.
 """
