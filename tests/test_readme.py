@@ -1,6 +1,7 @@
 """Everything that the documentation shows is true: its programs run, and CI types its commands."""
 
 import doctest
+import importlib.util
 import re
 import subprocess
 import sys
@@ -22,6 +23,8 @@ DOCUMENTS = [
 
 # What a block may be labelled: a program, commands, or something that is only shown.
 LABELS = {"python", "bash", "console", "text", "toml"}
+# A program may need a package that is not always there, which its label names: `python lightning`.
+NEEDED = {"lightning", "accelerate"}
 
 _FENCE = re.compile(r"^ *```(?P<label>.*)$")
 
@@ -76,9 +79,25 @@ def test_the_programs_of_a_document_run_in_order(
             execute(block, document, vars(module))
 
 
+def test_programs_that_need_another_package_run_where_it_is_installed(tmp_path: Path) -> None:
+    document = ROOT / "docs" / "coming_from.md"
+    first, *others = [block for block in blocks(document) if block.label == "python"]
+    by_hand = others[0]
+    needing = [block for block in blocks(document) if block.label.startswith("python ")]
+    assert {block.label.removeprefix("python ") for block in needing} == NEEDED
+    for block in needing:
+        program = "\n".join((first.text, by_hand.text, block.text))
+        compile(program, f"{document}, line {block.line}", "exec")
+        if importlib.util.find_spec(block.label.removeprefix("python ")) is not None:
+            subprocess.run(
+                [sys.executable, "-W", "ignore", "-c", program], cwd=tmp_path, check=True
+            )
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
 def test_every_block_of_a_document_has_a_known_label(document: Path) -> None:
-    unknown = [(block.line, block.label) for block in blocks(document) if block.label not in LABELS]
+    known = LABELS | {f"python {package}" for package in NEEDED}
+    unknown = [(block.line, block.label) for block in blocks(document) if block.label not in known]
     assert not unknown
 
 
@@ -89,7 +108,8 @@ def test_ci_runs_the_first_two_shell_blocks() -> None:
     commands = [line[2:] for line in dry_run.stdout.splitlines() if line.startswith("+ ")]
     first, second, *_ = [block.text for block in blocks(README) if block.label == "bash"]
     documented = (first + second).splitlines()
-    assert commands[: len(documented)] == documented
+    start = commands.index(documented[0])
+    assert commands[start : start + len(documented)] == documented
     assert "python -m fengine.examples.digits" in first
     assert "python -m pytest" in second
 

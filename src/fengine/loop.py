@@ -1135,6 +1135,7 @@ class Loop(Generic[Batch, Output, User]):
 _KEPT_BY_THE_STEP: Final = "so leave it out, snapshots hold it as it is"
 
 Feature: TypeAlias = Callable[[Loop[Batch, Output, User]], Loop[Batch, Output, User]]
+"""What `loop | feature` applies: any function from a loop to a loop."""
 
 # The driver writes notes on a failure, whether somebody listens or not.
 _FAILURE = Events.EXCEPTION_RAISED.name

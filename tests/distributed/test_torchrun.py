@@ -13,30 +13,36 @@ import pytest
 from fengine.checkpoints import Checkpoints
 from tests.distributed.launched_checkpoints import train
 from tests.distributed.processes import on_ranks, values
+from tests.test_readme import blocks
 
 PROGRAM = "tests.distributed.launched_training"
 SECONDS = 240
+ROOT = Path(__file__).parents[2]
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 
 
-def run(folder: Path, fault: str, *launcher: str, program: str = PROGRAM) -> int:
-    """Run the program, started by torchrun with these options or by itself; return its status."""
-    command = [sys.executable, "-m", program, str(folder), fault]
-    if launcher:
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", *launcher]
-        command = [*torchrun, "--nproc-per-node", "2", "--module", *command[2:]]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+def launch(*arguments: str, folder: Path = ROOT) -> tuple[int, str]:
+    """Run Python in a folder; return its status, and what it has printed."""
     with subprocess.Popen(
-        command,
-        cwd=Path(__file__).parents[2],
-        env=environment,
+        [sys.executable, *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        text=True,
     ) as process:
         try:
-            process.communicate(timeout=SECONDS)
+            printed, _ = process.communicate(timeout=SECONDS)
         finally:
             process.terminate()  # the agent ends its workers
-    return process.returncode
+    return process.returncode, printed
+
+
+def run(folder: Path, fault: str, *options: str, program: str = PROGRAM) -> int:
+    """Run the program, started by torchrun with these options or by itself; return its status."""
+    launcher = (*TORCHRUN, *options, "--module") if options else ("-m",)
+    status, _ = launch(*launcher, program, str(folder), fault)
+    return status
 
 
 def finals(folder: Path) -> list[tuple[int, float, list[float]]]:
@@ -67,6 +73,22 @@ def test_a_failure_fails_the_program(tmp_path: Path) -> None:
         assert said.read_text() == (
             "rank 1 failed: ValueError: no such class at epoch 1, iteration 4"
         )
+
+
+def test_the_program_of_the_tutorial_trains_the_same_in_two_processes(tmp_path: Path) -> None:
+    programs = [
+        block.text for block in blocks(ROOT / "docs" / "tutorial.md") if block.label == "python"
+    ]
+    losses = []
+    for name, launcher in {"alone": (), "together": TORCHRUN}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        folder.joinpath("train.py").write_text(programs[-1], "utf-8")
+        status, printed = launch(*launcher, "train.py", folder=folder)
+        assert status == 0, printed
+        [said] = [line for line in printed.splitlines() if line.startswith("epoch 10 loss")]
+        losses.append(float(said.split()[-1]))
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
 
 
 def test_a_run_that_torchrun_ends_and_one_that_it_restarts_go_on_bitwise(tmp_path: Path) -> None:

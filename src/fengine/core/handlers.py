@@ -27,7 +27,9 @@ P = DefaultTypeVar("P", default=object)
 Part = TypeVar("Part")
 
 Handler: TypeAlias = Callable[[State[Batch, Output, User]], State[Batch, Output, User]]
+"""What `on` takes at an event: a function from state to state."""
 PayloadHandler: TypeAlias = Callable[[State[Batch, Output, User], P], State[Batch, Output, User]]
+"""What `on` takes at an event with a payload: it gets that as well."""
 AnyHandler: TypeAlias = Callable[..., State[Batch, Output, User]]
 
 

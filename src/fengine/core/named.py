@@ -20,8 +20,8 @@ from fengine.core.events import Event, EventSet, FilteredPayloadEvent, PayloadEv
 from fengine.core.parts import Part
 from fengine.core.stateful import Stateful, identities
 
-# Where handlers act: an event, filtered or not, or several.
 When: TypeAlias = Event | EventSet | PayloadEvent[Any] | FilteredPayloadEvent[Any]
+"""Where handlers act: an event, filtered or not, or several."""
 Kind: TypeAlias = Literal["part", "metric", "external"]
 Parts: TypeAlias = Map[str, Part[Any]]
 

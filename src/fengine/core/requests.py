@@ -86,8 +86,11 @@ class RequestError(RuntimeError):
 
 
 SKIP_BATCH: Final = Recovery.SKIP_BATCH
+"""The rest of the iteration is left, and the run goes on with the next batch."""
 END_EPOCH: Final = Recovery.END_EPOCH
+"""The rest of the epoch is left, and the run goes on with EPOCH_COMPLETED."""
 END_RUN: Final = Recovery.END_RUN
+"""The rest of the run is left: it goes on with EXITED."""
 
 
 @final

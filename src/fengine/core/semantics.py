@@ -34,4 +34,6 @@ class Semantics:
 
 
 DOCUMENTED: Final = Semantics(finish_iteration=True)
+"""What the documentation of the Engine API says; the default."""
 IGNITE_0_5_5: Final = Semantics(finish_iteration=False)
+"""What pytorch-ignite 0.5.5 does."""

@@ -37,7 +37,9 @@ class Uneven(Enum):
 
 
 REFUSE: Final = Uneven.REFUSE
+"""Ranks with other numbers of batches are an error."""
 SHORTEST: Final = Uneven.SHORTEST
+"""Each epoch ends with the data of the rank that has least."""
 
 
 @attrs.define(eq=False)

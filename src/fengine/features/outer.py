@@ -37,6 +37,7 @@ class Outer:
 
 
 OUTER: Final = Outer()
+"""What stands for the record of the run that an evaluation is in."""
 
 
 @final

@@ -195,7 +195,9 @@ class WhenAsked:
 
 Agreeing: TypeAlias = AgreeEvery | WhenAsked
 EVERY_ITERATION: Final = AgreeEvery(1)
+"""The ranks agree at each iteration, so a request acts where it is made."""
 WHEN_ASKED: Final = WhenAsked()
+"""The ranks agree only after one of them has asked for something."""
 
 
 def require_ranks(ranks: object, agree: object) -> None:

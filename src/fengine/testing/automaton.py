@@ -258,3 +258,4 @@ class Automaton:
 
 
 AUTOMATON: Final = Automaton()
+"""The order of events of a run, under the semantics that a Loop has."""

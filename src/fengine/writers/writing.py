@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Scalar: TypeAlias = str | int | float | None
+"""What a hyperparameter is, once what is nested has been flattened."""
 OpensWriter: TypeAlias = "Callable[[Place], Writer]"
+"""A log: called with the place of the first write of a run, it returns what writes there."""
 Closing: TypeAlias = "weakref.finalize[..., Any]"
 
 
