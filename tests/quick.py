@@ -68,6 +68,7 @@ LEFT_OUT: Final = frozenset(
     {
         "src/fengine/testing/program_strategies.py::fengine.testing.program_strategies.acts",
         "src/fengine/writers/mlflow_runs.py::fengine.writers.mlflow_runs.MLflow",
+        "src/fengine/writers/mlflow_runs.py::fengine.writers.mlflow_runs.mlflow",
         "tests/laws/test_snapshots.py::test_a_run_goes_on_in_a_new_process_at_every_event",
         "tests/test_events_are_one.py::test_it_is_one_in_another_process",
         "tests/training/functional/test_laws.py::test_a_run_goes_on_exactly_in_another_process",
