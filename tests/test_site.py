@@ -186,6 +186,8 @@ def test_pages_are_read_without_a_complaint_wide_and_narrow_light_and_dark(
 ) -> None:
     too_wide, colours = [], set()
     for name in (path.relative_to(site).as_posix() for path in pages):
+        if name.startswith("source/"):
+            continue  # the text of a file, which the parsed pages have shown to load nothing
         tab.goto(f"{address}/{name}")
         for width, scheme in SIZES:
             tab.emulate_media(color_scheme=scheme)
