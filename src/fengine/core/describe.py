@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from typing import Any, Final
 
+from immutables import Map
+
 from fengine.core.equality import is_array, is_table
 
 _MOST_SHOWN: Final = 100
@@ -85,6 +87,8 @@ def model_in_words(value: Any) -> str | None:
         number = sum(one.numel() for one in parameters)
     except Exception:
         return name  # lazy ones have no number yet
+    if not number:
+        return None
     return f"{name} of {number:,} {'parameter' if number == 1 else 'parameters'}"
 
 
@@ -231,7 +235,9 @@ def brief(value: Any) -> str:
     if hasattr(value, "__qualname__"):
         return describe(value)
     if isinstance(value, Mapping):
-        return _joined("{", (f"{brief(k)}: {brief(v)}" for k, v in value.items()), len(value), "}")
+        # The order of a map that never changes is another one in each process.
+        items = sorted(value.items(), key=repr) if isinstance(value, Map) else value.items()
+        return _joined("{", (f"{brief(k)}: {brief(v)}" for k, v in items), len(value), "}")
     if type(value) is tuple and len(value) == 1:
         return f"({brief(value[0])},)"
     if type(value) in (tuple, list):

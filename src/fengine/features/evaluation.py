@@ -62,7 +62,7 @@ class Evaluation(Generic[Item, Result, Own]):
             shown["user"] = self.user
         if self.max_batches is not None:
             shown["max_batches"] = self.max_batches
-        names = ", ".join(self.loop.metrics)
+        names = ", ".join(sorted(self.loop.metrics))
         return call_in_words("evaluation", _Words(f"Loop of {names}" if names else "Loop"), **shown)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
