@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -27,6 +28,9 @@ from fengine.examples.arguments import (
 )
 from fengine.examples.digits.options import Options
 
+if TYPE_CHECKING:  # it imports torch
+    from fengine.distributed import Ranks
+
 DEFAULT = Options()
 NEEDED = {"matplotlib": "matplotlib", "scikit-learn": "sklearn", "tqdm": "tqdm"}
 
@@ -35,6 +39,8 @@ Training ends early when the accuracy on the held-out images has not improved fo
 or with Ctrl-C. --out then holds the weights of the best epoch, best.pt, and the loss and accuracy
 of each epoch, curves.png. Equal seeds give equal weights, with --engine or without. A training that
 was stopped or killed goes on where it is started again with the same options (not with --engine).
+Several processes train together under torchrun:
+torchrun --standalone --nproc-per-node 2 -m fengine.examples.digits
 
 exit code: 0 when training ended, 1 when a file could not be written, 2 for bad arguments, 130 after
 Ctrl-C
@@ -91,27 +97,48 @@ def _train(parser: Parser, chosen: argparse.Namespace) -> int:
 
     import torch
 
-    from fengine.examples.digits import functional, mutable
-    from fengine.examples.digits.report import Report
-    from fengine.examples.digits.task import make_task
+    from fengine.distributed import ranks_of_torchrun
 
     # A network this small is slower on several threads, and equal weights need equal sums.
     torch.set_num_threads(1)
     chosen_options = {name: getattr(chosen, name) for name in attrs.fields_dict(Options)}
     options = Options(**chosen_options)
-    task = make_task(options)
+    with ranks_of_torchrun() as ranks:
+        if ranks.size > 1 and chosen.engine:
+            parser.error("--engine trains in one process; leave it out under torchrun")
+        if options.batch_size % ranks.size:
+            parser.error(
+                f"--batch-size {options.batch_size} is not shared by {ranks.size} processes; "
+                f"give a multiple of {ranks.size}"
+            )
+        return _train_on(ranks, options, chosen)
+
+
+def _train_on(ranks: Ranks, options: Options, chosen: argparse.Namespace) -> int:
+    from fengine.examples.digits import functional, mutable
+    from fengine.examples.digits.report import Report
+    from fengine.examples.digits.task import make_task
+
+    task = make_task(options, ranks)
     report = Report(task.model, options.epochs, chosen.out)
-    train, way = (mutable.train, "Engine") if chosen.engine else (functional.train, "functional")
+    way = "Engine" if chosen.engine else "functional"
+    tells = ranks.rank == 0
+    processes = f"; {ranks.size} processes" if ranks.size > 1 else ""
     parameters = sum(parameter.numel() for parameter in task.model.parameters())
     training, held_out = task.sizes
-    print(
-        f"Digits: {training:,} images to train on, {held_out} held out; "
-        f"{parameters:,} parameters; seed {options.seed}; {way} API",
-        flush=True,
-    )
+    if tells:
+        print(
+            f"Digits: {training:,} images to train on, {held_out} held out; "
+            f"{parameters:,} parameters; seed {options.seed}; {way} API{processes}",
+            flush=True,
+        )
     start = time.perf_counter()
-    reached = train(task, options, report)
-    report.end(reached, time.perf_counter() - start)
+    if chosen.engine:
+        reached = mutable.train(task, options, report)
+    else:
+        reached = functional.train(task, options, report, ranks)
+    if tells:
+        report.end(reached, time.perf_counter() - start)
     return 130 if reached.interrupted else 0
 
 

@@ -8,9 +8,11 @@ import sys
 
 import attrs
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
-from fengine import Events, Loop, Part, State, tap
+from fengine import Events, Loop, Part, State
 from fengine.checkpoints import CheckpointError, Checkpoints, Preemption
+from fengine.distributed import Alone, Ranks, on_rank
 from fengine.examples.digits.options import Options
 from fengine.examples.digits.report import Report
 from fengine.examples.digits.task import Epoch, Pair, Reached, Task
@@ -35,10 +37,21 @@ def end_epoch(state: State[Pair, Tensor, Options]) -> State[Pair, Tensor, Option
     return state.with_part(HISTORY, History((*state.part(HISTORY).epochs, epoch)))
 
 
-def train(task: Task, options: Options, report: Report) -> Reached:
+def train(
+    task: Task,
+    options: Options,
+    report: Report,
+    ranks: Ranks = Alone(),  # noqa: B008  # a frozen record
+) -> Reached:
     """Train the model of a task, until it no longer improves or Ctrl-C is pressed.
 
     A training that was stopped or killed goes on from its last checkpoint.
+
+    Args:
+        task: what is trained on what.
+        options: those of the command line.
+        report: what rank 0 tells.
+        ranks: the processes that train together.
 
     Raises:
         CheckpointError: the folder of the report holds a training with other options.
@@ -49,12 +62,15 @@ def train(task: Task, options: Options, report: Report) -> Reached:
 
     def keeping_history(loop: Loop[Pair, Tensor, Options]) -> Loop[Pair, Tensor, Options]:
         at = Events.EPOCH_COMPLETED
-        return loop.with_part(HISTORY).on(at, end_epoch).on(at, tap(report_epoch))
+        return loop.with_part(HISTORY).on(at, end_epoch).on(at, on_rank(ranks, report_epoch))
 
+    model = DistributedDataParallel(task.model) if ranks.size > 1 else task.model
+    step = training_step(model, task.optimizer, task.loss_fn)
+    predicting = Loop(evaluation_step(task.model), ranks=ranks) | accuracy()
     loop = (
-        Loop[Pair, Tensor, Options](training_step(task.model, task.optimizer, task.loss_fn))
+        Loop[Pair, Tensor, Options](step, ranks=ranks)
         | mean("loss")
-        | evaluation(Loop(evaluation_step(task.model)) | accuracy(), task.held_out)
+        | evaluation(predicting, task.held_out)
         | keeping_history
         | early_stopping("val_accuracy", mode="max", patience=options.patience)
     )
@@ -70,14 +86,15 @@ def train(task: Task, options: Options, report: Report) -> Reached:
                     folder,
                     f"holds a training with {before.user}; end that one, or give another --out",
                 )
-            report.go_on(before.part(HISTORY).epochs)
+            if ranks.rank == 0:
+                report.go_on(before.part(HISTORY).epochs)
         try:
             final = checkpoints.run(loop, task.batches, user=options, max_epochs=options.epochs)
         except SystemExit:
             kept = checkpoints.latest()
             assert kept is not None, "it was kept before the exit"
             final = checkpoints.load(loop, kept, user=options).state
-    if not preemption.asked:
+    if ranks.rank == 0 and not preemption.asked:
         shutil.rmtree(folder)
     return Reached(
         final.part(HISTORY).epochs, final.epoch, final.iteration, interrupted=preemption.asked

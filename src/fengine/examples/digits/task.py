@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
+from fengine.distributed import Alone, Ranks
 from fengine.examples.digits.options import Options
 from fengine.training import Shuffled
 
@@ -76,8 +77,8 @@ class Task:
     sizes: tuple[int, int]
 
 
-def make_task(options: Options) -> Task:
-    """Make a task afresh; equal options give equal tasks."""
+def make_task(options: Options, ranks: Ranks = Alone()) -> Task:  # noqa: B008  # a frozen record
+    """Make a task afresh; equal options give equal tasks. Several processes share each batch."""
     from sklearn.datasets import load_digits
 
     pixels, classes = load_digits(return_X_y=True)
@@ -89,15 +90,18 @@ def make_task(options: Options) -> Task:
     model = new_model()
     batches = DataLoader(
         TensorDataset(images[training], targets[training]),
-        batch_size=options.batch_size,
-        sampler=Shuffled(len(training), seed=options.seed),
+        batch_size=options.batch_size // ranks.size,
+        sampler=Shuffled(len(training), seed=options.seed, ranks=ranks),
     )
     return Task(
         model,
         torch.optim.AdamW(model.parameters(), lr=options.learning_rate),
         cross_entropy,
         batches,
-        tuple(zip(images[held_out].chunk(3), targets[held_out].chunk(3), strict=True)),
+        tuple(
+            (x[ranks.rank :: ranks.size], y[ranks.rank :: ranks.size])
+            for x, y in zip(images[held_out].chunk(3), targets[held_out].chunk(3), strict=True)
+        ),
         (len(training), len(held_out)),
     )
 
