@@ -29,7 +29,7 @@ from tests.engine.differential.sides import IgniteSide, MendedSide
 from tests.engine.differential.strategies import programs
 
 # So many reach everything, as a test below shows.
-ENOUGH: Final = 600
+ENOUGH: Final = 1000
 MANY: Final = settings(max_examples=max(ENOUGH, settings().max_examples))
 
 

@@ -194,7 +194,7 @@ def test_features_print_as_they_were_made() -> None:
         "early_stopping('loss', mode='min', patience=3)",
         "clip_grad_norm(Sequential of 58 parameters, 1.0, metric='norm')",
         "lr_schedule(OneCycleLR, at=Events.EPOCH_COMPLETED)",
-        "learning_rate(AdamW)",
+        "learning_rate(AdamW of 58 parameters)",
         "random_state()",
         "progress('loss')",
         "evaluation(Loop of loss, max_batches=2)",

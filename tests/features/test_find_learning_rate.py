@@ -338,7 +338,7 @@ def test_a_loss_function_of_two_learns_what_loss_is() -> None:
 def test_what_is_no_optimizer_is_refused() -> None:
     model, _, loop = build()
     wrong: Any = model
-    with pytest.raises(TypeError, match=r"optimizer=Sequential\(.*is not an optimizer of torch"):
+    with pytest.raises(TypeError, match=r"optimizer=Sequential of .*is not an optimizer of torch"):
         find_learning_rate(loop, DATA, optimizer=wrong)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,11 +43,22 @@ def test_the_metrics_of_torchmetrics_are_those_of_its_own_collection() -> None:
     assert torchmetrics.train() == wanted
 
 
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """Compute as the program does that is killed: equal bits need equal sums."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("_one_thread")
 def test_the_language_model_is_killed_and_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     whole = language_model.train(tmp_path / "whole.pt")
     file = tmp_path / "killed.pt"
     program = (
-        "from pathlib import Path; from tests.trainings.language_model.with_fengine import train; "
+        "from pathlib import Path; import torch; torch.set_num_threads(1); "
+        "from tests.trainings.language_model.with_fengine import train; "
         f"train(Path({str(file)!r}), kill=15)"
     )
     killed = subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False)
