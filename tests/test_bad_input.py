@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 
 import fengine
 from fengine import DataExhausted, Events, Loop, State, features, last_state
+from fengine.core.describe import brief
 
 AnyState = State[Any, Any, Any]
 AnyLoop = Loop[Any, Any, Any]
@@ -231,7 +232,7 @@ def test_whatever_takes_a_state_is_accepted(handler: Any) -> None:
     assert LOOP.on(Events.STARTED, handler).table.registrations[0].handler is handler
 
 
-@pytest.mark.parametrize("function", [float, str, torch.tensor, len], ids=repr)
+@pytest.mark.parametrize("function", [float, str, torch.tensor, len], ids=brief)
 def test_a_class_may_make_an_output(function: Any) -> None:
     assert Loop(outputs(function)).run(["1"] if function is not torch.tensor else [1]).has_output
     assert Loop(stages(lambda state: "1").then(float)).run([1]).output == 1.0

@@ -20,6 +20,7 @@ from torch.nn.functional import mse_loss
 
 import fengine.engine
 import fengine.engine.ignite.stand_in
+from fengine.core.describe import brief
 from fengine.engine import (
     Engine,
     Events,
@@ -279,7 +280,7 @@ def test_private_names_are_there_too() -> None:
         {"amp_mode": "amp", "scaler": True},
         {"deterministic": True},
     ],
-    ids=str,
+    ids=brief,
 )
 def test_a_pickled_trainer_trains_a_model_of_its_own(package: Any, options: dict[str, Any]) -> None:
     torch.manual_seed(0)

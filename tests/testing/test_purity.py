@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fengine import Events, Feature, Loop, Part, State, compose, focus, outputs, tap, when
+from fengine.core.describe import brief
 from fengine.features import Patience, early_stopping, evaluation
 from fengine.testing import assert_pure, handlers, states
 
@@ -53,7 +54,7 @@ def test_what_is_pure_passes(handler: Handler) -> None:
         tap(lambda state: None),
         handler_of(evaluation(Loop[Any, Any, Any](outputs(abs)), [-1])),
     ],
-    ids=str,
+    ids=brief,
 )
 def test_what_is_pure_passes_with_states_of_any_kind(handler: Handler) -> None:
     assert_pure(handler)
