@@ -21,7 +21,7 @@ from fengine.core.phases import is_report
 from fengine.core.registration import Registration
 from fengine.core.state import Batch, Output, State, User
 from fengine.core.table import Table
-from fengine.core.taking import StandIn
+from fengine.core.taking import Looking
 from fengine.keep.snapshot import taken
 from fengine.look.entry import Entry
 from fengine.loop import Loop
@@ -147,15 +147,11 @@ class Recorder(Generic[Batch, Output, User]):
 
 @final
 @attrs.frozen
-class _Called(StandIn, Generic[Batch, Output, User]):
+class _Called(Looking, Generic[Batch, Output, User]):
     """Note the state that a handler left."""
 
     recorder: Recorder[Batch, Output, User] = attrs.field(repr=False)
     handler: AnyHandler[Batch, Output, User] | None
-
-    @override
-    def stands_for(self) -> None:
-        """Return None: it only looks on."""
 
     def __call__(
         self, state: State[Batch, Output, User], payload: object = None
@@ -166,15 +162,11 @@ class _Called(StandIn, Generic[Batch, Output, User]):
 
 @final
 @attrs.frozen(repr=False)
-class _Fired(StandIn, Generic[Batch, Output, User]):
+class _Fired(Looking, Generic[Batch, Output, User]):
     """Note an event after its handlers."""
 
     recorder: Recorder[Batch, Output, User]
     event: AnyEvent
-
-    @override
-    def stands_for(self) -> None:
-        """Return None: it only looks on."""
 
     @override
     def __repr__(self) -> str:

@@ -17,7 +17,7 @@ from typing_extensions import Unpack
 from fengine import Loop, Snapshot, State, When
 from fengine.checkpoints.as_one import on_all, on_first
 from fengine.checkpoints.folder import folder_at
-from fengine.checkpoints.going_on import limited, require_fit, restore, sharded_as, snapshot_of
+from fengine.checkpoints.going_on import require_fit, restore, sharded_as, snapshot_of
 from fengine.checkpoints.iterators import pass_over, require_standing
 from fengine.checkpoints.newest import newest_of_all
 from fengine.checkpoints.of_engines import (
@@ -28,7 +28,9 @@ from fengine.checkpoints.of_engines import (
 )
 from fengine.checkpoints.of_ranks import random_of, require_same_batches, require_same_shards
 from fengine.checkpoints.retention import Best, Kept, require_keep
-from fengine.checkpoints.saving import EPOCH_IS_OVER, Saving, require_saveable
+from fengine.checkpoints.saveable import require_saveable
+from fengine.checkpoints.saving import EPOCH_IS_OVER, Saving
+from fengine.checkpoints.under_limits import limited
 from fengine.core.events import Events
 from fengine.core.limits import LimitArguments, require_limits
 from fengine.core.stateful import Stateful

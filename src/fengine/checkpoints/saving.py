@@ -13,23 +13,22 @@ from __future__ import annotations
 
 import uuid
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final, Generic, TypeVar, final
 
 import attrs
 from typing_extensions import override
 
-from fengine import Loop, Outcome, State, Status, When
+from fengine import Loop, Outcome, State, Status
 from fengine.checkpoints.as_one import on_all, on_first
 from fengine.checkpoints.errors import CheckpointError
 from fengine.checkpoints.folder import Content, Folder
 from fengine.checkpoints.of_ranks import OfRank, merged, of_rank, require_whole_things, tree_of
-from fengine.checkpoints.tree import NotPlain, split
+from fengine.checkpoints.saveable import require_saveable, with_plain_output
 from fengine.checkpoints.writer import Policy, Writer
-from fengine.core.events import Event, Events, EventSet, FilteredPayloadEvent, PayloadEvent
+from fengine.core.events import Events
 from fengine.core.missing import MISSING
-from fengine.core.phases import PHASES, has_step_to_come, rank_of
-from fengine.core.registration import members
 from fengine.core.taking import Onlooker
 from fengine.features.reading import where_set
 from fengine.keep.fitting import class_names
@@ -46,6 +45,7 @@ U = TypeVar("U")
 # The key of a kept tree that tells whether EPOCH_COMPLETED has fired in the last epoch. The state
 # of a run that was asked to end does not say so.
 EPOCH_IS_OVER: Final = "epoch_is_over"
+_SAVE: Final = "save a checkpoint"
 
 
 @final
@@ -81,19 +81,38 @@ class Saving(Generic[B, O, U]):
             ValueError: nobody says where the metric of `best` is set.
         """
         every, best = self.policy.every, self.policy.best
-        loop = self.of.on(Events.STARTED, _Begins(self)).on(
-            Events.EPOCH_COMPLETED, _SeesEpochOver(self)
-        )
+        loop = self.of.on(Events.STARTED, _Looks("begin checkpoints", self._begun))
+        over = _Looks("note that an epoch is over", self._seen_over)
+        loop = loop.on(Events.EPOCH_COMPLETED, over)
         if best is not None:
             at = where_set(self.of, best.metric, None, best)
             require_saveable(at)
-            loop = loop.on(at, _Saves(self, (best.metric,)))
+            loop = loop.on(at, _Looks(_SAVE, partial(self._saved, (best.metric,))))
             every_too = at != every
         else:
             every_too = True
         if every_too:
-            loop = loop.on(every, _Saves(self, ()))
-        return loop.on(Events.EXITED, _Ends(self))
+            loop = loop.on(every, _Looks(_SAVE, partial(self._saved, ())))
+        return loop.on(Events.EXITED, _Looks("save the last checkpoint", self._ended))
+
+    def _begun(self, state: State[B, O, U]) -> State[B, O, U]:
+        self.begin()
+        return state
+
+    def _seen_over(self, state: State[B, O, U]) -> State[B, O, U]:
+        self.epoch_over = state.epoch
+        return state
+
+    def _saved(
+        self, fresh: tuple[str, ...], state: State[B, O, U], *payload: object
+    ) -> State[B, O, U]:
+        state = agreed(state)
+        self.save(state, fresh)
+        return state
+
+    def _ended(self, state: State[B, O, U], outcome: Outcome) -> State[B, O, U]:
+        self.end(state, outcome)
+        return state
 
     def begin(self) -> None:
         """Open the folder for a new run, and refuse one that holds another run.
@@ -239,90 +258,20 @@ class Saving(Generic[B, O, U]):
 
 @final
 @attrs.frozen(eq=False, repr=False)
-class _Begins(Onlooker, Generic[B, O, U]):
-    saving: Saving[B, O, U]
+class _Looks(Onlooker, Generic[B, O, U]):
+    """Be what a saving does at an event.
 
-    @override
-    def __repr__(self) -> str:
-        return "begin checkpoints"
-
-    def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
-        self.saving.begin()
-        return state
-
-
-@final
-@attrs.frozen(eq=False, repr=False)
-class _SeesEpochOver(Onlooker, Generic[B, O, U]):
-    saving: Saving[B, O, U]
-
-    @override
-    def __repr__(self) -> str:
-        return "note that an epoch is over"
-
-    def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
-        self.saving.epoch_over = state.epoch
-        return state
-
-
-@final
-@attrs.frozen(eq=False, repr=False)
-class _Saves(Onlooker, Generic[B, O, U]):
-    saving: Saving[B, O, U]
-    fresh: tuple[str, ...]
-
-    @override
-    def __repr__(self) -> str:
-        return "save a checkpoint"
-
-    def __call__(self, state: State[B, O, U], payload: object = None) -> State[B, O, U]:
-        state = agreed(state)
-        self.saving.save(state, self.fresh)
-        return state
-
-
-@final
-@attrs.frozen(eq=False, repr=False)
-class _Ends(Onlooker, Generic[B, O, U]):
-    saving: Saving[B, O, U]
-
-    @override
-    def __repr__(self) -> str:
-        return "save the last checkpoint"
-
-    def __call__(self, state: State[B, O, U], outcome: Outcome) -> State[B, O, U]:
-        self.saving.end(state, outcome)
-        return state
-
-
-def with_plain_output(state: State[B, O, U]) -> State[B, O, U]:
-    """Return the state without an output that is no plain data: nobody could read it again."""
-    if state.has_output:
-        try:
-            split({"output": state.output})
-        except NotPlain:
-            return attrs.evolve(state, output=MISSING)
-    return state
-
-
-def require_saveable(every: When) -> None:
-    """Refuse an event at which a run cannot be saved.
-
-    Raises:
-        TypeError: it is no event.
-        ValueError: the step is under way there, or no state stands there.
+    Args:
+        words: what that is.
+        deed: takes the state, and the payload where there is one; returns the state.
     """
-    if not isinstance(every, Event | EventSet | PayloadEvent | FilteredPayloadEvent):
-        raise TypeError(f"every={every!r} is no event, such as Events.EPOCH_COMPLETED")
-    for event, _ in members(every):
-        phase = PHASES.get(event.name)
-        if phase is not None and phase.rank is None:
-            raise ValueError(
-                f"every={event!r} fires as a run is left, and no run goes on from there; leave it "
-                "out, since the end of a run and a pause are saved anyway"
-            )
-        if phase is None or has_step_to_come(rank_of(event.name)):
-            raise ValueError(
-                f"every={event!r} fires before the step is done with its batch, which a run that "
-                "goes on would fetch again; save at ITERATION_COMPLETED or EPOCH_COMPLETED"
-            )
+
+    words: str
+    deed: Callable[..., State[B, O, U]]
+
+    @override
+    def __repr__(self) -> str:
+        return self.words
+
+    def __call__(self, state: State[B, O, U], *payload: object) -> State[B, O, U]:
+        return self.deed(state, *payload)

@@ -9,7 +9,7 @@ import attrs
 
 from fengine import Loop, Snapshot
 from fengine.checkpoints.going_on import read_snapshot
-from fengine.checkpoints.saving import with_plain_output
+from fengine.checkpoints.saveable import with_plain_output
 from fengine.checkpoints.tree import Tensors, join, split
 
 B = TypeVar("B")

@@ -13,11 +13,13 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, final
 
+import attrs
 from immutables import Map
+from typing_extensions import override
 
-from fengine.core.equality import is_array, is_table
+from fengine.core.equality import is_array, is_table, same
 
 _MOST_SHOWN: Final = 100
 _MOST_ITEMS: Final = 6
@@ -64,6 +66,46 @@ def call_in_words(name: str, /, *positional: object, **named: object) -> str:
     words = [_in_words(one) for one in positional]
     words += [f"{key}={_in_words(one)}" for key, one in named.items()]
     return f"{name}({', '.join(words)})"
+
+
+def made_by(maker: Callable[..., object], record: object, /, **instead: object) -> str:
+    """Write the call of a function that made a record, without arguments that have their defaults.
+
+    Args:
+        maker: the function; the record has what each of its arguments was, under the same name.
+        record: the record.
+        **instead: what to write for some of the arguments, by name.
+
+    >>> from types import SimpleNamespace
+    >>> def wait(seconds, *, every=1): ...
+    >>> made_by(wait, SimpleNamespace(seconds=3, every=1))
+    'wait(3)'
+    """
+    positional: list[object] = []
+    named: dict[str, object] = {}
+    for name, parameter in inspect.signature(maker).parameters.items():
+        value: Any = instead[name] if name in instead else getattr(record, name)
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            positional.extend(value)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            named.update(sorted(value.items()))
+        elif parameter.kind is not parameter.KEYWORD_ONLY:
+            positional.append(value)
+        elif not same(value, parameter.default):
+            named[name] = value
+    return call_in_words(name_of(maker), *positional, **named)
+
+
+@final
+@attrs.frozen(repr=False)
+class Words:
+    """Stand for something in a call in words, and print as these words."""
+
+    words: str
+
+    @override
+    def __repr__(self) -> str:
+        return self.words
 
 
 def _in_words(value: object) -> str:

@@ -97,14 +97,20 @@ class RunsLoop:
         raise AssertionError("each kind has its own")
 
 
-class Onlooker(StandIn):
-    """Be a handler that only looks on, after all others of its event, whenever it was added."""
+class Looking(StandIn):
+    """Be a handler that only looks on."""
 
     __slots__ = ()
 
     @override
     def stands_for(self) -> None:
         """Return None: it only looks on."""
+
+
+class Onlooker(Looking):
+    """Be a handler that only looks on, after all others of its event, whenever it was added."""
+
+    __slots__ = ()
 
 
 def acting(handler: object) -> object:

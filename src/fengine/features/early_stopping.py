@@ -12,7 +12,7 @@ import attrs
 from typing_extensions import override
 
 from fengine import Loop, Part, State, When
-from fengine.core.describe import call_in_words, typed
+from fengine.core.describe import made_by, typed
 from fengine.features.reading import value_of, where_set
 
 B = TypeVar("B")
@@ -64,14 +64,7 @@ class EarlyStopping:
 
     @override
     def __repr__(self) -> str:
-        shown: dict[str, object] = {"mode": self.mode, "patience": self.patience}
-        if self.min_delta:
-            shown["min_delta"] = self.min_delta
-        if self.at is not None:
-            shown["at"] = self.at
-        if self.name != "early_stopping":
-            shown["name"] = self.name
-        return call_in_words("early_stopping", self.metric, **shown)
+        return made_by(early_stopping, self)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what stops it.

@@ -13,7 +13,7 @@ from typing_extensions import TypeVar as DefaultTypeVar
 from typing_extensions import override
 
 from fengine import Events, Loop, Part, State, Status, When
-from fengine.core.describe import call_in_words, typed
+from fengine.core.describe import Words, call_in_words, typed
 from fengine.core.equality import Content
 from fengine.core.steps import facts_of, require_not_lent
 from fengine.core.taking import RunsLoop
@@ -63,7 +63,7 @@ class Evaluation(Generic[Item, Result, Own]):
         if self.max_batches is not None:
             shown["max_batches"] = self.max_batches
         names = ", ".join(sorted(self.loop.metrics))
-        return call_in_words("evaluation", _Words(f"Loop of {names}" if names else "Loop"), **shown)
+        return call_in_words("evaluation", Words(f"Loop of {names}" if names else "Loop"), **shown)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with the evaluation.
@@ -171,16 +171,6 @@ class OuterEvaluation(Protocol[Kept]):
 
     def __call__(self, loop: Loop[B, O, Kept], /) -> Loop[B, O, Kept]:
         """Return the loop with the evaluation."""
-
-
-@final
-@attrs.frozen(repr=False)
-class _Words:
-    words: str
-
-    @override
-    def __repr__(self) -> str:
-        return self.words
 
 
 @final

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from typing_extensions import override
 
 from fengine import Events, Loop, State
-from fengine.core.describe import call_in_words, typed
+from fengine.core.describe import Words, call_in_words, typed
 from fengine.core.steps import require_not_lent
 from fengine.features.outside import modules_of
 from fengine.training.shuffling import integer
@@ -99,7 +99,7 @@ class Frozen:
             shown["eval_mode"] = True
         if self.name != "frozen":
             shown["name"] = self.name
-        return call_in_words("frozen", _Words(self.words), **shown)
+        return call_in_words("frozen", Words(self.words), **shown)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what freezes.
@@ -186,16 +186,6 @@ def _names(loop: Loop[Any, Any, Any]) -> Iterator[tuple[int, str]]:
     for prefix, module in modules_of(loop).items():
         for name, parameter in module.named_parameters(prefix):
             yield id(parameter), name
-
-
-@final
-@attrs.frozen(repr=False)
-class _Words:
-    words: str
-
-    @override
-    def __repr__(self) -> str:
-        return self.words
 
 
 @final

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from fengine import Loop, State
-from fengine.core.describe import call_in_words, typed
+from fengine.core.describe import made_by, typed
 from fengine.core.steps import facts_of
 from fengine.features.early_stopping import require_metric
 from fengine.training import Backprop, ForwardPass
@@ -36,8 +36,7 @@ class ClipGradNorm:
 
     @override
     def __repr__(self) -> str:
-        shown = {} if self.metric is None else {"metric": self.metric}
-        return call_in_words("clip_grad_norm", self.model, self.max_norm, **shown)
+        return made_by(clip_grad_norm, self)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what clips.
@@ -117,7 +116,7 @@ class ClipGradValue:
 
     @override
     def __repr__(self) -> str:
-        return call_in_words("clip_grad_value", self.model, self.max_value)
+        return made_by(clip_grad_value, self)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what clips.

@@ -16,7 +16,7 @@ from immutables import Map
 from typing_extensions import override
 
 from fengine import Events, Loop, Part, State, Stateful, When
-from fengine.core.describe import call_in_words
+from fengine.core.describe import made_by
 from fengine.core.stateful import identities, named
 from fengine.core.steps import require_not_lent
 from fengine.features.early_stopping import Mode, improves, require_metric, require_mode
@@ -121,13 +121,8 @@ class KeepBest:
 
     @override
     def __repr__(self) -> str:
-        shown: dict[str, object] = {"mode": self.mode}
-        if self.at is not None:
-            shown["at"] = self.at
-        if self.name != "best":
-            shown["name"] = self.name
-        things = {name: type(thing) for name, thing in sorted(self.things.items())}
-        return call_in_words("keep_best", self.metric, **shown, **things)
+        things = {name: type(thing) for name, thing in self.things.items()}
+        return made_by(keep_best, self, things=things)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what keeps the best, and puts it back.

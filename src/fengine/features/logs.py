@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from fengine import Event, Events, EventSet, Loop, Outcome, State, When
 from fengine.core.describe import call_in_words, require_callable, typed
-from fengine.core.taking import StandIn
+from fengine.core.taking import Looking
 from fengine.features.attached_logs import Attached
 from fengine.features.by_run import ByRun
 from fengine.features.given_logs import require_apart, require_log
@@ -152,12 +152,8 @@ def place_of(state: State[Any, Any, Any]) -> Place:
 
 @final
 @attrs.frozen(repr=False)
-class _Beginning(StandIn):
+class _Beginning(Looking):
     feature: LogTo
-
-    @override
-    def stands_for(self) -> None:
-        """Return None: it only looks on."""
 
     @override
     def __repr__(self) -> str:
@@ -170,12 +166,8 @@ class _Beginning(StandIn):
 
 @final
 @attrs.frozen(repr=False)
-class _Writing(StandIn):
+class _Writing(Looking):
     feature: LogTo
-
-    @override
-    def stands_for(self) -> None:
-        """Return None: it only looks on."""
 
     @override
     def __repr__(self) -> str:
@@ -194,12 +186,8 @@ class _Writing(StandIn):
 
 @final
 @attrs.frozen(repr=False)
-class _Ending(StandIn):
+class _Ending(Looking):
     feature: LogTo
-
-    @override
-    def stands_for(self) -> None:
-        """Return None: it only looks on."""
 
     @override
     def __repr__(self) -> str:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from fengine import Loop, State
-from fengine.core.describe import call_in_words, typed
+from fengine.core.describe import made_by, typed
 from fengine.core.stateful import identities
 from fengine.core.table import where_in_run
 from fengine.features.gradients import require_backprop
@@ -42,7 +42,7 @@ class StopOnNan:
 
     @override
     def __repr__(self) -> str:
-        return call_in_words("stop_on_nan", **({"gradients": True} if self.gradients else {}))
+        return made_by(stop_on_nan, self)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with the guard.

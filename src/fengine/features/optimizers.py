@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from typing_extensions import override
 
 from fengine import Events, Loop, State, Stateful, When
-from fengine.core.describe import call_in_words, typed
+from fengine.core.describe import made_by, typed
 from fengine.core.steps import require_not_lent
 from fengine.features.early_stopping import require_metric
 from fengine.features.reading import value_of, where_set
@@ -48,14 +48,7 @@ class LRSchedule:
 
     @override
     def __repr__(self) -> str:
-        shown: dict[str, object] = {}
-        if self.at is not None:
-            shown["at"] = self.at
-        if self.metric is not None:
-            shown["metric"] = self.metric
-        if self.name != "scheduler":
-            shown["name"] = self.name
-        return call_in_words("lr_schedule", type(self.scheduler), **shown)
+        return made_by(lr_schedule, self, scheduler=type(self.scheduler))
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what steps the scheduler.
@@ -195,10 +188,7 @@ class LearningRate:
 
     @override
     def __repr__(self) -> str:
-        shown: dict[str, object] = {} if self.name == "lr" else {"name": self.name}
-        if self.at is not Events.EPOCH_COMPLETED:
-            shown["at"] = self.at
-        return call_in_words("learning_rate", self.optimizer, **shown)
+        return made_by(learning_rate, self)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what sets the metric.

@@ -15,9 +15,9 @@ import attrs
 from typing_extensions import override
 
 from fengine import Events, Loop, Outcome, Part, State
-from fengine.core.describe import call_in_words
+from fengine.core.describe import made_by
 from fengine.core.metrics import metric
-from fengine.core.taking import StandIn
+from fengine.core.taking import Looking
 from fengine.features.curves import save_curves
 from fengine.features.early_stopping import require_metric
 from fengine.features.reading import where_set
@@ -69,8 +69,7 @@ class Plots:
 
     @override
     def __repr__(self) -> str:
-        shown = {} if self.name == "plots" else {"name": self.name}
-        return call_in_words("plots", self.path, *self.metrics, **shown)
+        return made_by(plots, self)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what draws its curves; of several ranks, the first one draws them.
@@ -170,12 +169,8 @@ class _Following:
 
 @final
 @attrs.frozen(repr=False)
-class _Drawing(StandIn):
+class _Drawing(Looking):
     feature: Plots
-
-    @override
-    def stands_for(self) -> None:
-        """Return None: it only looks on."""
 
     @override
     def __repr__(self) -> str:

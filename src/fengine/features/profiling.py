@@ -22,7 +22,7 @@ from typing_extensions import Unpack, override
 
 from fengine import Event, Events, Loop, Outcome, Registration, State, Table
 from fengine.core.describe import call_in_words, describe, require_callable
-from fengine.core.taking import StandIn
+from fengine.core.taking import Looking, StandIn
 from fengine.features.by_run import ByRun
 from fengine.features.profiling_sessions import MARKED, ProfiledEngine, Session
 from fengine.features.stopwatch import Profile, Stopwatch
@@ -170,13 +170,9 @@ class Profiled:
 
 @final
 @attrs.frozen(repr=False)
-class _Marking(StandIn):
+class _Marking(Looking):
     feature: Profiled
     event: Event
-
-    @override
-    def stands_for(self) -> None:
-        """Return None: it only looks on."""
 
     @override
     def __repr__(self) -> str:
@@ -214,12 +210,8 @@ class _Timed(StandIn):
 
 @final
 @attrs.frozen(repr=False)
-class _Ending(StandIn):
+class _Ending(Looking):
     feature: Profiled
-
-    @override
-    def stands_for(self) -> None:
-        """Return None: it only looks on."""
 
     @override
     def __repr__(self) -> str:

@@ -18,8 +18,8 @@ import attrs
 from typing_extensions import override
 
 from fengine import Events, Loop, Outcome, State
-from fengine.core.describe import call_in_words
-from fengine.core.taking import StandIn
+from fengine.core.describe import made_by
+from fengine.core.taking import Looking
 from fengine.features.early_stopping import require_metric
 from fengine.features.reading import where_set
 from fengine.run.box import RUNNING
@@ -59,8 +59,7 @@ class Progress:
 
     @override
     def __repr__(self) -> str:
-        shown = {} if self.file is None else {"file": type(self.file)}
-        return call_in_words("progress", *self.metrics, **shown)
+        return made_by(progress, self, file=None if self.file is None else type(self.file))
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what shows its progress; of several ranks, the first one shows it.
@@ -121,13 +120,9 @@ def _title(state: State[Any, Any, Any]) -> str:
 
 @final
 @attrs.frozen(repr=False)
-class _Showing(StandIn):
+class _Showing(Looking):
     feature: Progress
     deed: Deed
-
-    @override
-    def stands_for(self) -> None:
-        """Return None: it only looks on."""
 
     @override
     def __repr__(self) -> str:
@@ -141,12 +136,8 @@ class _Showing(StandIn):
 
 @final
 @attrs.frozen(repr=False)
-class _Closing(StandIn):
+class _Closing(Looking):
     feature: Progress
-
-    @override
-    def stands_for(self) -> None:
-        """Return None: it only looks on."""
 
     @override
     def __repr__(self) -> str:

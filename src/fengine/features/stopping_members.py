@@ -12,7 +12,7 @@ import attrs
 from typing_extensions import override
 
 from fengine import Events, Loop, Part, State, When
-from fengine.core.describe import call_in_words
+from fengine.core.describe import made_by
 from fengine.core.steps import Lends, facts_of
 from fengine.features.early_stopping import (
     Mode,
@@ -74,14 +74,7 @@ class StopMembers:
 
     @override
     def __repr__(self) -> str:
-        shown: dict[str, object] = {"mode": self.mode, "patience": self.patience}
-        if self.min_delta:
-            shown["min_delta"] = self.min_delta
-        if self.at is not None:
-            shown["at"] = self.at
-        if self.name != "stop_members":
-            shown["name"] = self.name
-        return call_in_words("stop_members", self.metric, **shown)
+        return made_by(stop_members, self)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what stops its members.

@@ -14,8 +14,8 @@ import attrs
 from typing_extensions import override
 
 from fengine import Event, Events, Loop, State, When
-from fengine.core.describe import call_in_words, require_callable, typed
-from fengine.core.taking import StandIn
+from fengine.core.describe import made_by, require_callable, typed
+from fengine.core.taking import Looking
 from fengine.features.by_run import ByRun
 from fengine.features.devices import CudaDevices, Devices
 from fengine.features.spans import BATCHES, MEMORY, SAMPLES, WAITING, Span
@@ -72,18 +72,7 @@ class Throughput:
 
     @override
     def __repr__(self) -> str:
-        usual = {
-            "prefix": "",
-            "at": Events.EPOCH_COMPLETED,
-            "samples": count_rows,
-            "warmup": 0,
-            "clock": time.perf_counter,
-            "devices": _CUDA,
-        }
-        shown = {name: getattr(self, name) for name in usual}
-        return call_in_words(
-            "throughput", **{name: one for name, one in shown.items() if one != usual[name]}
-        )
+        return made_by(throughput, self)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with what measures it.
@@ -178,15 +167,11 @@ class Throughput:
 
 @final
 @attrs.frozen(repr=False)
-class _Counting(StandIn):
+class _Counting(Looking):
     feature: Throughput
     event: Event
 
     is_tried = True
-
-    @override
-    def stands_for(self) -> None:
-        """Return None: it only looks on."""
 
     @override
     def __repr__(self) -> str:

@@ -14,8 +14,8 @@ import attrs
 from typing_extensions import override
 
 from fengine import Events, Loop, State
-from fengine.core.describe import call_in_words, require_callable
-from fengine.core.taking import StandIn
+from fengine.core.describe import made_by, require_callable
+from fengine.core.taking import Looking
 from fengine.features.by_run import ByRun
 from fengine.features.gradients import require_positive
 
@@ -39,8 +39,7 @@ class TimeLimit:
 
     @override
     def __repr__(self) -> str:
-        shown = {} if self.clock is time.monotonic else {"clock": self.clock}
-        return call_in_words("time_limit", self.seconds, **shown)
+        return made_by(time_limit, self)
 
     def __call__(self, loop: Loop[B, O, U], /) -> Loop[B, O, U]:
         """Return the loop with its limit."""
@@ -60,16 +59,12 @@ class TimeLimit:
 
 @final
 @attrs.frozen(repr=False)
-class _Counting(StandIn):
+class _Counting(Looking):
     """Begin to count."""
 
     feature: TimeLimit
 
     is_tried = True
-
-    @override
-    def stands_for(self) -> None:
-        """Return None: it only looks on."""
 
     @override
     def __repr__(self) -> str:
