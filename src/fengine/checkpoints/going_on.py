@@ -23,6 +23,7 @@ from fengine.checkpoints.open_tensors import Like, OpenTensors
 from fengine.checkpoints.retention import Kept
 from fengine.checkpoints.saving import EPOCH_IS_OVER
 from fengine.checkpoints.tree import Tensors, is_sharded, may_be_sharded, shards_of
+from fengine.core.describe import brief
 from fengine.core.stateful import Stateful
 from fengine.features.seeding import seed_of
 from fengine.keep.external import require_names
@@ -33,7 +34,7 @@ from fengine.keep.fitting import (
     loads_as_modules_do,
     require_fitting,
 )
-from fengine.keep.readers import SnapshotError, excerpt
+from fengine.keep.readers import SnapshotError
 from fengine.keep.structure import is_structured
 
 B = TypeVar("B")
@@ -93,14 +94,14 @@ def _as_it_is(value: Any) -> Any:
 def _other_record(kept: object, user: object, error: SnapshotError | None = None) -> SnapshotError:
     """Return the error of a record that is of another type than the one that was given."""
     if kept is None:
-        said = f"the run that was kept has no record, and user= is {excerpt(user)}; leave it out"
+        said = f"the run that was kept has no record, and user= is {brief(user)}; leave it out"
     elif user is None:
-        said = f"the run that was kept has the record {excerpt(kept)}; give user= one of its type"
+        said = f"the run that was kept has the record {brief(kept)}; give user= one of its type"
     else:
         path = "" if error is None else error.path.removeprefix("state.")
         why = "" if error is None else f" ({path}: {error.reason})"
         said = (
-            f"the record of the run was written as {excerpt(kept)}, which is not read as the type "
+            f"the record of the run was written as {brief(kept)}, which is not read as the type "
             f"of user=, {type(user).__name__}{why}; give user= a record as the run had it"
         )
     return SnapshotError(_RECORD, said)

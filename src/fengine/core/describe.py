@@ -21,7 +21,9 @@ from typing_extensions import override
 
 from fengine.core.equality import is_array, is_table, same
 
-_MOST_SHOWN: Final = 100
+# Of a value in words: characters, and of what holds several, characters and items.
+_LONGEST: Final = 60
+_LONGEST_ROW: Final = 100
 _MOST_ITEMS: Final = 6
 _ADDRESS: Final = re.compile(r"(?: object)? at 0x[0-9a-fA-F]+")
 
@@ -291,7 +293,7 @@ def brief(value: Any) -> str:
 def _joined(begin: str, items: Iterator[str], number: int, end: str) -> str:
     some: list[str] = []
     for item in items:
-        if len(some) == _MOST_ITEMS or (some and sum(map(len, some)) + len(item) > _MOST_SHOWN):
+        if len(some) == _MOST_ITEMS or (some and sum(map(len, some)) + len(item) > _LONGEST_ROW):
             return f"{begin}{', '.join(some)}, ... {number} in all{end}"
         some.append(item)
     return f"{begin}{', '.join(some)}{end}"
@@ -299,7 +301,7 @@ def _joined(begin: str, items: Iterator[str], number: int, end: str) -> str:
 
 def _cut(text: str) -> str:
     line = _ADDRESS.sub("", " ".join(text.split()) if "\n" in text else text)
-    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
 
 
 def array_in_words(array: Any, *, small: bool = False) -> str:

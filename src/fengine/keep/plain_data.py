@@ -17,7 +17,7 @@ import attrs
 from immutables import Map
 
 from fengine.core import phases
-from fengine.core.describe import describe
+from fengine.core.describe import brief, describe
 from fengine.core.events import Event, PayloadEvent
 from fengine.core.limits import Limits
 from fengine.core.missing import MISSING
@@ -33,7 +33,6 @@ from fengine.keep.readers import (
     SnapshotError,
     as_it_is,
     event_among,
-    excerpt,
     flag,
     integer,
     list_of,
@@ -203,7 +202,7 @@ def _read_slot(name: str, value: object, reader: Any) -> object:
     try:
         return reader(value)
     except Exception as error:
-        reason = f"{describe(reader)} raised {error!r} on {excerpt(value)}"
+        reason = f"{describe(reader)} raised {error!r} on {brief(value)}"
         raise SnapshotError(name, reason) from error
 
 
@@ -218,7 +217,7 @@ def read_schema(value: object, path: str) -> object:
             path, f"{value} is that of a newer fengine; this one reads {SCHEMA}, so update it"
         )
     if type(value) is not int or value not in _SCHEMAS:
-        raise SnapshotError(path, f"{excerpt(value)} is no schema; this fengine reads {_SCHEMAS}")
+        raise SnapshotError(path, f"{brief(value)} is no schema; this fengine reads {_SCHEMAS}")
     return value
 
 

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from immutables import Map
 from typing_extensions import override
 
+from fengine.core.describe import brief, typed
 from fengine.core.events import AnyEvent
 from fengine.core.registry import EventRegistry
 
 Reader: TypeAlias = Callable[[object, str], Any]
-
-_MOST_SHOWN: Final = 60
 
 
 class SnapshotError(ValueError):
@@ -117,7 +116,7 @@ def one_of(kind: type[Enum]) -> Reader:
 
     def read(value: object, path: str) -> Enum:
         if not isinstance(value, str) or value not in members:
-            raise SnapshotError(path, f"{excerpt(value)} is not one of {', '.join(members)}")
+            raise SnapshotError(path, f"{brief(value)} is not one of {', '.join(members)}")
         return members[value]
 
     return read
@@ -131,7 +130,7 @@ def event_among(events: EventRegistry) -> Reader:
         if not isinstance(value, str) or value not in known:
             raise SnapshotError(
                 path,
-                f"{excerpt(value)} is no known event; known are {', '.join(known)}. Give the "
+                f"{brief(value)} is no known event; known are {', '.join(known)}. Give the "
                 "events of the loop that goes on: events=loop.registry",
             )
         return known[value]
@@ -148,7 +147,7 @@ def map_of(reader: Reader, events: EventRegistry | None = None) -> Reader:
             refuse(value, path, "a dict")
         for name in value:
             if not isinstance(name, str):
-                raise SnapshotError(path, f"the key {excerpt(name)} is not a string")
+                raise SnapshotError(path, f"the key {brief(name)} is not a string")
             if name_of is not None:
                 name_of(name, _join(path, name))
         return Map({name: reader(part, _join(path, name)) for name, part in value.items()})
@@ -174,13 +173,7 @@ def record(kind: Callable[..., object], **readers: Reader) -> Reader:
 
 def refuse(value: object, path: str, wanted: str) -> NoReturn:
     """Say what should be in this place."""
-    raise SnapshotError(path, f"{excerpt(value)} of type {type(value).__name__} is not {wanted}")
-
-
-def excerpt(value: object) -> str:
-    """Show the beginning of a value."""
-    text = repr(value)
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+    raise SnapshotError(path, f"{typed(value)} is not {wanted}")
 
 
 def _join(path: str, name: object) -> str:

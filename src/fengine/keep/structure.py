@@ -33,8 +33,9 @@ from typing import (
 import attrs
 from immutables import Map
 
+from fengine.core.describe import brief, typed
 from fengine.core.equality import same
-from fengine.keep.readers import SnapshotError, excerpt
+from fengine.keep.readers import SnapshotError
 
 if TYPE_CHECKING:
     from cattrs import Converter
@@ -84,7 +85,7 @@ def plain_of(value: object, path: str) -> object:
     try:
         plain: object = _converter().unstructure(value, kind)
     except Exception as error:
-        reason = f"{excerpt(value)} cannot be written: {error}{_hint(error)}"
+        reason = f"{brief(value)} cannot be written: {error}{_hint(error)}"
         raise SnapshotError(path, reason) from error
     _require_same(value, record_of(plain, kind, path), path)
     return plain
@@ -106,7 +107,7 @@ def _require_same(value: object, again: object, path: str) -> None:
     if not same(again, value):
         raise SnapshotError(
             path,
-            f"{excerpt(value)} would be read again as {excerpt(again)}; give each field of a "
+            f"{brief(value)} would be read again as {brief(again)}; give each field of a "
             "record the very type of what it holds, or write and read it by functions of your own",
         )
 
@@ -239,7 +240,7 @@ def _is_enum(kind: Any) -> bool:
 def _member(value: object, kind: Any) -> object:
     names = kind.__members__
     if not isinstance(value, str) or value not in names:
-        raise TypeError(f"{excerpt(value)} is not one of {', '.join(names)}")
+        raise TypeError(f"{brief(value)} is not one of {', '.join(names)}")
     return names[value]
 
 
@@ -259,7 +260,7 @@ def _reading_fields(made: Converter, kind: Any) -> Callable[[Any, Any], object]:
 
     def read(value: Any, _: object) -> object:
         if not isinstance(value, Mapping) or set(value) != set(names):
-            raise TypeError(f"{excerpt(value)} is not a dict of {', '.join(names)}")
+            raise TypeError(f"{brief(value)} is not a dict of {', '.join(names)}")
         parts = (made.structure(value[name], hints.get(name, object)) for name in names)
         return (get_origin(kind) or kind)(*parts)
 
@@ -362,7 +363,7 @@ def _reading_union(made: Converter, kind: Any) -> Callable[[Any, Any], object]:
         if len(by_shape) < len(members):
             named = {_named(member): member for member in members}
             if not isinstance(value, Mapping) or value.get("type") not in named:
-                raise TypeError(f"{excerpt(value)} is not one of {', '.join(named)}")
+                raise TypeError(f"{brief(value)} is not one of {', '.join(named)}")
             return made.structure(value["value"], named[value["type"]])
         shape = _shape_of(value)
         member = by_shape.get(shape)
@@ -442,7 +443,7 @@ def _named(kind: Any) -> str:
 
 
 def _mismatch(value: object, kind: object) -> str:
-    return f"{excerpt(value)} of type {type(value).__name__} is not {_article(_named(kind))}"
+    return f"{typed(value)} is not {_article(_named(kind))}"
 
 
 def _article(name: str) -> str:

@@ -15,11 +15,10 @@ from typing import Any, Final, final
 import attrs
 from typing_extensions import override
 
-from fengine.core.describe import array_in_words
+from fengine.core.describe import array_in_words, brief
 from fengine.core.equality import is_array, is_table, same, unequal_elements
 from fengine.core.events import Event, PayloadEvent
 from fengine.core.missing import MISSING
-from fengine.keep.readers import excerpt
 
 # What is compared part by part, but differs as a whole.
 _WHOLE: Final = (type, str, bytes, Enum, range, Event, PayloadEvent)
@@ -235,7 +234,7 @@ def _shown(value: Any) -> str:
     if value is ABSENT or value is MISSING:
         return str(value.value)
     is_frame = is_table(value) and hasattr(value, "shape")
-    return array_in_words(value) if is_frame or is_array(value) else excerpt(value)
+    return array_in_words(value) if is_frame or is_array(value) else brief(value)
 
 
 def _place(moment: Any) -> str:
